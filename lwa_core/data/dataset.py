@@ -1,0 +1,128 @@
+"""Prepared data: every user's events as one flat array with offsets, and the positions that each use may look at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+Int32 = NDArray[np.int32]
+Int64 = NDArray[np.int64]
+
+
+@attrs.frozen(eq=False)
+class Catalogue:
+    """The items that can be recommended. An item's index (0-based) is its place in `ids`."""
+
+    ids: tuple[str, ...]
+    titles: tuple[str, ...] | None = None
+    categories: tuple[tuple[str, ...], ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def index(self) -> dict[str, int]:
+        """Item id -> index."""
+        return {name: place for place, name in enumerate(self.ids)}
+
+
+@attrs.frozen(eq=False)
+class Examples:
+    """Next-item examples, each a position in the flat item array: the item there is the target, all before it of the
+    same user is the history.
+
+    Args:
+        users: Row of the user of each example (examples,), int64.
+        positions: Index of the target in `PreparedData.items` (examples,), int64.
+    """
+
+    users: Int64
+    positions: Int64
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def take(self, rows: Int64 | slice) -> Examples:
+        return Examples(self.users[rows], self.positions[rows])
+
+
+@attrs.frozen
+class Step:
+    """What was left after one step of preparation."""
+
+    name: str
+    rows: int
+    users: int
+    items: int
+
+
+@attrs.frozen(eq=False)
+class PreparedData:
+    """Filtered, ordered and split interactions.
+
+    Args:
+        catalogue: The items.
+        user_ids: Original id of each user (users,).
+        items: Item index of every event, users one after another, each in order (events,), int32.
+        offsets: Where each user begins; user u has items[offsets[u]:offsets[u+1]] (users + 1,), int64.
+        train_ends: End of each user's training part: items[offsets[u]:train_ends[u]] may be trained on (users,), int64.
+        validation: Examples for early stopping and tuning.
+        calibration: Examples for scoring and selecting layers; disjoint from `validation`.
+        test: Examples that only the final evaluation sees.
+        steps: Rows, users and items after each step, from the raw file on.
+        facts: JSON-ready facts for the report: split rule, tie order, counts, notes.
+    """
+
+    catalogue: Catalogue
+    user_ids: tuple[str, ...]
+    items: Int32
+    offsets: Int64
+    train_ends: Int64
+    validation: Examples
+    calibration: Examples
+    test: Examples
+    steps: tuple[Step, ...] = ()
+    facts: Mapping[str, Any] = attrs.field(factory=dict)
+
+    @property
+    def users(self) -> int:
+        return len(self.offsets) - 1
+
+    def history(self, examples: Examples, row: int) -> Int32:
+        """Items before the target of one example, oldest first."""
+        return self.items[self.offsets[examples.users[row]] : examples.positions[row]]
+
+    def histories(self, examples: Examples) -> list[Int32]:
+        """The history of every example, as views into the flat array."""
+        starts = self.offsets[examples.users]
+        return [self.items[a:b] for a, b in zip(starts, examples.positions, strict=True)]
+
+    def targets(self, examples: Examples) -> Int64:
+        """Item index of every example's target (examples,)."""
+        return self.items[examples.positions].astype(np.int64)
+
+    def training_sequences(self) -> list[Int32]:
+        """Each user's training part, oldest first, as views; users with an empty one are left out."""
+        bounds = zip(self.offsets[:-1], self.train_ends, strict=True)
+        return [self.items[a:b] for a, b in bounds if b > a]
+
+
+def test_digest(data: PreparedData) -> str:
+    """sha256 of the ordered (user id, test item id) pairs: results with another digest are never compared."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    for user, item in zip(data.test.users, data.targets(data.test), strict=True):
+        digest.update(f"{data.user_ids[user]}\t{data.catalogue.ids[item]}\n".encode())
+    return digest.hexdigest()
+
+
+def concatenate(sequences: Sequence[Int32]) -> tuple[Int32, Int64]:
+    """Sequences -> (flat items, offsets)."""
+    offsets = np.zeros(len(sequences) + 1, dtype=np.int64)
+    np.cumsum([len(s) for s in sequences], out=offsets[1:])
+    flat = np.concatenate(sequences).astype(np.int32) if len(sequences) else np.zeros(0, dtype=np.int32)
+    return flat, offsets

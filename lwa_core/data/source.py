@@ -1,0 +1,41 @@
+"""What a dataset plugin returns: raw events and items as polars frames."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+
+if TYPE_CHECKING:
+    import polars
+
+
+@attrs.frozen(eq=False)
+class Source:
+    """Raw events and items, before any filter.
+
+    Args:
+        events: One row per interaction, in the order of the file. Columns `user` and `item` (strings); where the data
+            has them `rating` (float) and `timestamp` (integer seconds, UTC). Further columns are ignored. A lazy frame,
+            so that a large file is streamed.
+        items: One row per item the data knows something about, or None. Columns `item` (string, unique); where known
+            `title` (string) and `categories` (list of strings).
+        order: What orders the events of a user: `"timestamp"` (ties keep the order of the file) or `"file"`.
+        dropped: Rows that the reader left out by a documented rule, by rule, for example `{"rows without a user": 3}`.
+        notes: Facts about the data that a report must repeat (a synthetic source says so here).
+    """
+
+    events: polars.LazyFrame
+    items: polars.DataFrame | None = None
+    order: str = "timestamp"
+    dropped: Mapping[str, int] = attrs.field(factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class DataFiles:
+    """The files that a dataset reads, for the digest that goes into the cache key."""
+
+    paths: tuple[Path, ...] = attrs.field(converter=tuple)

@@ -1,0 +1,165 @@
+"""What a dataset, recommender, scorer, selector and compressor is.
+
+A component is an attrs class: its fields are its settings, its methods are its job. Nothing here needs to be inherited
+from; a class that has the methods is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias, runtime_checkable
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
+    from lwa_core.data import Catalogue, PreparedData, Source
+    from lwa_core.modeling.layered import LayeredModel
+    from lwa_core.modeling.observation import Observation
+    from lwa_core.modeling.probe import Probe
+    from lwa_core.training import Losses, TrainingSettings
+    from lwa_core.types import DepthPlan, LayerCosts, ScoreBoard
+
+    Batch: TypeAlias = dict[str, torch.Tensor]
+    History: TypeAlias = NDArray[np.int32]
+
+
+class Reporter(Protocol):
+    """Where a long job says how far it is. The command line shows it, the run's event log keeps it."""
+
+    def progress(self, done: int, total: int, message: str = "") -> None:
+        """`done` of `total` units of this job are finished."""
+
+    def warn(self, code: str, message: str) -> None:
+        """Say something that the user must know; it also ends up in the report."""
+
+
+class Dataset(Protocol):
+    """Reads interactions from files, or makes them."""
+
+    def files(self) -> Sequence[Path]:
+        """Every file that `read` will open; their contents are part of the cache key. Raises DataError if one is missing."""
+
+    def read(self) -> Source:
+        """Raw events and items. Raises DataError, with file and line, for what cannot be read."""
+
+
+class Recommender(Protocol):
+    """Builds a transformer that ranks a catalogue, and says how histories become batches, losses and scores.
+
+    Items are indices into the catalogue (0-based) on this side of the interface; what ids the model uses inside is its
+    own affair. Metrics are computed by the core.
+    """
+
+    def training(self) -> TrainingSettings:
+        """How the core's loop is to train it."""
+
+    def build(self, catalogue: Catalogue) -> torch.nn.Module:
+        """A fresh model for this catalogue, initialised from torch's global generator (which the caller has seeded)."""
+
+    def load(self, folder: Path) -> torch.nn.Module:
+        """The model saved in `folder`, compressed or not, in eval mode. Raises ModelError."""
+
+    def training_windows(self, sequences: Sequence[History]) -> list[History]:
+        """Cut the users' training parts into the sequences that one training example each is made of."""
+
+    def training_batch(self, windows: Sequence[History]) -> Batch:
+        """A batch with a target at every position that has a next item."""
+
+    def example_batch(self, histories: Sequence[History], targets: NDArray[np.int64] | None = None) -> Batch:
+        """A batch that asks for the next item after each history; with `targets`, also for its loss."""
+
+    def loss(self, model: torch.nn.Module, batch: Batch) -> Losses:
+        """Loss of every example (sum over its targets, and how many there were)."""
+
+    def scores(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        """Score of every item after each history (examples, items); higher is better."""
+
+    def logits(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        """Full-catalogue logits at every position of the batch that has a target (targets, items), for distillation."""
+
+
+@runtime_checkable
+class ObservingScorer(Protocol):
+    """Looks at one pass over the calibration examples. All observing scorers of a recipe share one pass."""
+
+    observes: ClassVar[frozenset[str]]
+    """What it needs: any of `states`, `gradient_norms`."""
+
+    def observe(self, seen: Observation) -> torch.Tensor:
+        """Scores of one micro-batch (examples, layers). Higher means: keep."""
+
+
+@runtime_checkable
+class QueryingScorer(Protocol):
+    """Asks how good the model is with some layers left out. All queries of a run share their prefixes and answers."""
+
+    def score(self, probe: Probe) -> torch.Tensor:
+        """The table (samples, layers). Higher means: keep."""
+
+
+Scorer: TypeAlias = ObservingScorer | QueryingScorer
+
+
+class Selection(Protocol):
+    """What a selector may look at: calibration examples only, never validation or test."""
+
+    depth: int
+    seed: int
+
+    @property
+    def board(self) -> ScoreBoard:
+        """The scores of every scorer of the recipe."""
+
+    @property
+    def probe(self) -> Probe:
+        """Asks the teacher how good it is with some layers left out; loaded when first used."""
+
+    def costs(self, kind: str) -> LayerCosts:
+        """What each layer costs: `parameters`, `megabytes` or `milliseconds`, measured when first asked for."""
+
+
+class Selector(Protocol):
+    """Chooses the layers that stay."""
+
+    def select(self, selection: Selection) -> DepthPlan:
+        """The plan. Raises LwaError where the settings cannot be met (a budget below the smallest model)."""
+
+
+class CompressionJob(Protocol):
+    """What a compressor works on."""
+
+    teacher: LayeredModel
+    """The full model, in eval mode. Not to be changed."""
+
+    student: LayeredModel
+    """The model that the step before left (the teacher's own copy, before the first step). May be changed."""
+
+    kept: tuple[int, ...]
+    """The plan's tier: the teacher's layers that the student is to have, in order."""
+
+    recommender: Recommender
+    data: PreparedData
+    seed: int
+    workspace: Path
+    """A folder that survives a kill: checkpoints go here."""
+
+    report: Reporter
+
+    def train(
+        self,
+        model: torch.nn.Module,
+        loss: Callable[[torch.nn.Module, Batch], torch.Tensor],
+        settings: TrainingSettings,
+    ) -> torch.nn.Module:
+        """Train `model` on the training part by the core's loop, with early stopping on validation NDCG@10."""
+
+
+class Compressor(Protocol):
+    """Makes the student smaller, or better at its size."""
+
+    def compress(self, job: CompressionJob) -> torch.nn.Module:
+        """The new student. Its `save_pretrained` is called by the core, and `Recommender.load` must load that again."""
+

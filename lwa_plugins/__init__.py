@@ -1,0 +1,74 @@
+"""The built-in plugins. They come in through the entry point `lwa.v1`, like anyone else's."""
+
+from __future__ import annotations
+
+from lwa_core.hooks import Component, hookimpl
+
+
+@hookimpl
+def lwa_datasets() -> list[Component]:
+    at = "lwa_plugins.datasets"
+    return [
+        Component("synthetic", f"{at}.synthetic:Synthetic"),
+        Component("movielens", f"{at}.movielens:MovieLens", reference="Harper & Konstan 2015, The MovieLens Datasets"),
+        Component("sequences", f"{at}.sequences:Sequences", reference="Kang & McAuley 2018; Zhou et al. 2020 (S3-Rec)"),
+        Component("atomic", f"{at}.atomic:Atomic", reference="Zhao et al. 2021, RecBole"),
+        Component("reviews", f"{at}.reviews:Reviews", reference="McAuley et al. 2015; Ni et al. 2019; Hou et al. 2024"),
+        Component("table", f"{at}.table:Table"),
+    ]
+
+
+@hookimpl
+def lwa_recommenders() -> list[Component]:
+    at = "lwa_plugins.recommenders"
+    return [
+        Component(
+            "sequential",
+            f"{at}.sequential:Sequential",
+            reference="Kang & McAuley 2018, SASRec; Klenitskiy & Vasilev 2023 for the full cross-entropy",
+        )
+    ]
+
+
+@hookimpl
+def lwa_scorers() -> list[Component]:
+    at = "lwa_plugins.scorers"
+    return [
+        Component(
+            "fisher",
+            f"{at}.fisher:Fisher",
+            reference="Theis et al. 2018, Faster gaze prediction with dense networks and Fisher pruning; "
+            "Kunstner, Hennig & Balles 2019 for what the empirical Fisher is",
+        ),
+        Component("block-influence", f"{at}.block_influence:BlockInfluence", reference="Men et al. 2024, ShortGPT"),
+        Component("leave-one-out", f"{at}.leave_one_out:LeaveOneOut", reference="Veit et al. 2016"),
+        Component("shapley", f"{at}.shapley:Shapley", reference="Shapley 1953; Castro et al. 2009; Mitchell et al. 2022"),
+        Component("weight-magnitude", f"{at}.weight_magnitude:WeightMagnitude", reference="Han et al. 2015"),
+        Component("random", f"{at}.random:Random"),
+    ]
+
+
+@hookimpl
+def lwa_selectors() -> list[Component]:
+    at = "lwa_plugins.selectors"
+    return [
+        Component("top-k", f"{at}.top_k:TopK"),
+        Component("uniform", f"{at}.uniform:Uniform", reference="Sanh et al. 2019, DistilBERT; Sajjad et al. 2023"),
+        Component("random", f"{at}.random:Random"),
+        Component("budget", f"{at}.budget:Budget"),
+        Component("greedy", f"{at}.greedy:Greedy", reference="Song et al. 2024, SLEB"),
+    ]
+
+
+@hookimpl
+def lwa_compressors() -> list[Component]:
+    at = "lwa_plugins.compressors"
+    return [
+        Component("drop", f"{at}.drop:Drop", reference="Sajjad et al. 2023"),
+        Component(
+            "distill",
+            f"{at}.distill:Distill",
+            reference="Hinton et al. 2015; Romero et al. 2015, FitNets; Sanh et al. 2019, DistilBERT",
+        ),
+        Component("qlora", f"{at}.qlora:QLoRA", reference="Dettmers et al. 2023, QLoRA"),
+    ]
