@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
@@ -18,8 +17,8 @@ class Source:
 
     Args:
         events: One row per interaction, in the order of the file. Columns `user` and `item` (strings); where the data
-            has them `rating` (float) and `timestamp` (integer seconds, UTC). Further columns are ignored. A lazy frame,
-            so that a large file is streamed.
+            has them `rating` (float) and `timestamp` (seconds since 1970 UTC, integer or float; milliseconds are
+            recognised by their size). Further columns are ignored. A lazy frame, so that a large file is streamed.
         items: One row per item the data knows something about, or None. Columns `item` (string, unique); where known
             `title` (string) and `categories` (list of strings).
         order: What orders the events of a user: `"timestamp"` (ties keep the order of the file) or `"file"`.
@@ -32,10 +31,3 @@ class Source:
     order: str = "timestamp"
     dropped: Mapping[str, int] = attrs.field(factory=dict)
     notes: tuple[str, ...] = ()
-
-
-@attrs.frozen
-class DataFiles:
-    """The files that a dataset reads, for the digest that goes into the cache key."""
-
-    paths: tuple[Path, ...] = attrs.field(converter=tuple)

@@ -1,0 +1,1 @@
+"""Ways to read interactions, or to make them."""
