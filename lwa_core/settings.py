@@ -198,19 +198,25 @@ def _read(field: Field, raw: Any, path: TomlPath, base_folder: Path | None) -> t
         Problem(wrong.code, f"'{_dotted(field.name, wrong.path)}' {wrong.message}", (*path, *wrong.path), wrong.hint)
         for wrong in objections
     ]
-    if problems or field.about is None:
+    if field.about is None:
         return value, problems
-    if field.about.path and base_folder is not None:
-        value = _resolved(value, base_folder)
+    wrong_places = [wrong.path for wrong in objections]
     for inner, member in _members(raw):
-        if objection := field.about.objection(member):
-            code = "out-of-range" if field.about.choices is None else "not-allowed"
-            hint = None
-            if field.about.choices and isinstance(member, str):
-                near = did_you_mean(member, [c for c in field.about.choices if isinstance(c, str)])
-                hint = f"did you mean '{near}'?" if near else None
-            problems.append(Problem(code, f"'{field.name}' {objection}", (*path, *inner), hint))
+        if not any(inner[: len(place)] == place for place in wrong_places):
+            problems += _bounded(field, field.about, member, (*path, *inner))
+    if field.about.path and base_folder is not None and not problems:
+        value = _resolved(value, base_folder)
     return value, problems
+
+
+def _bounded(field: Field, about: About, value: Any, path: TomlPath) -> list[Problem]:
+    objection = about.objection(value)
+    if objection is None:
+        return []
+    if about.choices is None:
+        return [Problem("out-of-range", f"'{field.name}' {objection}", path)]
+    near = did_you_mean(value, [choice for choice in about.choices if isinstance(choice, str)])
+    return [Problem("not-allowed", f"'{field.name}' {objection}", path, near and f"did you mean '{near}'?")]
 
 
 def _dotted(name: str, path: TomlPath) -> str:
@@ -236,13 +242,12 @@ def _resolved(value: Any, base_folder: Path) -> Any:
     return value
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str | None:
+def did_you_mean(word: object, known: Iterable[str]) -> str | None:
     """The known word nearest to a misspelt one, or None where none is near."""
     from difflib import get_close_matches
 
     lower = {name.lower(): name for name in known}
-    near = get_close_matches(word.lower().replace("-", "_"), lower, n=1, cutoff=0.6)
-    near = near or get_close_matches(word.lower(), lower, n=1, cutoff=0.6)
+    near = get_close_matches(str(word).lower(), lower, n=1, cutoff=0.6 if len(str(word)) > 3 else 0.5)
     return lower[near[0]] if near else None
 
 

@@ -1,0 +1,56 @@
+"""What components need of the machine, found out without importing torch."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+
+NVIDIA = ("/proc/driver/nvidia/gpus", "/dev/nvidia0", "/dev/dxg")
+"""Where Linux, and Linux inside Windows, show a GPU."""
+
+
+def lacking_of(needs: Iterable[str], distribution: str | None) -> list[str]:
+    """The needs that are not met, sorted. `distribution` is whose extras are meant; a need nobody knows is not met."""
+    return sorted(need for need in needs if not _met(need, distribution))
+
+
+def _met(need: str, distribution: str | None) -> bool:
+    if need == "cuda":
+        return has_cuda()
+    sort, _, extra = need.partition(":")
+    return sort == "extra" and distribution is not None and has_extra(distribution, extra)
+
+
+def has_cuda() -> bool:
+    """Whether a CUDA device and a torch built for it are here. Asks torch only where it is imported already."""
+    if torch := sys.modules.get("torch"):
+        return bool(torch.cuda.is_available())
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "all") in ("", "-1") or not any(Path(path).exists() for path in NVIDIA):
+        return False
+    try:
+        return not version("torch").endswith("+cpu")
+    except PackageNotFoundError:
+        return False
+
+
+def has_extra(distribution: str, extra: str) -> bool:
+    """Whether every requirement of an optional extra is installed (versions are pip's business)."""
+    try:
+        listed = requires(distribution) or []
+    except PackageNotFoundError:
+        return False
+    marker = re.compile(rf"""extra\s*==\s*["']{re.escape(extra)}["']""")
+    wanted = [re.match(r"[\w.-]+", line) for line in listed if marker.search(line)]
+    return bool(wanted) and all(_is_installed(name.group()) for name in wanted if name)
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        version(distribution)
+    except PackageNotFoundError:
+        return False
+    return True
