@@ -56,8 +56,33 @@ _HOME = {
     "setting": "lwa_core.settings",
 }
 
-__all__ = [  # noqa: PLE0604 -- the names are the keys above, kept sorted
-    *_HOME,
+__all__ = [
+    "Catalogue",
+    "Component",
+    "DataError",
+    "DepthPlan",
+    "Event",
+    "Examples",
+    "LayerCosts",
+    "LayerScores",
+    "LayeredModel",
+    "LwaError",
+    "ModelError",
+    "NeedsError",
+    "PluginError",
+    "PreparedData",
+    "Problem",
+    "RecipeError",
+    "Recommendations",
+    "RunContext",
+    "ScoreBoard",
+    "Source",
+    "StageError",
+    "StoreError",
+    "fit",
+    "hookimpl",
+    "load",
+    "setting",
 ]
 
 
