@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from lwa_core.training import Losses, TrainingSettings
     from lwa_core.types import DepthPlan, LayerCosts, ScoreBoard
 
-    Batch: TypeAlias = dict[str, torch.Tensor]
-    History: TypeAlias = NDArray[np.int32]
+Batch: TypeAlias = "dict[str, torch.Tensor]"
+History: TypeAlias = "NDArray[np.int32]"
+"""Item indices, oldest first (events,)."""
 
 
 class Reporter(Protocol):
@@ -33,7 +34,10 @@ class Reporter(Protocol):
         """`done` of `total` units of this job are finished."""
 
     def warn(self, code: str, message: str) -> None:
-        """Say something that the user must know; it also ends up in the report."""
+        """Say something about the result that the user must know; it is kept with it and ends up in the report."""
+
+    def note(self, message: str) -> None:
+        """Say something about this execution (a damaged checkpoint passed over); it changes no result."""
 
 
 class Dataset(Protocol):
@@ -69,7 +73,10 @@ class Recommender(Protocol):
         """A batch with a target at every position that has a next item."""
 
     def example_batch(self, histories: Sequence[History], targets: NDArray[np.int64] | None = None) -> Batch:
-        """A batch that asks for the next item after each history; with `targets`, also for its loss."""
+        """A batch that asks for the next item after each history; with `targets` (examples,), also for its loss.
+
+        It holds `attention_mask` (examples, time): which positions are real.
+        """
 
     def loss(self, model: torch.nn.Module, batch: Batch) -> Losses:
         """Loss of every example (sum over its targets, and how many there were)."""
@@ -77,8 +84,11 @@ class Recommender(Protocol):
     def scores(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
         """Score of every item after each history (examples, items); higher is better."""
 
-    def logits(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
-        """Full-catalogue logits at every position of the batch that has a target (targets, items), for distillation."""
+    def encode(self, model: torch.nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Hidden states at every position that has a target (targets, width), and the targets (targets,)."""
+
+    def head(self, model: torch.nn.Module, hidden: torch.Tensor) -> torch.Tensor:
+        """Full-catalogue logits of hidden states: (targets, width) -> (targets, items)."""
 
 
 @runtime_checkable
@@ -117,6 +127,9 @@ class Selection(Protocol):
     def probe(self) -> Probe:
         """Asks the teacher how good it is with some layers left out; loaded when first used."""
 
+    def counts(self, keep: int | Sequence[int]) -> list[int]:
+        """How many layers each tier keeps, from a setting. Raises LwaError where one is more than there are."""
+
     def costs(self, kind: str) -> LayerCosts:
         """What each layer costs: `parameters`, `megabytes` or `milliseconds`, measured when first asked for."""
 
@@ -147,6 +160,9 @@ class CompressionJob(Protocol):
     """A folder that survives a kill: checkpoints go here."""
 
     report: Reporter
+
+    def cut(self) -> LayeredModel:
+        """The student with just the kept layers, if no step before has cut it yet; else the student."""
 
     def train(
         self,

@@ -1,0 +1,101 @@
+"""The toolkit from Python: fit a recommender on a frame, load what a run left, recommend."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+
+from lwa_core.data import Examples, PreparedData
+from lwa_core.data.frames import source_from_frame
+from lwa_core.data.prepare import prepare
+from lwa_core.errors import ModelError, RecipeError
+from lwa_core.fitting import fit_model
+from lwa_core.plugins import Registry
+from lwa_core.protocols import Reporter
+from lwa_core.ranker import DESCRIPTION, Ranker, load_ranker
+from lwa_core.sections import Filter, Split
+from lwa_core.settings import structure, unstructure
+from lwa_core.store import read_json
+
+
+def fit(
+    frame: Any,
+    recommender: str = "sequential",
+    *,
+    user: str = "user",
+    item: str = "item",
+    timestamp: str | None = None,
+    seed: int = 0,
+    report: Reporter | None = None,
+    **settings: Any,
+) -> Ranker:
+    """Fit a recommender on a polars or pandas frame of interactions, one row each.
+
+    Nothing is held back for a test: the last item of every user stops the training, all before it is trained on.
+
+    Args:
+        frame: Columns named by `user`, `item` and, where the order of the rows is not the order of time, `timestamp`.
+        recommender: Name of the component.
+        seed: Of the initial weights and the order of batches.
+        settings: Of the component, for example `layers=4`; `lwa plugins show NAME` lists them.
+
+    Raises:
+        DataError: A column is missing or the frame holds too little.
+        RecipeError: A setting is wrong.
+    """
+    offer = Registry.discover().find("recommender", recommender)
+    instance, problems = structure(offer.load(), settings, (), None)
+    if instance is None:
+        raise RecipeError("; ".join(problem.message for problem in problems), problems)
+    source = source_from_frame(frame, user=user, item=item, timestamp=timestamp)
+    data = _nothing_held_back(prepare(source, Filter(duplicates="all"), Split(), seed))
+    with tempfile.TemporaryDirectory(prefix="lwa-") as folder:
+        model, _ = fit_model(instance, data, folder=Path(folder), seed=seed, filter_seen=True, report=report or Quiet())
+    return Ranker(model, instance, data.catalogue, recommender, unstructure(instance))
+
+
+def _nothing_held_back(data: PreparedData) -> PreparedData:
+    """Give the test's targets to validation, and validation's and calibration's to training."""
+    ends = data.train_ends.copy()
+    ends[data.test.users] = data.test.positions
+    none = Examples(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
+    return attrs.evolve(data, train_ends=ends, validation=data.test, calibration=none, test=none)
+
+
+def load(path: str | Path, model: str | None = None) -> Ranker:
+    """Load a ranker from the folder of a saved model or of a run.
+
+    Args:
+        path: Folder of a model, or of a run.
+        model: Which model of a run, for example `"teacher"`; the last student where left out.
+
+    Raises:
+        ModelError: There is no such model.
+    """
+    folder = Path(path)
+    if (folder / DESCRIPTION).is_file():
+        return load_ranker(folder)
+    if not (folder / "metrics.json").is_file():
+        raise ModelError(f"{folder} is neither the folder of a model nor of a finished run")
+    names = [entry["name"] for entry in read_json(folder / "metrics.json")["models"] if entry["kind"] != "yardstick"]
+    chosen = model or names[-1]
+    if chosen not in names:
+        raise ModelError(f"the run has no model '{chosen}'", f"it has: {', '.join(names)}")
+    return load_ranker(folder / "models" / chosen)
+
+
+class Quiet:
+    """A reporter that says nothing."""
+
+    def progress(self, done: int, total: int, message: str = "") -> None:
+        """Nothing is shown."""
+
+    def warn(self, code: str, message: str) -> None:
+        """Nothing is shown."""
+
+    def note(self, message: str) -> None:
+        """Nothing is shown."""

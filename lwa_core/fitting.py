@@ -1,0 +1,76 @@
+"""Train any model of a recommender on prepared data: what fitting, distilling and healing share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from lwa_core.data import PreparedData
+from lwa_core.evaluation.metrics import ndcg
+from lwa_core.evaluation.ranking import rank_examples
+from lwa_core.modeling.saving import device
+from lwa_core.protocols import Batch, History, Recommender, Reporter
+from lwa_core.training import Trained, TrainingSettings, train
+
+
+def fit_model(
+    recommender: Recommender, data: PreparedData, *, folder: Path, seed: int, filter_seen: bool, report: Reporter
+) -> tuple[torch.nn.Module, Trained]:
+    """A fresh model of the recommender, trained on the training part of the data."""
+    torch.manual_seed(seed)
+    model = recommender.build(data.catalogue).to(device())
+    trained = train_on(
+        recommender,
+        data,
+        model,
+        lambda model, batch: recommender.loss(model, batch).overall,
+        recommender.training(),
+        folder=folder,
+        seed=seed,
+        filter_seen=filter_seen,
+        report=report,
+    )
+    return model, trained
+
+
+def train_on(
+    recommender: Recommender,
+    data: PreparedData,
+    model: torch.nn.Module,
+    loss: Callable[[torch.nn.Module, Batch], torch.Tensor],
+    settings: TrainingSettings,
+    *,
+    folder: Path,
+    seed: int,
+    filter_seen: bool,
+    report: Reporter,
+) -> Trained:
+    """Train `model` in place by the core's loop, stopped by NDCG@10 on the validation examples."""
+
+    def validate(current: torch.nn.Module) -> float:
+        scores = partial(score_histories, recommender, current)
+        ranking = rank_examples(scores, data, data.validation, filter_seen=filter_seen, depth=10)
+        return float(ndcg(ranking.ranks, 10).mean())
+
+    return train(
+        model,
+        loss,
+        windows=recommender.training_windows(data.training_sequences()),
+        collate=recommender.training_batch,
+        evaluate=validate,
+        settings=settings,
+        folder=folder,
+        seed=seed,
+        report=report,
+    )
+
+
+def score_histories(recommender: Recommender, model: torch.nn.Module, histories: list[History]) -> torch.Tensor:
+    """Scores of all items after each history (histories, items), on the model's device, without gradients."""
+    place = next(model.parameters()).device
+    with torch.no_grad():
+        batch = recommender.example_batch(histories)
+        return recommender.scores(model, {name: value.to(place) for name, value in batch.items()})

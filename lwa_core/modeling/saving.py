@@ -1,0 +1,90 @@
+"""Load a saved model, whatever was done to it: full precision, 4-bit, with an adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from lwa_core.errors import ModelError
+
+ADAPTER = "adapter"
+
+
+def load_pretrained(cls: Any, folder: Path) -> nn.Module:
+    """Load what `save_model` saved, in eval mode: local files only, no remote code, safetensors only.
+
+    Raises:
+        ModelError: There is no such model, it is damaged, or weights are missing or left over, which transformers
+            would fill with random numbers or drop with a warning.
+    """
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"no model in {folder}: config.json is missing")
+    quantised = "quantization_config" in (folder / "config.json").read_text("utf-8")
+    placement = {"device_map": {"": device()}} if quantised else {}
+    try:
+        with quiet_transformers():
+            model, info = cls.from_pretrained(
+                folder,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                output_loading_info=True,
+                **placement,
+            )
+    except Exception as error:  # transformers and safetensors raise many kinds for a bad folder
+        raise ModelError(f"cannot load the model in {folder}: {error}") from error
+    odd = {what: sorted(map(str, info[what])) for what in ("missing_keys", "unexpected_keys", "mismatched_keys") if info.get(what)}
+    if odd:
+        raise ModelError(f"the weights in {folder} do not fit its config.json: {odd}")
+    if (folder / ADAPTER).is_dir():
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, folder / ADAPTER, local_files_only=True)
+    if not quantised:
+        model.to(device())
+    model.eval()
+    return model  # type: ignore[no-any-return]  # transformers is untyped
+
+
+def save_model(model: nn.Module, folder: Path) -> None:
+    """Save a model so that `load_pretrained` gives the same outputs: a peft model as its base plus `adapter/`."""
+    base: Any = model
+    with quiet_transformers():
+        if hasattr(model, "peft_config"):
+            model.save_pretrained(folder / ADAPTER)  # type: ignore[operator]
+            (folder / ADAPTER / "README.md").unlink(missing_ok=True)
+            base = _without_adapter(model)
+        base.save_pretrained(folder)
+
+
+def _without_adapter(model: Any) -> Any:
+    """The base of a peft model with its own modules back in place (on a copy: `unload` changes the model)."""
+    import copy
+
+    return copy.deepcopy(model).unload()
+
+
+def device() -> torch.device:
+    """Where models run: the first CUDA device if there is one."""
+    return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """No progress bars and no chatter of transformers while a model is loaded or saved."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,40 @@
+"""How large a model is, counted: parameters, bytes in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def parameter_count(module: nn.Module) -> int:
+    """Parameters, a 4-bit weight counted as the numbers it stands for and not as its packed bytes."""
+    return sum(_shape(p).numel() for p in module.parameters())
+
+
+def memory_bytes(module: nn.Module) -> int:
+    """Bytes of parameters and buffers as they lie in memory, with the scales of 4-bit weights."""
+    return sum(t.numel() * t.element_size() for t in _tensors(module))
+
+
+def _shape(parameter: Any) -> torch.Size:
+    """The shape that a parameter has, or that its packed form stands for."""
+    shape: torch.Size = getattr(parameter, "quant_state", parameter).shape
+    return shape
+
+
+def _tensors(module: nn.Module) -> Iterator[torch.Tensor]:
+    yield from module.buffers()
+    for parameter in module.parameters():
+        yield parameter
+        yield from _scales(getattr(parameter, "quant_state", None))
+
+
+def _scales(state: Any) -> Iterator[torch.Tensor]:
+    if state is None:
+        return
+    yield from (state.absmax, state.code)
+    if state.nested:
+        yield from (state.offset, state.state2.absmax, state.state2.code)

@@ -1,0 +1,133 @@
+"""A trained model together with what it takes to use it: its recommender and the catalogue it ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import torch
+
+from lwa_core.data import Catalogue
+from lwa_core.errors import LwaError, ModelError, StoreError
+from lwa_core.evaluation.ranking import top_items
+from lwa_core.modeling.saving import save_model
+from lwa_core.plugins import Registry
+from lwa_core.protocols import History, Recommender
+from lwa_core.settings import structure
+from lwa_core.store import read_json, write_json
+from lwa_core.types import Recommendations
+
+DESCRIPTION = "ranker.json"
+ITEMS = "items.json"
+
+
+@attrs.frozen(eq=False)
+class Ranker:
+    """Ranks the items of a catalogue for a history of item ids.
+
+    Args:
+        model: The network, in eval mode.
+        recommender: Turns histories into batches and scores.
+        catalogue: The items.
+        component: Name of the recommender's component, and its settings; saved with the model.
+        settings: See `component`.
+        filter_seen: Whether items of the history are left out of the recommendations.
+    """
+
+    model: torch.nn.Module
+    recommender: Recommender
+    catalogue: Catalogue
+    component: str
+    settings: Mapping[str, Any]
+    filter_seen: bool = True
+    _index: dict[str, int] = attrs.field(init=False)
+
+    @_index.default
+    def _make_index(self) -> dict[str, int]:
+        return self.catalogue.index()
+
+    def scores(self, histories: Sequence[History]) -> torch.Tensor:
+        """Score of every item after each history of item indices (histories, items); higher is better."""
+        device = next(self.model.parameters()).device
+        batch = self.recommender.example_batch(histories)
+        with torch.inference_mode():
+            return self.recommender.scores(self.model, {name: value.to(device) for name, value in batch.items()})
+
+    def recommend(self, history: Sequence[str], k: int = 10) -> Recommendations:
+        """The k best items for one history of item ids, oldest first.
+
+        Ids that the model never saw are left out and reported as `unknown`. A history without any known id gets what
+        the model ranks highest after nothing.
+        """
+        return self.recommend_many([history], k)[0]
+
+    def recommend_many(self, histories: Sequence[Sequence[str]], k: int = 10) -> list[Recommendations]:
+        """`recommend` for several histories in one batch."""
+        if k < 1:
+            raise LwaError(f"k must be at least 1, not {k}")
+        split = [self._known(history) for history in histories]
+        seen = [known if self.filter_seen else known[:0] for known, _ in split]
+        items, scores = top_items(self.scores([known for known, _ in split]), seen, k)
+        answers = []
+        for row, (_, unknown) in enumerate(split):
+            there = items[row] >= 0
+            answers.append(
+                Recommendations(
+                    items=tuple(self.catalogue.ids[i] for i in items[row][there]),
+                    scores=tuple(float(score) for score in scores[row][there]),
+                    unknown=unknown,
+                )
+            )
+        return answers
+
+    def _known(self, history: Sequence[str]) -> tuple[History, tuple[str, ...]]:
+        if isinstance(history, str):
+            raise LwaError(f"a history is a list of item ids, not one string: {history[:40]!r}")
+        ids = [str(item) for item in history]
+        known = [self._index[item] for item in ids if item in self._index]
+        return np.array(known, dtype=np.int32), tuple(item for item in ids if item not in self._index)
+
+    def save(self, folder: Path) -> None:
+        """Write the model (safetensors), its catalogue and description (JSON); `lwa_core.load` reads them."""
+        save_model(self.model, folder)
+        self.describe(folder)
+
+    def describe(self, folder: Path) -> None:
+        """Write what is to stand beside a saved model for `load` to read it."""
+        write_json(
+            folder / DESCRIPTION,
+            {
+                "format": 1,
+                "recommender": self.component,
+                "settings": dict(self.settings),
+                "filter_seen": self.filter_seen,
+            },
+        )
+        write_json(folder / ITEMS, attrs.asdict(self.catalogue))
+
+
+def load_ranker(folder: Path, registry: Registry | None = None) -> Ranker:
+    """Read what `Ranker.save` wrote.
+
+    Raises:
+        ModelError: The folder holds no model, or a damaged one.
+        PluginError: No installed plugin offers its recommender.
+    """
+    try:
+        said, items = read_json(folder / DESCRIPTION), read_json(folder / ITEMS)
+    except StoreError as error:
+        raise ModelError(f"{folder} holds no model that lwa saved: {error.message}") from error
+    offer = (registry or Registry.discover()).find("recommender", said["recommender"])
+    recommender, problems = structure(offer.load(), said["settings"], (), None)
+    if recommender is None:
+        raise ModelError(f"{folder / DESCRIPTION} does not fit {offer.provider}: {problems[0].message}")
+    catalogue = Catalogue(
+        ids=tuple(items["ids"]),
+        titles=None if items["titles"] is None else tuple(items["titles"]),
+        categories=None if items["categories"] is None else tuple(map(tuple, items["categories"])),
+    )
+    model = recommender.load(folder)
+    return Ranker(model, recommender, catalogue, said["recommender"], said["settings"], said["filter_seen"])

@@ -1,0 +1,292 @@
+"""What each stage of a run computes, and how its result is written and read. JSON and safetensors only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+import torch
+from safetensors.numpy import load_file, save_file
+
+from lwa_core.data import Examples, PreparedData
+from lwa_core.data.prepare import prepare
+from lwa_core.errors import LwaError, ModelError, PluginError
+from lwa_core.evaluation.ranking import Ranking, rank_examples
+from lwa_core.fitting import fit_model, score_histories, train_on
+from lwa_core.modeling.layered import LayeredModel
+from lwa_core.modeling.observation import OBSERVABLES, observe
+from lwa_core.modeling.probe import Probe
+from lwa_core.modeling.sizes import memory_bytes, parameter_count
+from lwa_core.protocols import Batch, ObservingScorer, Recommender, Reporter
+from lwa_core.ranker import Ranker, load_ranker
+from lwa_core.store import read_json, write_json
+from lwa_core.training import Trained, TrainingSettings
+from lwa_core.types import DepthPlan, LayerCosts, LayerScores, ScoreBoard
+
+if TYPE_CHECKING:
+    from lwa_core.recipe import Recipe, Use
+
+MODEL = "model"
+
+
+def prepared(recipe: Recipe, report: Reporter) -> PreparedData:
+    """Read, filter and split the data of a recipe."""
+    return prepare(recipe.data.instance.read(), recipe.filter, recipe.split, recipe.seed, report)
+
+
+def fit_teacher(recipe: Recipe, data: PreparedData, folder: Path, workspace: Path, report: Reporter) -> None:
+    """Train the full model and write it."""
+    filter_seen = recipe.evaluate.filter_seen
+    recommender: Recommender = recipe.recommender.instance
+    model, trained = fit_model(
+        recommender, data, folder=workspace, seed=recipe.seed, filter_seen=filter_seen, report=report
+    )
+    write_model(folder, as_ranker(recipe, data, model), range(LayeredModel(model).depth), trained)
+
+
+def as_ranker(recipe: Recipe, data: PreparedData, model: torch.nn.Module) -> Ranker:
+    """The model with what it takes to use it."""
+    use = recipe.recommender
+    return Ranker(
+        model, use.instance, data.catalogue, use.component, use.settings, recipe.evaluate.filter_seen
+    )
+
+
+def write_model(folder: Path, ranker: Ranker, layers: Sequence[int], trained: Trained | None) -> None:
+    """Write a model and its facts, and make sure that what was written gives the same scores again.
+
+    Raises:
+        ModelError: The reloaded model answers differently.
+    """
+    target = folder / MODEL
+    target.mkdir()
+    ranker.save(target)
+    _assert_round_trip(ranker, target)
+    write_json(
+        folder / "facts.json",
+        {
+            "layers": list(layers),
+            "depth": LayeredModel(ranker.model).depth,
+            "parameters": parameter_count(ranker.model),
+            "bytes_memory": memory_bytes(ranker.model),
+            "training": None if trained is None else attrs.asdict(trained),
+        },
+    )
+
+
+def _assert_round_trip(ranker: Ranker, folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    histories = [rng.integers(0, len(ranker.catalogue), length).astype(np.int32) for length in (1, 3, 10)]
+    with torch.no_grad():
+        before = score_histories(ranker.recommender, ranker.model, histories).double()
+        after = score_histories(ranker.recommender, ranker.recommender.load(folder), histories).double()
+    error = float((before - after).abs().max())
+    if not error <= 1e-5 * max(1.0, float(before.abs().max())):
+        raise ModelError(f"the saved model gives other scores than the one in memory (off by {error:.3g})")
+
+
+def calibration_examples(data: PreparedData, count: int, seed: int) -> Examples:
+    """At most `count` of the calibration examples, drawn with the seed, in their order."""
+    if len(data.calibration) <= count:
+        return data.calibration
+    rows = np.random.default_rng(seed).choice(len(data.calibration), size=count, replace=False)
+    return data.calibration.take(np.sort(rows))
+
+
+def make_probe(recipe: Recipe, data: PreparedData, teacher: LayeredModel, report: Reporter) -> Probe:
+    """A probe of the teacher on the recipe's calibration examples."""
+    asked = recipe.calibration
+    examples = calibration_examples(data, asked.examples, recipe.seed)
+    return Probe(
+        teacher,
+        recipe.recommender.instance,
+        data.histories(examples),
+        data.targets(examples),
+        utility=asked.utility,
+        batch=asked.batch,
+        seed=recipe.seed,
+        report=report,
+    )
+
+
+def observed_scores(uses: Sequence[Use], probe: Probe, report: Reporter) -> dict[str, LayerScores]:
+    """The tables of all observing scorers, from one pass over the calibration examples."""
+    needs = frozenset().union(*(use.instance.observes for use in uses))
+    if needs - OBSERVABLES:
+        raise PluginError(f"there is nothing called {', '.join(sorted(needs - OBSERVABLES))} to observe")
+    parts: dict[str, list[torch.Tensor]] = {use.name: [] for use in uses}
+    done = 0
+    for seen in observe(probe, needs):
+        for use in uses:
+            parts[use.name].append(checked_table(use, use.instance.observe(seen), probe.depth))
+        done += len(seen.mask)
+        report.progress(done, probe.examples, "one pass for " + ", ".join(parts))
+    back = np.argsort(probe.order, kind="stable")
+    return {use.name: layer_scores(use, torch.cat(parts[use.name]).cpu().numpy()[back]) for use in uses}
+
+
+def queried_scores(use: Use, probe: Probe) -> LayerScores:
+    """The table of a querying scorer."""
+    return layer_scores(use, checked_table(use, use.instance.score(probe), probe.depth).cpu().numpy())
+
+
+def layer_scores(use: Use, table: np.ndarray[Any, Any]) -> LayerScores:
+    """A scorer's table with its name and unit."""
+    return LayerScores(use.name, table.astype(np.float64), getattr(use.instance, "unit", ""))
+
+
+def checked_table(use: Use, table: Any, depth: int) -> torch.Tensor:
+    """A scorer's table, if it is one: two axes, a column a layer, finite. Raises PluginError otherwise."""
+    who = f"scorer '{use.name}' of {use.offer.provider}"
+    if not isinstance(table, torch.Tensor):
+        raise PluginError(f"{who} gave {type(table).__name__} instead of a tensor (samples, layers)")
+    if table.dim() != 2 or table.shape[1] != depth or not len(table):
+        raise PluginError(f"{who} gave a table of shape {tuple(table.shape)} instead of (samples, {depth})")
+    if not bool(torch.isfinite(table).all()):
+        raise PluginError(f"{who} gave scores that are not finite")
+    return table.detach()
+
+
+def is_observing(use: Use) -> bool:
+    """Whether a scorer looks at the shared pass (else it asks the probe)."""
+    return isinstance(use.instance, ObservingScorer)
+
+
+def write_scores(folder: Path, scores: LayerScores, layer_evaluations: float) -> None:
+    """Write a scorer's table."""
+    save_file({"samples": np.ascontiguousarray(scores.samples)}, folder / "samples.safetensors")
+    write_json(folder / "scores.json", {"unit": scores.unit, "layer_evaluations": layer_evaluations})
+
+
+def read_scores(name: str, folder: Path) -> LayerScores:
+    """Read a scorer's table."""
+    samples = load_file(folder / "samples.safetensors")["samples"]
+    return LayerScores(name, samples, read_json(folder / "scores.json")["unit"])
+
+
+@attrs.define
+class TeacherSelection:
+    """What a selector may look at: the scores, and the teacher on calibration examples."""
+
+    depth: int
+    seed: int
+    board: ScoreBoard
+    make_probe: Callable[[], Probe]
+    _probe: Probe | None = None
+    _costs: dict[str, LayerCosts] = attrs.field(factory=dict)
+
+    @property
+    def probe(self) -> Probe:
+        if self._probe is None:
+            self._probe = self.make_probe()
+        return self._probe
+
+    def counts(self, keep: int | Sequence[int]) -> list[int]:
+        counts = [keep] if isinstance(keep, int) else list(keep)
+        for count in counts:
+            if count > self.depth:
+                raise LwaError(f"cannot keep {count} of {self.depth} layers", "lower select.keep or raise the depth")
+        return counts
+
+    def costs(self, kind: str) -> LayerCosts:
+        if kind not in self._costs:
+            self._costs[kind] = measure_costs(self.probe, kind)
+        return self._costs[kind]
+
+
+def measure_costs(probe: Probe, kind: str) -> LayerCosts:
+    """Parameters, megabytes or milliseconds of each layer, counted or timed on the model itself."""
+    from lwa_core.evaluation.layer_costs import layer_milliseconds
+
+    model = probe.model
+    if kind == "milliseconds":
+        return layer_milliseconds(probe)
+    size = {"parameters": parameter_count, "megabytes": lambda module: memory_bytes(module) / 1e6}[kind]
+    layers = tuple(float(size(layer)) for layer in model.layers)
+    return LayerCosts(kind, layers, float(size(model.base)) - sum(layers))
+
+
+def write_selection(folder: Path, plan: DepthPlan) -> None:
+    """Write a depth plan."""
+    write_json(folder / "plan.json", attrs.asdict(plan))
+
+
+@attrs.define
+class Job:
+    """What a compressor works on (the protocol is `lwa_core.protocols.CompressionJob`)."""
+
+    teacher: LayeredModel
+    student: LayeredModel
+    kept: tuple[int, ...]
+    recommender: Recommender
+    data: PreparedData
+    seed: int
+    workspace: Path
+    report: Reporter
+    filter_seen: bool
+    trained: Trained | None = None
+
+    def cut(self) -> LayeredModel:
+        if self.student.depth == len(self.kept):
+            return self.student
+        return self.student.keep(self.kept)
+
+    def train(
+        self,
+        model: torch.nn.Module,
+        loss: Callable[[torch.nn.Module, Batch], torch.Tensor],
+        settings: TrainingSettings,
+    ) -> torch.nn.Module:
+        self.trained = train_on(
+            self.recommender,
+            self.data,
+            model,
+            loss,
+            settings,
+            folder=self.workspace,
+            seed=self.seed,
+            filter_seen=self.filter_seen,
+            report=self.report,
+        )
+        return model
+
+
+def compress(use: Use, recipe: Recipe, job: Job, folder: Path) -> None:
+    """Run one compression step and write the student."""
+    torch.manual_seed(job.seed)
+    model = use.instance.compress(job)
+    if not isinstance(model, torch.nn.Module):
+        raise PluginError(f"compressor '{use.name}' of {use.offer.provider} gave {type(model).__name__}, not a model")
+    model.eval()
+    write_model(folder, as_ranker(recipe, job.data, model), job.kept, job.trained)
+
+
+def load_model(folder: Path, recipe: Recipe) -> LayeredModel:
+    """The model that a stage wrote."""
+    return LayeredModel(load_ranker(folder / MODEL, recipe.registry).model)
+
+
+def rank_test(scores: Any, recipe: Recipe, data: PreparedData, report: Reporter) -> Ranking:
+    """Rank the test examples over the full catalogue."""
+    depth = max(recipe.evaluate.k)
+    return rank_examples(
+        scores, data, data.test, filter_seen=recipe.evaluate.filter_seen, depth=depth, report=report
+    )
+
+
+def write_rankings(folder: Path, rankings: Mapping[str, Ranking]) -> None:
+    """Write the ranks and top lists of one or more models."""
+    arrays: dict[str, np.ndarray[Any, Any]] = {}
+    for name, ranking in rankings.items():
+        arrays[f"{name}.ranks"], arrays[f"{name}.top"] = ranking.ranks, ranking.top
+    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / "rankings.safetensors")
+
+
+def read_rankings(folder: Path) -> Iterator[tuple[str, Ranking]]:
+    """Read what `write_rankings` wrote."""
+    arrays = load_file(folder / "rankings.safetensors")
+    for name in sorted(key.removesuffix(".ranks") for key in arrays if key.endswith(".ranks")):
+        yield name, Ranking(arrays[f"{name}.ranks"], arrays[f"{name}.top"])

@@ -1,0 +1,67 @@
+"""`qlora`: 4-bit weights, with low-rank adapters trained on top."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from lwa_core.protocols import CompressionJob
+from lwa_core.settings import setting
+
+if TYPE_CHECKING:
+    import torch
+
+    from lwa_core.protocols import Batch
+
+
+@attrs.frozen
+class QLoRA:
+    """NF4 weights with double quantisation (bitsandbytes) in the layers, LoRA adapters (peft) on all their linear maps.
+
+    The item table, norms and position embeddings stay as they are: of a model over item ids they are most of the size.
+    On a CPU 4-bit weights save memory and cost time. Layers whose 4-bit weights this machine would decode wrongly are
+    left in full precision, with a warning. Saved as the 4-bit model plus `adapter/`; never merged, which would move the
+    outputs.
+    """
+
+    rank: int = setting(8, help="rank of the adapters", minimum=1)
+    alpha: float = setting(16.0, help="adapters are scaled by alpha / rank", above=0)
+    dropout: float = setting(0.0, help="dropout before the adapters", minimum=0, maximum=0.9)
+    soft: float = setting(0.7, help="share of the teacher's answers in the loss; the rest is the next item", minimum=0, maximum=1)
+    temperature: float = setting(2.0, help="softens the teacher's and the student's distribution", above=0)
+    epochs: int = setting(10, help="most epochs; early stopping may end before; 0 only quantises", minimum=0)
+    batch: int = setting(128, help="training sequences in one batch", minimum=1)
+    learning_rate: float = setting(1e-3, help="learning rate of AdamW", above=0)
+    patience: int = setting(3, help="epochs without a better validation NDCG@10 before training stops", minimum=1)
+
+    def compress(self, job: CompressionJob) -> torch.nn.Module:
+        from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+
+        from lwa_core.modeling.quantisation import quantise_nf4
+        from lwa_core.training import TrainingSettings
+        from lwa_plugins.compressors._losses import soft_cross_entropy
+
+        student = job.cut()
+        quantised, linears, left_out = quantise_nf4(student)
+        for name in left_out:
+            job.report.warn("unsafe-4-bit", f"{name} stays in full precision: its 4-bit weights would be decoded wrongly")
+        model = get_peft_model(
+            prepare_model_for_kbit_training(quantised, use_gradient_checkpointing=False),
+            LoraConfig(r=self.rank, lora_alpha=self.alpha, lora_dropout=self.dropout, target_modules=linears),
+        )
+
+        def loss(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+            import torch
+
+            with torch.no_grad():
+                wanted, labels = job.recommender.encode(job.teacher.model, batch)
+            given, _ = job.recommender.encode(model, batch)
+            return soft_cross_entropy(
+                job.recommender, model, job.teacher.model, given, wanted, labels, self.soft, self.temperature
+            )
+
+        settings = TrainingSettings(
+            epochs=self.epochs, batch=self.batch, learning_rate=self.learning_rate, patience=self.patience
+        )
+        return job.train(model, loss, settings)

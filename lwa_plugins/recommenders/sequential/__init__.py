@@ -1,0 +1,157 @@
+"""`sequential`: a causal transformer over item ids, trained with full-catalogue cross-entropy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+
+from lwa_core.settings import setting
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
+    from lwa_core.data import Catalogue
+    from lwa_core.protocols import Batch, History
+    from lwa_core.training import Losses, TrainingSettings
+
+
+@attrs.frozen
+class Sequential:
+    """A causal transformer over item ids (SASRec with pre-norm blocks), scored against tied item embeddings.
+
+    Inside the model item i of the catalogue has id i + 1, and 0 is padding. Sequences are padded on the right, so that
+    causal attention needs no mask: a real position never sees padding.
+    """
+
+    layers: int = setting(2, help="transformer blocks of the full model", minimum=1)
+    width: int = setting(64, help="size of the hidden states and item embeddings", minimum=4)
+    heads: int = setting(2, help="attention heads; must divide the width", minimum=1)
+    dropout: float = setting(0.2, help="dropout after embeddings, attention and feed-forward", minimum=0, maximum=0.9)
+    max_length: int = setting(50, help="longest history the model sees; older items are cut off", minimum=1)
+    epochs: int = setting(100, help="most epochs; early stopping usually ends before", minimum=0)
+    batch: int = setting(128, help="training sequences in one batch", minimum=1)
+    learning_rate: float = setting(1e-3, help="peak learning rate of AdamW", above=0)
+    weight_decay: float = setting(0.0, help="weight decay of AdamW", minimum=0)
+    patience: int = setting(10, help="epochs without a better validation NDCG@10 before training stops", minimum=1)
+    checkpoint: str = setting("", help="folder of a saved model to start from instead of fresh weights", path=True)
+
+    def __attrs_post_init__(self) -> None:
+        if self.width % self.heads:
+            raise ValueError(f"heads must divide width, and {self.heads} does not divide {self.width}")
+
+    def training(self) -> TrainingSettings:
+        from lwa_core.training import TrainingSettings
+
+        return TrainingSettings(
+            epochs=self.epochs,
+            batch=self.batch,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            patience=self.patience,
+        )
+
+    def build(self, catalogue: Catalogue) -> torch.nn.Module:
+        from lwa_plugins.recommenders.sequential.model import SequentialConfig, SequentialModel
+
+        if self.checkpoint:
+            return self._checkpoint(catalogue)
+        return SequentialModel(
+            SequentialConfig(
+                items=len(catalogue),
+                hidden_size=self.width,
+                num_hidden_layers=self.layers,
+                num_attention_heads=self.heads,
+                dropout=self.dropout,
+                max_length=self.max_length,
+            )
+        )
+
+    def _checkpoint(self, catalogue: Catalogue) -> torch.nn.Module:
+        from lwa_core.errors import ModelError
+
+        model = self.load(Path(self.checkpoint))
+        if model.config.items != len(catalogue):
+            raise ModelError(
+                f"the model in {self.checkpoint} ranks {model.config.items} items, but the data has {len(catalogue)}",
+                "give it the data and filters that it was trained on",
+            )
+        return model
+
+    def load(self, folder: Path) -> torch.nn.Module:
+        from lwa_core.modeling.saving import load_pretrained
+        from lwa_plugins.recommenders.sequential.model import SequentialModel
+
+        return load_pretrained(SequentialModel, folder)
+
+    def training_windows(self, sequences: Sequence[History]) -> list[History]:
+        """Non-overlapping windows of `max_length` targets, cut from the end, so that every event is a target once."""
+        windows = []
+        for sequence in sequences:
+            end = len(sequence)
+            while end >= 2:
+                windows.append(sequence[max(0, end - self.max_length - 1) : end])
+                end -= self.max_length
+        return windows
+
+    def training_batch(self, windows: Sequence[History]) -> Batch:
+        import torch
+
+        longest = max(len(window) for window in windows) - 1
+        inputs = torch.zeros(len(windows), longest, dtype=torch.long)
+        labels = torch.zeros(len(windows), longest, dtype=torch.long)
+        for row, window in enumerate(windows):
+            ids = torch.from_numpy(window.astype("int64")) + 1
+            inputs[row, : len(ids) - 1] = ids[:-1]
+            labels[row, : len(ids) - 1] = ids[1:]
+        return {"input_ids": inputs, "labels": labels}
+
+    def example_batch(self, histories: Sequence[History], targets: NDArray[np.int64] | None = None) -> Batch:
+        import torch
+
+        cut = [history[-self.max_length :] for history in histories]
+        longest = max(1, max(len(history) for history in cut))
+        inputs = torch.zeros(len(cut), longest, dtype=torch.long)
+        for row, history in enumerate(cut):
+            inputs[row, : len(history)] = torch.from_numpy(history.astype("int64")) + 1
+        # An empty history is one padding token, whose embedding is zero: the model answers from its position alone.
+        last = torch.tensor([max(0, len(history) - 1) for history in cut])
+        mask = torch.arange(longest) <= last[:, None]
+        batch = {"input_ids": inputs, "attention_mask": mask, "last": last}
+        if targets is not None:
+            batch["labels"] = torch.zeros_like(inputs)
+            batch["labels"][torch.arange(len(cut)), last] = torch.from_numpy(targets) + 1
+        return batch
+
+    def loss(self, model: torch.nn.Module, batch: Batch) -> Losses:
+        from lwa_core.training import Losses, cross_entropy
+
+        hidden, targets = self.encode(model, batch)
+        losses = cross_entropy(hidden, _item_table(model), targets)
+        valid = batch["labels"] > 0
+        count = valid.sum(dim=1)
+        return Losses(losses.new_zeros(len(count)).index_add(0, valid.nonzero()[:, 0], losses), count)
+
+    def scores(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        import torch
+
+        hidden = model(batch["input_ids"]).last_hidden_state
+        rows = torch.arange(len(hidden), device=hidden.device)
+        return self.head(model, hidden[rows, batch["last"]])
+
+    def encode(self, model: torch.nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        hidden = model(batch["input_ids"]).last_hidden_state
+        valid = batch["labels"] > 0
+        return hidden[valid], batch["labels"][valid] - 1
+
+    def head(self, model: torch.nn.Module, hidden: torch.Tensor) -> torch.Tensor:
+        return hidden @ _item_table(model).T
+
+
+def _item_table(model: torch.nn.Module) -> torch.Tensor:
+    """Embeddings of the catalogue's items (items, width), without the padding row."""
+    return model.get_input_embeddings().weight[1:]

@@ -1,0 +1,113 @@
+"""The network of `sequential`, as a transformers model: it saves, loads, quantises and takes adapters like any other."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutput
+
+
+class SequentialConfig(PreTrainedConfig):
+    """Shape of a `SequentialModel`."""
+
+    model_type = "lwa-sequential"
+
+    items: int = 1
+    hidden_size: int = 64
+    num_hidden_layers: int = 2
+    num_attention_heads: int = 2
+    dropout: float = 0.2
+    max_length: int = 50
+    initializer_range: float = 0.02
+
+
+class Attention(nn.Module):
+    """Causal multi-head self-attention."""
+
+    def __init__(self, config: SequentialConfig) -> None:
+        super().__init__()
+        self.heads = config.num_attention_heads
+        self.dropout = config.dropout
+        self.q_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.k_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.v_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.o_proj = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        batch, time, width = states.shape
+        q, k, v = (
+            project(states).view(batch, time, self.heads, -1).transpose(1, 2)
+            for project in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        dropout = self.dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=dropout)
+        return self.o_proj(mixed.transpose(1, 2).reshape(batch, time, width))
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block: h + attention(norm(h)), then h + feed-forward(norm(h))."""
+
+    def __init__(self, config: SequentialConfig) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(config.hidden_size)
+        self.attention = Attention(config)
+        self.feed_forward_norm = nn.LayerNorm(config.hidden_size)
+        self.up_proj = nn.Linear(config.hidden_size, 4 * config.hidden_size)
+        self.down_proj = nn.Linear(4 * config.hidden_size, config.hidden_size)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        states = states + self.dropout(self.attention(self.attention_norm(states)))
+        inner = F.gelu(self.up_proj(self.feed_forward_norm(states)))
+        return states + self.dropout(self.down_proj(inner))
+
+
+class SequentialModel(PreTrainedModel):
+    """Item ids (batch, time), 0 for padding on the right -> hidden states (batch, time, width) after the final norm."""
+
+    config_class = SequentialConfig
+    base_model_prefix = "model"
+    _no_split_modules = ["Block"]  # noqa: RUF012 -- transformers reads it as a class attribute
+    _supports_sdpa = True
+
+    def __init__(self, config: SequentialConfig) -> None:
+        super().__init__(config)
+        self.item_embedding = nn.Embedding(config.items + 1, config.hidden_size, padding_idx=0)
+        self.position_embedding = nn.Embedding(config.max_length, config.hidden_size)
+        self.dropout = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList([Block(config) for _ in range(config.num_hidden_layers)])
+        self.norm = nn.LayerNorm(config.hidden_size)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The item table; row 0 is padding."""
+        return self.item_embedding
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the item table."""
+        self.item_embedding = value
+
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=self.config.initializer_range)
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight, std=self.config.initializer_range)
+            if module.padding_idx is not None:
+                nn.init.zeros_(module.weight[module.padding_idx])
+        elif isinstance(module, nn.LayerNorm):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
+
+    def forward(self, input_ids: torch.Tensor) -> BaseModelOutput:
+        positions = torch.arange(input_ids.shape[1], device=input_ids.device)
+        states = self.dropout(self.item_embedding(input_ids) + self.position_embedding(positions))
+        for block in self.blocks:
+            states = block(states)
+        return BaseModelOutput(last_hidden_state=self.norm(states))
+
+
+AutoConfig.register(SequentialConfig.model_type, SequentialConfig)
+AutoModel.register(SequentialConfig, SequentialModel)

@@ -1,0 +1,33 @@
+"""`weight-magnitude`: how large a layer's weights are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import attrs
+
+from lwa_core.settings import setting
+
+if TYPE_CHECKING:
+    import torch
+
+    from lwa_core.modeling.probe import Probe
+
+
+@attrs.frozen
+class WeightMagnitude:
+    """(mean |w|^p)^(1/p) over all parameters of the layer. Looks at no data: a baseline, not a finding."""
+
+    unit: ClassVar[str] = "weight"
+
+    power: float = setting(2.0, help="exponent p: 1 is the mean magnitude, 2 the root mean square", above=0)
+
+    def score(self, probe: Probe) -> torch.Tensor:
+        import torch
+
+        with torch.no_grad():
+            sizes = [
+                torch.cat([p.flatten() for p in layer.parameters()]).double().abs().pow(self.power).mean()
+                for layer in probe.model.layers
+            ]
+            return torch.stack(sizes).pow(1 / self.power)[None, :]

@@ -1,0 +1,67 @@
+"""`budget`: keep as much score as fits into measured megabytes, parameters or milliseconds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+
+from lwa_core.errors import LwaError
+from lwa_core.protocols import Selection
+from lwa_core.settings import setting
+from lwa_core.types import DepthPlan, LayerCosts
+
+
+@attrs.frozen
+class Budget:
+    """The subset of layers with the highest total score that costs no more than the budget (an exact knapsack).
+
+    Scores can be negative; a layer with a negative score is never kept for its score. Costs are measured on the teacher
+    on this machine; give exactly one budget.
+    """
+
+    megabytes: float | None = setting(None, help="parameters and buffers in memory", unit="10^6 bytes", above=0)
+    parameters: int | None = setting(None, help="parameters of the whole model, item table included", minimum=1)
+    milliseconds: float | None = setting(None, help="median of one request at batch 1", unit="ms", above=0)
+    by: str = setting("", help="the scorer to follow; the recipe's first where left out", names="score")
+
+    def __attrs_post_init__(self) -> None:
+        if sum(value is not None for value in (self.megabytes, self.parameters, self.milliseconds)) != 1:
+            raise ValueError("exactly one of megabytes, parameters, milliseconds is the budget")
+
+    def select(self, selection: Selection) -> DepthPlan:
+        scorer = self.by or selection.board.names[0]
+        kind = next(k for k in ("megabytes", "parameters", "milliseconds") if getattr(self, k) is not None)
+        limit = float(getattr(self, kind))
+        costs = selection.costs(kind)
+        kept = best_subset(selection.board[scorer].mean.tolist(), costs, limit)
+        if not kept:
+            cheapest = costs.base + min(costs.layers)
+            raise LwaError(
+                f"no layer fits into {limit:g} {kind}: the model without layers takes {costs.base:g}, "
+                f"with its cheapest layer {cheapest:g}",
+                f"raise select.{kind} to at least {cheapest:g}",
+            )
+        trace = {"scorer": scorer, "kind": kind, "limit": limit, "cost": costs.of(kept), "base": costs.base}
+        return DepthPlan(selection.depth, [kept], {**trace, "layers": list(costs.layers)})
+
+
+def best_subset(scores: Sequence[float], costs: LayerCosts, limit: float) -> list[int]:
+    """The affordable non-empty subset with the highest total score; of equal totals the cheaper; [] if none fits.
+
+    Exact: partial subsets are extended layer by layer, and those that cost more for no more score are dropped.
+    """
+    front: list[tuple[float, float, tuple[int, ...]]] = [(costs.base, 0.0, ())]
+    for layer, (score, cost) in enumerate(zip(scores, costs.layers, strict=True)):
+        grown = front + [(c + cost, s + score, (*kept, layer)) for c, s, kept in front if c + cost <= limit]
+        grown.sort(key=lambda option: (option[0], -option[1]))
+        front, best = [], float("-inf")
+        for option in grown:
+            # The empty subset is no answer, so it must not push out a layer with a negative score.
+            if option[1] > best or not option[2]:
+                front.append(option)
+                best = max(best, option[1]) if option[2] else best
+    answers = [option for option in front if option[2]]
+    if not answers:
+        return []
+    return list(max(answers, key=lambda option: (option[1], -option[0]))[2])
