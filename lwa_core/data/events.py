@@ -48,15 +48,9 @@ class Events:
 
     def compact(self) -> Events:
         """The same events with just the ids that still occur, in the same order."""
-        kept_users, users = np.unique(self.users, return_inverse=True)
-        kept_items, items = np.unique(self.items, return_inverse=True)
-        return Events(
-            users.astype(np.int64),
-            items.astype(np.int64),
-            self.times,
-            tuple(self.user_ids[row] for row in kept_users),
-            tuple(self.item_ids[row] for row in kept_items),
-        )
+        users, user_ids = _compact(self.users, self.user_ids)
+        items, item_ids = _compact(self.items, self.item_ids)
+        return Events(users, items, self.times, user_ids, item_ids)
 
     def step(self, name: str) -> Step:
         """What is left, as the account of step `name`."""
@@ -92,7 +86,7 @@ def clean(source: Source, min_rating: float | None, *, need_timestamps: bool) ->
     if frame.height == 0:
         rules = ", ".join(f"{count} {rule}" for rule, count in dropped.items())
         raise DataError(f"no valid event is left: {rules}", hint="check the names of the columns")
-    steps.append(_step("valid", frame))
+    steps.append(_step("valid", frame) if dropped else attrs.evolve(steps[0], name="valid"))
     unrated = int(frame["rating"].is_null().sum()) if "rating" in frame.columns else 0
     if min_rating is not None:
         if unrated:
@@ -106,6 +100,12 @@ def clean(source: Source, min_rating: float | None, *, need_timestamps: bool) ->
     item_ids, items = _encode(frame["item"])
     events = Events(users, items, times, user_ids, item_ids)
     return Cleaned(events, tuple(steps), dropped, milliseconds, unrated)
+
+
+def _compact(codes: Int64, ids: tuple[str, ...]) -> tuple[Int64, tuple[str, ...]]:
+    present = np.bincount(codes, minlength=len(ids)) > 0
+    places = np.cumsum(present) - 1
+    return places[codes], tuple(ids[row] for row in np.flatnonzero(present))
 
 
 def sorted_ids(ids: polars.Series) -> polars.Series:

@@ -23,30 +23,32 @@ def unique_items(table: polars.DataFrame) -> tuple[polars.DataFrame, dict[str, i
 
     named = table.filter(pl.col("item").is_not_null() & (pl.col("item") != ""))
     unique = named.unique("item", keep="first", maintain_order=True)
+    unique = unique.with_columns(pl.col("title").str.strip_chars()) if "title" in unique.columns else unique
     counts = {NAMELESS: table.height - named.height, TWICE: named.height - unique.height}
     return unique, {rule: count for rule, count in counts.items() if count}
 
 
-def read_typed_header(path: Path) -> list[str]:
-    """Field names of a RecBole file, whose header reads `user_id:token<TAB>item_id:token…`. Raises DataError."""
-    header = first_line(path).split("\t")
+def read_typed_header(path: Path) -> tuple[int, list[str]]:
+    """Line and field names of a RecBole file's header, `user_id:token<TAB>item_id:token…`. Raises DataError."""
+    line, text = first_line(path)
+    header = text.split("\t")
     if any(":" not in field for field in header):
         hint = "an atomic file begins with, for example, `user_id:token<TAB>item_id:token<TAB>timestamp:float`"
-        raise DataError("the header does not give name:type for every field", file=path, line=1, hint=hint)
-    return [field.rpartition(":")[0] for field in header]
+        raise DataError("the header does not give name:type for every field", file=path, line=line, hint=hint)
+    return line, [field.rpartition(":")[0] for field in header]
 
 
 def read_atomic_items(path: Path) -> polars.DataFrame:
     """Items of a RecBole `.item` file: `item_id`, the first column with a title, the first with categories."""
-    fields = read_typed_header(path)
+    line, fields = read_typed_header(path)
     if "item_id" not in fields:
-        raise DataError(f"has no column 'item_id', just {', '.join(fields)}", file=path, line=1)
+        raise DataError(f"has no column 'item_id', just {', '.join(fields)}", file=path, line=line)
     keep = {"item": "item_id"}
     for name, words in (("title", ("title", "name")), ("categories", ("class", "genre", "categor"))):
         found = next((field for word in words for field in fields if word in field.lower()), None)
         if found is not None:
             keep[name] = found
-    table = read_delimited(path, Layout(fields, keep, "\t", skip=1))
+    table = read_delimited(path, Layout(fields, keep, "\t", skip=line))
     if "categories" in keep:
         table = table.with_columns(split_categories("categories", " "))
     return table

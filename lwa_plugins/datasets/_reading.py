@@ -51,7 +51,7 @@ class Layout:
         separator: Between fields; more than one character is allowed where `quoted` is off.
         quoted: Fields may stand in double quotes, and then hold separators and line ends.
         encoding: `utf-8` or `latin-1`.
-        skip: Lines of header.
+        skip: Lines up to and with the header.
     """
 
     fields: Sequence[str]
@@ -102,12 +102,12 @@ def opened(path: Path) -> IO[bytes]:
     return io.BufferedReader(gzip.GzipFile(fileobj=raw, mode="rb")) if magic == b"\x1f\x8b" else raw
 
 
-def first_line(path: Path, encoding: str = "utf-8") -> str:
-    """The first line that is not blank, without its end. Raises DataError where there is none."""
-    for block in blocks(path, encoding=encoding):
-        for text in block.data.decode().splitlines():
+def first_line(path: Path) -> tuple[int, str]:
+    """Number and text of the first line that is not blank. Raises DataError where there is none."""
+    for block in blocks(path):
+        for line, text in enumerate(block.data.decode().split("\n"), start=block.line):
             if text.strip():
-                return text
+                return line, text
     raise DataError("holds no data, only blank lines", file=path)
 
 

@@ -32,13 +32,13 @@ class Atomic:
 
     def read(self) -> Source:
         inter, *rest = self.files()
-        fields = read_typed_header(inter)
+        line, fields = read_typed_header(inter)
         missing = [name for name in ("user_id", "item_id") if name not in fields]
         if missing:
             message = f"has no column {' and no column '.join(map(repr, missing))}, just {', '.join(fields)}"
-            raise DataError(message, file=inter, line=1)
+            raise DataError(message, file=inter, line=line)
         keep = {name: field for name, field in COLUMNS.items() if field in fields}
-        events = read_delimited(inter, Layout(fields, keep, "\t", skip=1))
+        events = read_delimited(inter, Layout(fields, keep, "\t", skip=line))
         items, dropped = unique_items(read_atomic_items(rest[0])) if rest else (None, {})
         return Source(events.lazy(), items, "timestamp" if "timestamp" in keep else "file", dropped)
 

@@ -1,0 +1,113 @@
+"""JSON lines, block by block."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lwa_plugins.datasets._reading import NUMBERS, Block, blocks, first_line
+
+if TYPE_CHECKING:
+    import polars
+
+TEXT_LISTS = frozenset({"categories"})
+"""The columns that hold lists of texts."""
+
+
+def first_record(path: Path) -> dict[str, Any]:
+    """The first JSON object of the file. Raises DataError."""
+    return _object(Block(path, 1, b""), 1, first_line(path))
+
+
+def read_json_lines(path: Path, keep: Mapping[str, str]) -> polars.DataFrame:
+    """Some fields of a file with one JSON object a line; blank lines are skipped, missing fields are null.
+
+    Args:
+        path: The file, plain or gzip.
+        keep: Canonical column name -> name of the field.
+
+    Raises:
+        DataError: With the line: it is no JSON object, or a field holds another kind of value.
+    """
+    import polars as pl
+
+    return pl.concat([_parse(block, keep) for block in blocks(path)])
+
+
+def _parse(block: Block, keep: Mapping[str, str]) -> polars.DataFrame:
+    """By polars where every kept field is there and of its kind, else line by line."""
+    import polars as pl
+
+    fields: dict[str, Any] = {keep[name]: dtype for name, dtype in _schema(keep).items()}
+    try:
+        frame = pl.read_ndjson(block.data, schema=fields)
+    except pl.exceptions.PolarsError:
+        return _by_line(block, keep)
+    frame = frame.select(pl.col(field).alias(name) for name, field in keep.items())
+    # A null may be a value that polars could not read, and a text that begins with a bracket a value that is no text.
+    texts = [pl.col(name).str.contains(r"^[\[{]").any() for name in frame.columns if frame.schema[name] == pl.String]
+    nested = [
+        pl.col(name).list.eval(pl.element().str.contains(r"^[\[{]")).list.any().any() for name in TEXT_LISTS & set(keep)
+    ]
+    doubt = frame.select(pl.any_horizontal(pl.all().is_null().any(), *texts, *nested)).item()
+    return _by_line(block, keep) if doubt else frame
+
+
+def _schema(keep: Mapping[str, str]) -> dict[str, Any]:
+    import polars as pl
+
+    kinds = {name: pl.Float64 if name in NUMBERS else pl.String for name in keep}
+    return {name: pl.List(pl.String) if name in TEXT_LISTS else kind for name, kind in kinds.items()}
+
+
+def _by_line(block: Block, keep: Mapping[str, str]) -> polars.DataFrame:
+    import polars as pl
+
+    rows = [
+        [_value(block, line, record.get(field), name, field) for name, field in keep.items()]
+        for line, record in _objects(block)
+    ]
+    return pl.DataFrame(rows, schema=_schema(keep), orient="row")
+
+
+def _objects(block: Block) -> Iterator[tuple[int, dict[str, Any]]]:
+    for line, text in enumerate(block.data.decode().split("\n"), start=block.line):
+        if text.strip():
+            yield line, _object(block, line, text)
+
+
+def _object(block: Block, line: int, text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        hint = "every line must be one JSON object; files of Python dicts (single quotes) must be converted first"
+        raise block.fault(line, f"is not JSON: {error}", hint) from error
+    if not isinstance(value, dict):
+        raise block.fault(line, f"is JSON, but no object: {text[:40]}")
+    return value
+
+
+def _value(block: Block, line: int, value: Any, name: str, field: str) -> Any:
+    """The value as its column holds it. Raises DataError where it is of another kind."""
+    if value is None:
+        return None
+    if name in TEXT_LISTS:
+        return _flat(block, line, value, field)
+    if isinstance(value, bool) or isinstance(value, (list, dict)):
+        raise block.fault(line, f"{field!r} holds {json.dumps(value)[:40]}, and the {name} must be one value")
+    if name not in NUMBERS:
+        return str(value)
+    if isinstance(value, str):
+        raise block.fault(line, f"{value!r} is no number, and {field!r} holds the {name}")
+    return float(value)
+
+
+def _flat(block: Block, line: int, value: Any, field: str) -> list[str]:
+    """A list of texts, or of lists of texts (as in the metadata of 2014), as one list."""
+    if isinstance(value, str):
+        return [value] if value else []
+    if not isinstance(value, list):
+        raise block.fault(line, f"{field!r} holds {json.dumps(value)[:40]}, not a list of texts")
+    return [text for member in value for text in _flat(block, line, member, field)]
