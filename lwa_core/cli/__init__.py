@@ -1,0 +1,100 @@
+"""The command line: one file per command, each imported only when it is run."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import Any, NoReturn
+
+import click
+
+COMMANDS = {
+    "init": "Write a commented recipe to start from.",
+    "check": "Say everything that is wrong with a recipe.",
+    "plan": "Show the stages of a run, what is stored, and what is lacking.",
+    "run": "Run a recipe, or go on with it.",
+    "report": "Write or show the report of a run.",
+    "recommend": "Recommend items with the models of a run.",
+    "plugins": "List plugins, or show what a component can be set to.",
+    "schema": "Print the JSON Schema of recipes, for editors.",
+    "doctor": "Check this machine and the installed plugins.",
+}
+"""Command -> its line in `lwa --help`. Each is `command` in the module of that name beside this file."""
+
+INTERRUPTED = 130
+
+EPILOG = """\b
+Example:
+  lwa init recipe.toml
+  lwa check recipe.toml
+  lwa run recipe.toml
+"""
+
+
+class LazyGroup(click.Group):
+    """Imports a command when it is run, and turns what goes wrong in one into words and an exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 -- click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"lwa_core.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from lwa_core.settings import did_you_mean
+
+            near = did_you_mean(args[0], COMMANDS)
+            ctx.fail(f"no such command '{args[0]}'." + (f" Did you mean '{near}'?" if near else ""))
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("\ninterrupted; run the same command to go on", err=True)
+            ctx.exit(INTERRUPTED)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            _explain(ctx, error)
+
+
+def _explain(ctx: click.Context, error: Exception) -> NoReturn:
+    from lwa_core.errors import LwaError, RecipeError
+
+    if os.environ.get("LWA_TRACEBACK"):
+        import traceback
+
+        traceback.print_exception(error)
+    if isinstance(error, BrokenPipeError):  # the reader of our output has gone: nobody is left to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        ctx.exit(1)
+    if isinstance(error, RecipeError) and error.problems:
+        click.echo(str(error), err=True)
+        ctx.exit(error.exit_code)
+    if isinstance(error, LwaError):
+        click.echo(f"error[{error.code}]: {error}", err=True)
+        ctx.exit(error.exit_code)
+    told = " ".join(f"{type(error).__name__}: {error}".split())
+    click.echo(f"lwa has a bug: {told}", err=True)
+    click.echo("  = please report it, with what LWA_TRACEBACK=1 in front of the same command prints", err=True)
+    ctx.exit(1)
+
+
+@click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="lwa")
+def main() -> None:
+    """Which layers of a transformer recommender do its users need?
+
+    A recipe (one TOML file) names data, a model, ways to score its layers, and ways to make it smaller. A run measures
+    what is kept and what is lost.
+    """

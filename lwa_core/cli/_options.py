@@ -1,0 +1,88 @@
+"""Options that several commands share, as decorators, and what they stand for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from lwa_core.plugins import Registry
+    from lwa_core.recipe import Recipe
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+block_option = click.option(
+    "--block", multiple=True, metavar="PLUGIN", help="Leave a plugin out; may be repeated. LWA_BLOCK does the same."
+)
+"""`block: tuple[str, ...]`."""
+
+store_option = click.option(
+    "--store",
+    type=click.Path(path_type=Path),
+    default="lwa-runs",
+    show_default=True,
+    envvar="LWA_STORE",
+    show_envvar=True,
+    help="Folder that holds results and runs.",
+)
+"""`store: Path`."""
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+"""`as_json: bool`."""
+
+_set_option = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a value of the recipe, for example select.keep=4 or score.fisher.name=f; may be repeated.",
+)
+_local_option = click.option(
+    "--no-local-plugins",
+    "allow_local",
+    flag_value=False,
+    default=True,
+    help="Refuse recipes that load Python files by `plugins = [...]`.",
+)
+
+
+def recipe_options(command: F) -> F:
+    """`overrides: tuple[str, ...]`, `block: tuple[str, ...]` and `allow_local: bool`: how a recipe is to be read."""
+    for option in (_local_option, block_option, _set_option):
+        command = option(command)
+    return command
+
+
+def recipe_argument(command: F) -> F:
+    """`recipe: Path`; the recipe's own reader says what is wrong with the file."""
+    return click.argument("recipe", type=click.Path(path_type=Path))(command)
+
+
+def example(text: str) -> str:
+    """An epilog that shows how a command is used, its lines kept as they are."""
+    lines = text.strip("\n")
+    return f"\b\nExample:\n{lines}\n"
+
+
+def open_recipe(recipe: Path, overrides: tuple[str, ...], block: tuple[str, ...], allow_local: bool) -> Recipe:
+    """The recipe. Says on stderr which local files were loaded. Raises RecipeError with all problems."""
+    from lwa_core.recipe import load_recipe
+
+    opened = load_recipe(recipe, overrides, block=block, allow_local=allow_local)
+    tell_local(opened.registry)
+    return opened
+
+
+def tell_local(registry: Registry) -> None:
+    """Code that came with a recipe was run: the user is told."""
+    for info in registry.local_files:
+        click.echo(f"loaded local plugin {info.file}", err=True)
+
+
+def print_json(value: Any) -> None:
+    """JSON on stdout."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))

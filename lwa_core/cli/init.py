@@ -1,0 +1,114 @@
+"""`lwa init`: a commented recipe that shows the whole flow and every setting with its default."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lwa_core.cli._options import block_option, example
+
+if TYPE_CHECKING:
+    from lwa_core.plugins import Registry
+
+FLOW = (
+    ("data", "What to learn from.", None),
+    ("filter", "Which interactions stay.", None),
+    ("split", "Who may look at what: training, validation, calibration, test.", None),
+    ("recommender", "The model: the teacher.", "sequential"),
+    ("score", "How much each layer matters; add as many as you like.", "fisher"),
+    ("score", "", "block-influence"),
+    ("score", "", "leave-one-out"),
+    ("calibration", "What the scorers look at.", None),
+    ("select", "Which layers stay.", "top-k"),
+    ("compress", "How the smaller model is made, step by step.", "drop"),
+    ("compress", "", "distill"),
+    ("evaluate", "What is measured, on data that no choice above has seen.", None),
+)
+"""Table, comment, component (None for the core's own tables, and for data, which the user chooses)."""
+
+
+@click.command(epilog=example("  lwa init\n  lwa init movies.toml --data movielens\n  lwa init - --data table"))
+@click.argument("file", default="recipe.toml", type=click.Path(path_type=Path, allow_dash=True))
+@click.option("--data", "kind", default="synthetic", show_default=True, help="Dataset to use; `lwa plugins list`.")
+@block_option
+def command(file: Path, kind: str, block: tuple[str, ...]) -> None:
+    """Write a commented recipe to start from.
+
+    FILE is recipe.toml unless given; `-` prints the recipe. A file that is there is never overwritten.
+    """
+    from lwa_core.errors import LwaError
+    from lwa_core.plugins import Registry
+    from lwa_core.store import explained
+
+    text = recipe_text(Registry.discover(block=block), "my-run" if str(file) == "-" else file.stem, kind)
+    if str(file) == "-":
+        click.echo(text, nl=False)
+        return
+    try:
+        with explained(file), file.open("x", encoding="utf-8") as opened:
+            opened.write(text)
+    except LwaError as error:
+        if isinstance(error.__cause__, FileExistsError):
+            raise LwaError(f"{file} is there already", "name another file, or remove this one first") from None
+        raise
+    click.echo(f"wrote {file}; next: lwa check {file}, then lwa run {file}", err=True)
+
+
+def recipe_text(registry: Registry, name: str, kind: str) -> str:
+    """A recipe with the default flow, every optional setting as a comment. Raises PluginError for an unknown kind."""
+    return "\n".join(_lines(registry, name, kind)) + "\n"
+
+
+def _lines(registry: Registry, name: str, data: str) -> Iterator[str]:
+    from lwa_core.recipe import NAME, SECTIONS, SEVERAL, SINGLE
+
+    yield "# A recipe for lwa. Lines that start with # are settings left at their default: take the # away to set one."
+    yield f'name = "{name if NAME.fullmatch(name) else "my-run"}"'
+    yield "# seed = 0  # every random choice follows from it"
+    for table, comment, component in FLOW:
+        yield ""
+        if comment:
+            yield f"# {comment}"
+        yield f"[[{table}]]" if table in SEVERAL else f"[{table}]"
+        if table in SECTIONS:
+            yield from _settings(SECTIONS[table])
+        else:
+            offer = registry.find({**SINGLE, **SEVERAL}[table], component or data)
+            yield f'use = "{offer.name}"'
+            yield from _settings(offer.load())
+
+
+def _settings(cls: type) -> Iterator[str]:
+    from lwa_core.settings import describe
+
+    for told in describe(cls):
+        note = told["help"] + (f" [{told['unit']}]" if told["unit"] else "")
+        if told["choices"]:
+            note += f" ({' | '.join(map(str, told['choices']))})"
+        value = told["default"] if told["default"] is not None else _placeholder(told)
+        yield f"{'' if told['required'] else '# '}{told['name']} = {_toml(value)}" + (f"  # {note}" if note else "")
+
+
+def _placeholder(told: dict[str, Any]) -> Any:
+    """A value of the right type for a setting that has none yet."""
+    if told["choices"]:
+        return told["choices"][0]
+    lowest = told["bounds"].get("minimum", told["bounds"].get("above", 0) + 1)
+    for kind, value in (("an integer", lowest), ("a number", float(lowest)), ("true or false", False), ("a list", [])):
+        if told["type"].startswith(kind):
+            return value
+    return "path/to/data" if told["type"] == "a path" else "..."
+
+
+def _toml(value: Any) -> str:
+    """A value as TOML has it, on one line."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_toml(key)} = {_toml(each)}" for key, each in value.items()) + "}"
+    import json
+
+    return json.dumps(value, ensure_ascii=False)  # of leaves, TOML's spelling is JSON's
