@@ -121,6 +121,8 @@ def sorted_ids(ids: polars.Series) -> polars.Series:
 
 def _collect(source: Source, min_rating: float | None, need_timestamps: bool) -> polars.DataFrame:
     """Just the columns that are used, with their canonical types, in the order of the file."""
+    import polars as pl
+
     schema = source.events.collect_schema()
     for name in ("user", "item"):
         if name not in schema:
@@ -137,7 +139,11 @@ def _collect(source: Source, min_rating: float | None, need_timestamps: bool) ->
         )
     columns = [_text(name, schema[name]) for name in ("user", "item")]
     columns += [_number(name, schema[name]) for name in ("rating", "timestamp") if name in schema]
-    return source.events.select(columns).collect()
+    try:
+        return source.events.select(columns).collect()
+    except pl.exceptions.PolarsError as error:
+        # A reader checks what it reads; a lazy one can still meet damage further on.
+        raise DataError(f"the events cannot be read: {error}".splitlines()[0]) from error
 
 
 def _text(name: str, dtype: polars.DataType) -> polars.Expr:

@@ -16,9 +16,10 @@ TEXT_LISTS = frozenset({"categories"})
 """The columns that hold lists of texts."""
 
 
-def first_record(path: Path) -> dict[str, Any]:
-    """The first JSON object of the file. Raises DataError."""
-    return _object(Block(path, 1, b""), 1, first_line(path))
+def first_record(path: Path) -> tuple[int, dict[str, Any]]:
+    """Line and value of the first JSON object of the file. Raises DataError."""
+    line, text = first_line(path)
+    return line, _object(Block(path, line, b""), line, text)
 
 
 def read_json_lines(path: Path, keep: Mapping[str, str]) -> polars.DataFrame:
@@ -48,10 +49,8 @@ def _parse(block: Block, keep: Mapping[str, str]) -> polars.DataFrame:
     frame = frame.select(pl.col(field).alias(name) for name, field in keep.items())
     # A null may be a value that polars could not read, and a text that begins with a bracket a value that is no text.
     texts = [pl.col(name).str.contains(r"^[\[{]").any() for name in frame.columns if frame.schema[name] == pl.String]
-    nested = [
-        pl.col(name).list.eval(pl.element().str.contains(r"^[\[{]")).list.any().any() for name in TEXT_LISTS & set(keep)
-    ]
-    doubt = frame.select(pl.any_horizontal(pl.all().is_null().any(), *texts, *nested)).item()
+    lists = [pl.col(name).list.join("\n").str.contains(r"(?m)^[\[{]").any() for name in TEXT_LISTS & set(keep)]
+    doubt = frame.select(pl.any_horizontal(pl.all().is_null().any(), *texts, *lists)).item()
     return _by_line(block, keep) if doubt else frame
 
 
@@ -95,7 +94,7 @@ def _value(block: Block, line: int, value: Any, name: str, field: str) -> Any:
         return None
     if name in TEXT_LISTS:
         return _flat(block, line, value, field)
-    if isinstance(value, bool) or isinstance(value, (list, dict)):
+    if isinstance(value, (bool, list, dict)):
         raise block.fault(line, f"{field!r} holds {json.dumps(value)[:40]}, and the {name} must be one value")
     if name not in NUMBERS:
         return str(value)

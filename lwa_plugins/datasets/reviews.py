@@ -60,10 +60,10 @@ def _items(path: Path) -> tuple[polars.DataFrame, dict[str, int]]:
 
 def _fields(path: Path, names: Mapping[str, Sequence[str]], required: Sequence[str]) -> dict[str, str]:
     """Canonical column -> field of this file, as its first line has them."""
-    record = first_record(path)
+    line, record = first_record(path)
     found = {column: next((name for name in known if name in record), None) for column, known in names.items()}
     missing = [" or ".join(map(repr, names[column])) for column in required if found[column] is None]
     if missing:
         message = f"has no field {' and no field '.join(missing)}, just {', '.join(record)}"
-        raise DataError(message, file=path, line=1, hint="the dataset `table` reads JSON lines with other names")
+        raise DataError(message, file=path, line=line, hint="the dataset `table` reads JSON lines with other names")
     return {column: name for column, name in found.items() if name is not None}
