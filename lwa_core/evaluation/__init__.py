@@ -1,0 +1,1 @@
+"""Full-catalogue ranking metrics, statistics, yardsticks, latency and memory."""

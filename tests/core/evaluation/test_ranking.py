@@ -1,0 +1,150 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from ranked_data import by_history, leave_last_out
+
+from lwa_core.errors import ModelError
+from lwa_core.evaluation import ranking as module
+from lwa_core.evaluation.ranking import rank_examples, top_items
+
+
+def naive(row, history, target, filter_seen, depth):
+    """Rank and top list by sorting the whole row in plain Python."""
+    banned = set(history) if filter_seen else set()
+    order = sorted(
+        (item for item in range(len(row)) if item not in banned and row[item] != -np.inf),
+        key=lambda item: (-row[item], item),
+    )
+    rank = order.index(target) + 1 if target in order else 0
+    return rank, (order + [-1] * depth)[:depth]
+
+
+@st.composite
+def cases(draw):
+    items = draw(st.integers(1, 7))
+    sequences = draw(st.lists(st.lists(st.integers(0, items - 1), min_size=1, max_size=6), min_size=1, max_size=6))
+    # Few distinct values, so that ties are common.
+    score = st.sampled_from([-np.inf, -1.5, -0.0, 0.0, 1.0, 2.0, np.inf])
+    row = st.lists(score, min_size=items, max_size=items)
+    table = draw(st.lists(row, min_size=len(sequences), max_size=len(sequences)))
+    return leave_last_out(sequences, items), table
+
+
+@given(cases(), st.booleans(), st.integers(1, 9), st.integers(1, 4), st.sampled_from([np.float32, np.float64]))
+def test_agrees_with_sorting_everything(case, filter_seen, depth, batch, dtype):
+    data, table = case
+    scores, table = by_history(np.array(table, dtype=dtype), data)
+
+    ranking = rank_examples(scores, data, data.test, filter_seen=filter_seen, depth=depth, batch=batch)
+
+    histories, targets = data.histories(data.test), data.targets(data.test)
+    expected = [
+        naive(row.tolist(), h.tolist(), int(t), filter_seen, depth)
+        for row, h, t in zip(table, histories, targets, strict=True)
+    ]
+    assert [rank for rank, _ in expected] == ranking.ranks.tolist()
+    assert [top for _, top in expected] == ranking.top.tolist()
+
+
+@given(cases(), st.integers(1, 9))
+def test_serving_follows_the_same_rule(case, k):
+    data, table = case
+    scores, table = by_history(np.array(table), data)
+
+    items, best = top_items(torch.from_numpy(table), data.histories(data.test), k)
+
+    ranking = rank_examples(scores, data, data.test, filter_seen=True, depth=k)
+    assert ranking.top.tolist() == items.tolist()
+    expected = [[-np.inf if i < 0 else row[i] for i in top] for row, top in zip(table, ranking.top, strict=True)]
+    assert expected == best.tolist()
+
+
+def test_seen_items_stay_where_nothing_is_seen():
+    items, _ = top_items(torch.tensor([[0.0, 3.0, 1.0]]), None, 2)
+
+    assert [[1, 2]] == items.tolist()
+
+
+def test_scores_are_called_once_a_batch_with_histories_of_similar_length():
+    data = leave_last_out([[0] * length for length in (2, 9, 3, 8, 1, 7)], items=3)
+    seen = []
+
+    def scores(histories):
+        seen.append([len(h) for h in histories])
+        return torch.zeros(len(histories), 3)
+
+    rank_examples(scores, data, data.test, filter_seen=True, depth=1, batch=2)
+
+    assert [[8, 7], [6, 2], [1, 0]] == seen
+
+
+def test_the_table_of_scores_stays_small(monkeypatch):
+    monkeypatch.setattr(module, "LARGEST_TABLE", 6)
+    data = leave_last_out([[0, 1]] * 5, items=3)
+    sizes = []
+
+    def scores(histories):
+        sizes.append(len(histories))
+        return torch.zeros(len(histories), 3)
+
+    rank_examples(scores, data, data.test, filter_seen=True, depth=1)
+
+    assert [2, 2, 1] == sizes
+
+
+def test_the_models_own_table_is_not_changed():
+    table = torch.ones(1, 3)
+
+    top_items(table, [np.array([0, 1], dtype=np.int32)], 1)
+
+    assert [[1.0, 1.0, 1.0]] == table.tolist()
+
+
+def test_progress_reaches_the_end():
+    seen = []
+
+    class Report:
+        def progress(self, done, total, message=""):
+            seen.append((done, total))
+
+    data = leave_last_out([[0, 1]] * 3, items=2)
+
+    rank_examples(
+        lambda h: torch.zeros(len(h), 2), data, data.test, filter_seen=True, depth=1, batch=2, report=Report()
+    )
+
+    assert [(2, 3), (3, 3)] == seen
+
+
+def test_nan_scores_are_an_error_that_counts_them():
+    data = leave_last_out([[0, 1]], items=4)
+
+    with pytest.raises(ModelError, match="NaN for 2 of 4 scores"):
+        rank_examples(
+            lambda h: torch.tensor([[0.0, torch.nan, torch.nan, 1.0]]), data, data.test, filter_seen=True, depth=1
+        )
+
+
+def test_scores_of_another_shape_are_an_error():
+    data = leave_last_out([[0, 1]], items=4)
+
+    with pytest.raises(ModelError, match=r"shape \(1, 5\), not \(1, 4\)"):
+        rank_examples(lambda h: torch.zeros(1, 5), data, data.test, filter_seen=True, depth=1)
+
+
+def test_no_example_gives_an_empty_ranking():
+    data = leave_last_out([[0, 1]], items=4)
+
+    ranking = rank_examples(lambda h: torch.zeros(len(h), 4), data, data.test.take(slice(0)), filter_seen=True, depth=3)
+
+    assert ((0,), (0, 3)) == (ranking.ranks.shape, ranking.top.shape)
+
+
+def test_half_precision_scores_are_ranked_by_their_own_values():
+    table = torch.tensor([[0.1, 0.3, 0.2]], dtype=torch.bfloat16)
+
+    items, _ = top_items(table, None, 3)
+
+    assert [[1, 2, 0]] == items.tolist()
