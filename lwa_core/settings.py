@@ -235,7 +235,7 @@ def _members(value: Any, path: TomlPath = ()) -> Iterator[tuple[TomlPath, Any]]:
 def _resolved(value: Any, base_folder: Path) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value)(_resolved(member, base_folder) for member in value)
-    if isinstance(value, str):
+    if isinstance(value, str) and value:  # "" stands for no path
         return str(_resolved(Path(value), base_folder))
     if isinstance(value, Path):
         return base_folder / value.expanduser()
@@ -271,7 +271,7 @@ def describe(cls: type) -> list[dict[str, Any]]:
         told.append(
             {
                 "name": field.name,
-                "type": field.kind.name(),
+                "type": field.kind.name().replace("string", "path") if about.path else field.kind.name(),
                 "required": field.required,
                 "default": default_of(field),
                 "help": about.help,

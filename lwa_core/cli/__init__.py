@@ -82,7 +82,7 @@ def _explain(ctx: click.Context, error: Exception) -> NoReturn:
         click.echo(str(error), err=True)
         ctx.exit(error.exit_code)
     if isinstance(error, LwaError):
-        click.echo(f"error[{error.code}]: {error}", err=True)
+        click.echo(f"error: {error}" if error.code == "error" else f"error[{error.code}]: {error}", err=True)
         ctx.exit(error.exit_code)
     told = " ".join(f"{type(error).__name__}: {error}".split())
     click.echo(f"lwa has a bug: {told}", err=True)
