@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from lwa_core.hooks import Component, hookimpl
+
+if TYPE_CHECKING:
+    from lwa_core.types import Event, RunContext
 
 
 @hookimpl
@@ -72,3 +77,10 @@ def lwa_compressors() -> list[Component]:
         ),
         Component("qlora", f"{at}.qlora:QLoRA", reference="Dettmers et al. 2023, QLoRA"),
     ]
+
+
+@hookimpl
+def lwa_event(event: Event, run: RunContext) -> None:
+    from lwa_plugins.observers.event_log import append
+
+    append(event, run)

@@ -1,7 +1,39 @@
-"""What all tests share."""
+"""Shared by all tests: where real data lies, and what is left out where torch is not installed."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
 
 import hypothesis
+import pytest
 
 # A first example that imports scipy, or a busy machine, must not fail a test: no test is timed.
 hypothesis.settings.register_profile("lwa", deadline=None)
 hypothesis.settings.load_profile("lwa")
+
+NEED_TORCH = [
+    "core/evaluation",
+    "core/modeling",
+    "core/test_api.py",
+    "core/test_run.py",
+    "core/test_testing.py",
+    "core/test_training.py",
+    "end_to_end",
+    "plugins_builtin/compressors",
+    "plugins_builtin/recommenders",
+    "plugins_builtin/scorers",
+    "plugins_builtin/selectors",
+]
+
+collect_ignore = [] if find_spec("torch") else NEED_TORCH
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder that LWA_DATA names, with one folder for each public data set."""
+    folder = os.environ.get("LWA_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("real data is not here: set LWA_DATA to the folder that holds it")
+    return Path(folder)

@@ -18,6 +18,7 @@ from lwa_core.modeling.layered import LayeredModel, block_output, stand_in
 from lwa_core.protocols import Batch, History, Recommender, Reporter
 
 Kept = tuple[int, ...]
+CACHES = ("past_key_values", "past_key_value", "layer_past")
 
 
 class Probe:
@@ -138,7 +139,9 @@ class _Walk:
         """The full pass: remembers what each block is called with besides its states (masks, position embeddings)."""
 
         def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            self.calls.append((args, kwargs))
+            # A cache of keys and values would grow with every call; here each call is a whole sequence.
+            cached = {name: None for name in CACHES if name in kwargs}
+            self.calls.append((args, {**kwargs, **cached}))
 
         def after(_: nn.Module, __: Any, output: Any) -> None:
             self.tupled.append(isinstance(output, tuple))

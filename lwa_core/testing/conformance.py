@@ -1,0 +1,43 @@
+"""What every scorer must hold to."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+
+from lwa_core.modeling.observation import observe
+from lwa_core.modeling.probe import Probe
+from lwa_core.protocols import ObservingScorer
+from lwa_core.testing.tiny import tiny_probe
+
+
+def check_scorer(scorer: Any) -> None:
+    """Score a tiny model, and assert: a finite table (samples, layers), the same when asked again, the model untouched.
+
+    Raises:
+        AssertionError: With what does not hold.
+    """
+    probe = tiny_probe()
+    before = copy.deepcopy(probe.model.model.state_dict())
+    table = score(scorer, probe)
+    assert table.dim() == 2, f"the table has {table.dim()} axes, not (samples, layers)"
+    assert table.shape[1] == probe.depth, f"the table has {table.shape[1]} columns for {probe.depth} layers"
+    assert len(table), "the table has no rows"
+    assert bool(torch.isfinite(table).all()), "the table holds values that are not finite"
+    assert torch.equal(table, score(scorer, tiny_probe())), "the same model and seed gave another table"
+    after = probe.model.model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before), "scoring changed the weights"
+    assert not probe.model.model.training, "scoring left the model in training mode"
+    assert all(p.requires_grad for p in probe.model.model.parameters()), "scoring left weights frozen"
+    hooked = [m for m in probe.model.model.modules() if m._forward_hooks or m._forward_pre_hooks or m._backward_hooks]
+    assert not hooked, f"scoring left hooks on {type(hooked[0]).__name__ if hooked else ''}"
+
+
+def score(scorer: Any, probe: Probe) -> torch.Tensor:
+    """A scorer's table for a probe, whichever way it fills it; rows in the probe's own order of examples."""
+    if isinstance(scorer, ObservingScorer):
+        return torch.cat([scorer.observe(seen) for seen in observe(probe, scorer.observes)])
+    table: torch.Tensor = scorer.score(probe)
+    return table

@@ -1,0 +1,37 @@
+"""Tiny real models: the built-in `sequential` recommender with random weights, and random histories."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from lwa_core.data import Catalogue
+from lwa_core.modeling.layered import LayeredModel
+from lwa_core.modeling.probe import Probe
+from lwa_core.plugins import Registry
+from lwa_core.protocols import Recommender
+
+
+def tiny_recommender(**settings: Any) -> Recommender:
+    """The built-in `sequential` recommender, small: 4 layers of width 16 where the settings do not say otherwise."""
+    cls = Registry.discover().find("recommender", "sequential").load()
+    recommender: Recommender = cls(**{"layers": 4, "width": 16, "max_length": 12, **settings})
+    return recommender
+
+
+def tiny_probe(
+    recommender: Recommender | None = None, *, examples: int = 20, items: int = 30, seed: int = 0, utility: str = "loss"
+) -> Probe:
+    """A probe of a tiny model with random weights, large enough that every layer changes the answers."""
+    recommender = recommender or tiny_recommender()
+    torch.manual_seed(seed)
+    model = recommender.build(Catalogue(ids=tuple(f"item {i}" for i in range(items))))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    rng = np.random.default_rng(seed)
+    histories = [rng.integers(0, items, rng.integers(1, 15)).astype(np.int32) for _ in range(examples)]
+    targets = rng.integers(0, items, examples)
+    return Probe(LayeredModel(model), recommender, histories, targets, utility=utility, batch=7, seed=seed)
