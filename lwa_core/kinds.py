@@ -225,7 +225,9 @@ def kind_of(annotation: Any) -> Kind:
         return TableOf(kind_of(arguments[1]))
     if isinstance(origin, type) and issubclass(origin, Sequence) and len(arguments) == 1:
         return ListOf(kind_of(arguments[0]), list if origin is list else tuple)
-    raise TypeError(f"no setting can have the type {annotation}")
+    raise TypeError(
+        f"no setting can have the type {annotation if origin else getattr(annotation, '__name__', annotation)}"
+    )
 
 
 def mismatch(kind: Kind, value: Any) -> Objection:

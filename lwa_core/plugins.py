@@ -101,7 +101,7 @@ class Offer:
                 module, _, name = target.partition(":")
                 target = getattr(import_module(module), name)
             if not isinstance(target, type):
-                raise TypeError(f"{target!r} is no class")
+                raise TypeError(f"its target is a {type(target).__name__}, no class")
             fields(target)
         except (Exception, SystemExit) as error:
             said = f"{self.kind} '{self.name}' of {self.provider} cannot be used: {_told(error)}"
@@ -269,12 +269,21 @@ def _register(
         plugin = load()
         trial = new_manager()
         trial.register(plugin, name=info.name)
-        trial.check_pending()  # hooks that do not exist
+        _check_hooks(trial)
         offers = list(_offered(trial, info))
         manager.register(plugin, name=f"{info.distribution or info.file}:{info.name}")
     except (Exception, SystemExit) as error:
         return attrs.evolve(info, status=BROKEN, error=_told(error)), []
     return info, offers
+
+
+def _check_hooks(trial: pluggy.PluginManager) -> None:
+    """Raise TypeError where a plugin implements a hook that does not exist."""
+    hooks_seen = {name: caller for name, caller in vars(trial.hook).items() if isinstance(caller, pluggy.HookCaller)}
+    known = [name for name, caller in hooks_seen.items() if caller.has_spec()]
+    for name in hooks_seen.keys() - known:
+        near = did_you_mean(name, known)
+        raise TypeError(f"it implements '{name}', which is no hook" + (f"; did you mean '{near}'?" if near else ""))
 
 
 def _offered(trial: pluggy.PluginManager, info: PluginInfo) -> Iterator[Offer]:

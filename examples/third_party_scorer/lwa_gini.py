@@ -1,6 +1,7 @@
 """Layer importance by the Gini coefficient of the weights."""
 
 import attrs
+
 from lwa_core import Component, hookimpl, setting
 
 

@@ -1,0 +1,5 @@
+"""Leaves when imported."""
+
+import sys
+
+sys.exit(3)

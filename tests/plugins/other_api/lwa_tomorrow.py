@@ -1,0 +1,3 @@
+"""Made for another API version: never to be imported."""
+
+raise AssertionError("imported")
