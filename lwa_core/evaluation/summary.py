@@ -1,0 +1,125 @@
+"""From rankings and scores to the JSON-ready parts of `metrics.json`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from lwa_core.data import Catalogue
+from lwa_core.evaluation.metrics import coverage, per_user
+from lwa_core.evaluation.ranking import Ranking
+from lwa_core.evaluation.statistics import compare, intervals
+from lwa_core.sections import Evaluate
+from lwa_core.types import Estimate, Floats, LayerScores, ScoreBoard
+
+Figures = dict[str, dict[str, float | None] | None]
+
+
+def summarise(
+    rankings: Mapping[str, Ranking],
+    catalogue: Catalogue,
+    evaluate: Evaluate,
+    seed: int,
+    teacher: str = "teacher",
+) -> dict[str, dict[str, Figures | None]]:
+    """Every model's metrics, its difference to the teacher, and the share of the teacher's figure that it keeps.
+
+    Args:
+        rankings: The rankings of the same test examples by every model and yardstick, with top lists of at least
+            max(evaluate.k) items.
+        catalogue: The items.
+        evaluate: Cut-offs, resamples and confidence.
+        seed: Of the resamples, which all models and metrics share.
+        teacher: Which of the rankings the others are compared with.
+
+    Returns:
+        name -> `{"metrics", "difference", "kept"}`, each metric -> `{"mean", "low", "high"}`; difference and kept are
+        None for the teacher. A metric that is not defined is None; one without an interval has None as low and high.
+    """
+    ks = sorted(set(evaluate.k))
+    values = {name: per_user(ranking, catalogue, ks) for name, ranking in rankings.items()}
+    covered = {
+        name: {f"coverage@{k}": coverage(ranking, catalogue, k) for k in ks} for name, ranking in rankings.items()
+    }
+    how: dict[str, Any] = {"resamples": evaluate.bootstrap, "confidence": evaluate.confidence, "seed": seed}
+    alone = intervals({(n, m): array for n, arrays in values.items() for m, array in arrays.items()}, **how)
+    against = compare(
+        {(n, m): (a, values[teacher][m]) for n, arrays in values.items() if n != teacher for m, a in arrays.items()},
+        **how,
+    )
+    names = [f"{metric}@{k}" for metric in ("ndcg", "recall") for k in ks] + ["mrr"]
+    names += [f"{metric}@{k}" for metric in ("coverage", "diversity") for k in ks]
+
+    def figures(name: str) -> dict[str, Figures | None]:
+        own = {m: _told(alone.get((name, m)), covered[name].get(m)) for m in names}
+        if name == teacher:
+            return {"metrics": own, "difference": None, "kept": None}
+        pairs = {m: against.get((name, m)) for m in names}
+        lost = {m: covered[name][m] - covered[teacher][m] if m in covered[name] else None for m in names}
+        return {
+            "metrics": own,
+            "difference": {m: _told(pair.difference if pair else None, lost[m]) for m, pair in pairs.items()},
+            "kept": {m: _told(pair.ratio) for m, pair in pairs.items() if pair is not None},
+        }
+
+    return {name: figures(name) for name in rankings}
+
+
+def scores_of(
+    board: ScoreBoard,
+    components: Mapping[str, str],
+    references: Mapping[str, str | None],
+    confidence: float = 0.95,
+) -> list[dict[str, Any]]:
+    """The scores of every scorer, JSON-ready.
+
+    Args:
+        board: The scores by the recipe's names.
+        components: Name -> component that computed it.
+        references: Name -> the paper that defines it.
+        confidence: Of the Student-t interval of each layer's mean.
+    """
+    return [
+        {
+            "name": name,
+            "component": components[name],
+            "unit": scores.unit,
+            "reference": references.get(name),
+            **_layers(scores, confidence),
+        }
+        for name, scores in board.scores.items()
+    ]
+
+
+def agreement_of(board: ScoreBoard) -> dict[str, Any]:
+    """Kendall's tau-b between every two scorers, JSON-ready."""
+    return {"names": board.names, "kendall": [_rounded(row) for row in board.agreement()]}
+
+
+def _layers(scores: LayerScores, confidence: float) -> dict[str, Any]:
+    interval, error, stability = scores.interval(confidence), scores.standard_error, scores.stability()
+    return {
+        "count": scores.count,
+        "mean": _rounded(scores.mean),
+        "standard_error": None if error is None else _rounded(error),
+        "low": None if interval is None else _rounded(interval[0]),
+        "high": None if interval is None else _rounded(interval[1]),
+        "stability": None if stability is None else _number(stability),
+    }
+
+
+def _told(estimate: Estimate | None, alone: float | None = None) -> dict[str, float | None] | None:
+    """An estimate, or a figure that has no interval, or None where there is neither."""
+    if estimate is not None:
+        return {"mean": _number(estimate.mean), "low": _number(estimate.low), "high": _number(estimate.high)}
+    return None if alone is None else {"mean": _number(alone), "low": None, "high": None}
+
+
+def _rounded(values: Floats) -> list[float | None]:
+    return [_number(value) for value in values.tolist()]
+
+
+def _number(value: float) -> float | None:
+    """Ten significant digits: the last ones depend on how the libraries of a machine order their additions."""
+    return float(f"{value:.10g}") if math.isfinite(value) else None

@@ -1,0 +1,61 @@
+import subprocess
+import sys
+
+import pytest
+
+from lwa_core.evaluation import memory
+
+pytestmark = pytest.mark.skipif(not memory.STATUS.is_file(), reason="needs /proc/self/status")
+
+
+def in_fresh_process(code):
+    command = [sys.executable, "-c", "from lwa_core.evaluation import memory\n" + code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return [int(word) for word in done.stdout.split()]
+
+
+def test_the_peak_sees_what_was_held_and_let_go():
+    before, peak, after = in_fresh_process(
+        "before = memory.resident('VmRSS')\n"
+        "memory.reset_peak()\n"
+        "block = bytearray(200_000_000)\n"
+        "del block\n"
+        "print(before, memory.peak(), memory.resident('VmRSS'))"
+    )
+
+    assert 195_000_000 < peak - before < 220_000_000
+    assert after < before + 50_000_000
+
+
+def test_the_status_of_the_process_agrees_with_the_kernels_accounting():
+    import resource
+
+    assert memory.peak() <= resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 + 1_000_000
+    assert 0 < memory.resident("VmRSS") <= memory.peak() + 1_000_000
+    assert memory.resident("VmNothing") is None
+
+
+def test_without_a_status_file_the_peak_comes_from_resource(monkeypatch, tmp_path):
+    import resource
+
+    monkeypatch.setattr(memory, "STATUS", tmp_path / "status")
+
+    factor = 1 if sys.platform == "darwin" else 1024
+    assert memory.peak() == resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * factor
+
+
+@pytest.mark.parametrize(
+    ("files", "extra"),
+    [
+        ({"config.json": "{}"}, []),
+        ({"config.json": '{"quantization_config": {}}'}, ["bitsandbytes"]),
+        ({"config.json": "{}", "adapter/adapter_config.json": "{}"}, ["peft"]),
+        ({}, []),
+    ],
+)
+def test_what_loading_imports_is_imported_before(tmp_path, files, extra):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+
+    assert ["torch", "transformers.modeling_utils", "lwa_core.api", *extra] == memory.needed_modules(tmp_path)

@@ -1,0 +1,103 @@
+import json
+
+import numpy as np
+import pytest
+from ranked_data import catalogue
+
+from lwa_core.evaluation.ranking import Ranking
+from lwa_core.evaluation.summary import agreement_of, scores_of, summarise
+from lwa_core.sections import Evaluate
+from lwa_core.types import LayerScores, ScoreBoard
+
+EVALUATE = Evaluate(k=(5, 2), bootstrap=200)
+
+
+def ranking(seed, users=50, items=9):
+    rng = np.random.default_rng(seed)
+    top = np.stack([rng.permutation(items)[:5] for _ in range(users)]).astype(np.int32)
+    return Ranking(rng.integers(0, items + 1, size=users), top)
+
+
+def test_the_parts_hang_together():
+    rankings = {"teacher": ranking(0), "student": ranking(1)}
+    categories = tuple(("a",) if item % 2 else ("b", "c") for item in range(9))
+
+    told = summarise(rankings, catalogue(9, categories), EVALUATE, seed=0)
+
+    teacher, student = told["teacher"], told["student"]
+    assert teacher["difference"] is None
+    assert teacher["kept"] is None
+    for metric, figures in student["metrics"].items():
+        expected = figures["mean"] - teacher["metrics"][metric]["mean"]
+        assert expected == pytest.approx(student["difference"][metric]["mean"], abs=1e-9)
+    for metric, figures in student["kept"].items():
+        if figures is not None:
+            expected = student["metrics"][metric]["mean"] / teacher["metrics"][metric]["mean"]
+            assert expected == pytest.approx(figures["mean"])
+    names = [f"{m}@{k}" for m in ("ndcg", "recall") for k in (2, 5)] + ["mrr"]
+    names += [f"{m}@{k}" for m in ("coverage", "diversity") for k in (2, 5)]
+    assert names == list(student["metrics"])
+
+
+def test_means_are_means_and_intervals_are_around_them():
+    one = ranking(0)
+
+    told = summarise({"teacher": one}, catalogue(9), EVALUATE, seed=0)["teacher"]["metrics"]
+
+    assert np.isin(one.ranks, [1, 2]).mean() == pytest.approx(told["recall@2"]["mean"])
+    assert told["recall@2"]["low"] < told["recall@2"]["mean"] < told["recall@2"]["high"]
+    assert {"mean": 1.0, "low": None, "high": None} == told["coverage@5"]
+    assert told["diversity@5"] is None
+
+
+def test_the_same_seed_gives_the_same_json():
+    rankings = {"teacher": ranking(0), "student": ranking(1)}
+
+    first, second = (json.dumps(summarise(rankings, catalogue(9), EVALUATE, seed=4)) for _ in range(2))
+
+    assert first == second
+    assert first != json.dumps(summarise(rankings, catalogue(9), EVALUATE, seed=5))
+
+
+def test_a_teacher_that_never_hits_has_no_share_kept():
+    never = Ranking(np.zeros(5, dtype=np.int64), np.tile(np.arange(5, dtype=np.int32), (5, 1)))
+
+    told = summarise({"teacher": never, "student": never}, catalogue(9), EVALUATE, seed=0)["student"]
+
+    assert told["kept"]["recall@5"] is None
+    assert {"mean": 0.0, "low": 0.0, "high": 0.0} == told["difference"]["recall@5"]
+
+
+def test_scores_are_told_with_their_errors():
+    rng = np.random.default_rng(0)
+    samples = rng.normal([1.0, 2.0, 3.0], 0.1, size=(40, 3))
+    board = ScoreBoard(
+        {"f": LayerScores("f", samples, unit="nats"), "m": LayerScores("m", np.array([[3.0, 1.0, 2.0]]))}
+    )
+
+    many, one = scores_of(board, {"f": "fisher", "m": "weight-magnitude"}, {"f": "Theis et al. 2018"})
+
+    assert ("f", "fisher", "nats", "Theis et al. 2018", 40) == tuple(
+        many[key] for key in ("name", "component", "unit", "reference", "count")
+    )
+    from scipy import stats
+
+    interval = stats.t.interval(0.95, 39, samples.mean(axis=0), stats.sem(samples, axis=0))
+    assert samples.mean(axis=0).tolist() == pytest.approx(many["mean"])
+    assert stats.sem(samples, axis=0).tolist() == pytest.approx(many["standard_error"])
+    assert np.array(interval).tolist() == pytest.approx(np.array([many["low"], many["high"]]))
+    assert 1.0 == many["stability"]
+    assert [None] * 4 == [one[key] for key in ("standard_error", "low", "high", "stability")]
+    assert one["reference"] is None
+
+
+def test_agreement_is_kendalls_tau():
+    board = ScoreBoard(
+        {name: LayerScores(name, np.array([row])) for name, row in {"a": [1.0, 2, 3], "b": [1.0, 3, 2]}.items()}
+    )
+
+    told = agreement_of(board)
+
+    assert ["a", "b"] == told["names"]
+    # Two of three pairs in the same order, one not.
+    assert [[1.0, 1 / 3], [1 / 3, 1.0]] == [pytest.approx(row) for row in told["kendall"]]
