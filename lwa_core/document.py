@@ -13,6 +13,15 @@ from lwa_core.kinds import TomlPath
 LARGEST = 1 << 20
 """Bytes. What is larger is data that was named by mistake."""
 
+SYNTAX_HINTS = {
+    "illegal character '\\n'": "close the string on its line, or write it between three quotes",
+    "invalid value": "text needs quotes; true and false are written small",
+    "expected '=' after a key": "TOML says key = value",
+    "cannot overwrite a value": "this key is set twice",
+    "cannot declare": "this table is there twice: put its keys into one",
+}
+"""Beginning of the parser's message -> what to do."""
+
 
 class BadDocumentError(Exception):
     """The one thing that keeps a file from being read at all."""
@@ -64,7 +73,8 @@ def parse(text: str) -> dict[str, Any]:
         return tomli.loads(text)
     except tomli.TOMLDecodeError as error:
         said = error.msg[:1].lower() + error.msg[1:]
-        raise BadDocumentError(Problem("syntax", said, line=error.lineno, column=error.colno)) from error
+        hint = next((hint for start, hint in SYNTAX_HINTS.items() if said.startswith(start)), None)
+        raise BadDocumentError(Problem("syntax", said, hint=hint, line=error.lineno, column=error.colno)) from error
     except (ValueError, RecursionError) as error:  # an integer of thousands of digits; brackets nested without end
         raise BadDocumentError(Problem("syntax", f"no TOML that can be read: {error}")) from error
 

@@ -260,7 +260,9 @@ def called(value: Any) -> str:
     for kind, name in ((bool, ""), (str, "the string "), (int, "the integer "), (float, "the number ")):
         if isinstance(value, kind):
             return name + shown(value)
-    return "a list" if isinstance(value, list) else "a table" if isinstance(value, dict) else f"the time {value}"
+    return (
+        "a list" if isinstance(value, list) else "a table" if isinstance(value, dict) else f"the date or time {value}"
+    )
 
 
 def shown(value: Any) -> str:

@@ -35,9 +35,7 @@ class Reader:
         applied, self.problems = apply(overrides, self.document)
         head = self._head()
         self.registry = self._registry()
-        parts: dict[str, Any] = {name: self._section(name, cls) for name, cls in SECTIONS.items()}
-        parts |= {name: self._single(name, kind) for name, kind in SINGLE.items()}
-        parts |= {name: self._several(name, kind) for name, kind in SEVERAL.items()}
+        parts = {table: self._table(table) for table in TABLES}
         problems = [_at_override(problem, applied) for problem in self.problems]
         if problems:
             return None, problems
@@ -96,7 +94,14 @@ class Reader:
                 self.problems.append(Problem("broken-plugin", f"plugin {name!r} is {info.status}: {info.error}", path))
         return registry
 
+    def _table(self, name: str) -> Any:
+        if name in SECTIONS:
+            return self._section(name, SECTIONS[name])
+        return self._single(name, SINGLE[name]) if name in SINGLE else self._several(name, SEVERAL[name])
+
     def _section(self, name: str, cls: type) -> Any:
+        if self._is_list(name):
+            return None
         instance, problems = structure(cls, self.document.get(name, {}), (name,), owner=f"[{name}]")
         self.problems += problems
         return instance
@@ -105,11 +110,14 @@ class Reader:
         if name not in self.document:
             self._missing(name, kind, f"[{name}]")
             return None
-        table = self.document[name]
-        if isinstance(table, list):
+        return None if self._is_list(name) else self._use(kind, self.document[name], (name,))
+
+    def _is_list(self, name: str) -> bool:
+        """Whether a table was written as a list of tables, which is a problem."""
+        listed = isinstance(self.document.get(name), list)
+        if listed:
             self._wrong(f"'{name}' must be one table, not a list", (name,), f"write [{name}]")
-            return None
-        return self._use(kind, table, (name,))
+        return listed
 
     def _several(self, name: str, kind: str) -> tuple[Use, ...]:
         tables = self.document.get(name)
@@ -125,9 +133,12 @@ class Reader:
 
     def _missing(self, name: str, kind: str, header: str) -> None:
         if name not in self.meant:
-            offered = ", ".join(offer.name for offer in self.registry.components(kind))
+            offered = ", ".join(self._offered(kind))
             hint = f'add {header} with use = "...", one of: {offered}'
             self.problems.append(Problem("missing-table", f"a recipe needs {header}", (), hint))
+
+    def _offered(self, kind: str) -> list[str]:
+        return list(dict.fromkeys(offer.name for offer in self.registry.components(kind)))
 
     def _wrong(self, said: str, path: TomlPath, hint: str | None = None) -> None:
         self.problems.append(Problem("wrong-type", said, path, hint, at_key=True))
@@ -184,7 +195,7 @@ class Reader:
                 said, hint = f"unknown setting '{key}'", "did you mean 'use'?"
                 self.problems.append(Problem("unknown-setting", said, (*path, key), hint, at_key=True))
                 return
-        offered = ", ".join(offer.name for offer in self.registry.components(kind))
+        offered = ", ".join(self._offered(kind))
         said, hint = "this table does not say what to use", f'add use = "...", one of: {offered}'
         self.problems.append(Problem("missing-setting", said, path, hint, at_key=True))
 
@@ -209,12 +220,13 @@ class Reader:
                 continue
             known = [name for table in self._entries(field.about.names) if (name := entry_name(table))]
             value = settings.get(field.name, default_of(field))
-            for name in value if isinstance(value, list) else [value]:
+            for place, name in enumerate(value if isinstance(value, list) else [value]):
                 if isinstance(name, str) and name not in ("", *known):
                     near = did_you_mean(name, known)
-                    hint = f"did you mean '{near}'?" if near else f"there are: {', '.join(known)}"
+                    hint = f"did you mean '{near}'?" if near else f"there are: {', '.join(dict.fromkeys(known))}"
                     said = f"'{field.name}' names no [[{field.about.names}]]: {name!r}"
-                    yield Problem("unknown-name", said, (*path, field.name), hint)
+                    inner = (place,) if isinstance(value, list) else ()
+                    yield Problem("unknown-name", said, (*path, field.name, *inner), hint)
 
     def _entries(self, section: str) -> list[Any]:
         tables = self.document.get(section, [])

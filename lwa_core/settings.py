@@ -105,6 +105,17 @@ class Field:
     def required(self) -> bool:
         return self.default is NOTHING
 
+    @property
+    def type_name(self) -> str:
+        """What its values are called: "an integer", "a path"."""
+        name = self.kind.name()
+        return name.replace("string", "path") if self.about and self.about.path else name
+
+    @property
+    def may_be_empty(self) -> bool:
+        """Whether an empty list says something: where nothing, or an empty list, is the default."""
+        return not self.required and not default_of(self)
+
 
 def fields(cls: type) -> tuple[Field, ...]:
     """The settings of an attrs class, in their order.
@@ -180,14 +191,13 @@ def _unknown(
             hint = f"did you mean '{near}'?"
         else:
             hint = f"it has: {', '.join(known)}" if known else "it has no settings"
-        said = f"unknown setting '{key}'" + (f" for {owner}" if owner else "")
+        said = f"unknown setting '{key}'" + (f" {'in' if owner.startswith('[') else 'for'} {owner}" if owner else "")
         problems.append(Problem("unknown-setting", said, (*path, key), hint, at_key=True))
     return problems, meant
 
 
 def _missing(field: Field, path: TomlPath, owner: str) -> Problem:
-    wanted = field.kind.name()
-    hint = f"add {field.name} = ... ({wanted}" + (f": {field.about.help})" if field.about else ")")
+    hint = f"add {field.name} = ... ({field.type_name}" + (f": {field.about.help})" if field.about else ")")
     said = f"{owner or 'this table'} needs the setting '{field.name}'"
     return Problem("missing-setting", said, path, hint, at_key=True)
 
@@ -198,25 +208,27 @@ def _read(field: Field, raw: Any, path: TomlPath, base_folder: Path | None) -> t
         Problem(wrong.code, f"'{_dotted(field.name, wrong.path)}' {wrong.message}", (*path, *wrong.path), wrong.hint)
         for wrong in objections
     ]
+    if raw == [] and not problems and not field.may_be_empty:
+        problems.append(Problem("out-of-range", f"'{field.name}' must not be empty", path))
     if field.about is None:
         return value, problems
     wrong_places = [wrong.path for wrong in objections]
     for inner, member in _members(raw):
         if not any(inner[: len(place)] == place for place in wrong_places):
-            problems += _bounded(field, field.about, member, (*path, *inner))
+            problems += _bounded(_dotted(field.name, inner), field.about, member, (*path, *inner))
     if field.about.path and base_folder is not None and not problems:
         value = _resolved(value, base_folder)
     return value, problems
 
 
-def _bounded(field: Field, about: About, value: Any, path: TomlPath) -> list[Problem]:
+def _bounded(name: str, about: About, value: Any, path: TomlPath) -> list[Problem]:
     objection = about.objection(value)
     if objection is None:
         return []
     if about.choices is None:
-        return [Problem("out-of-range", f"'{field.name}' {objection}", path)]
+        return [Problem("out-of-range", f"'{name}' {objection}", path)]
     near = did_you_mean(value, [choice for choice in about.choices if isinstance(choice, str)])
-    return [Problem("not-allowed", f"'{field.name}' {objection}", path, near and f"did you mean '{near}'?")]
+    return [Problem("not-allowed", f"'{name}' {objection}", path, near and f"did you mean '{near}'?")]
 
 
 def _dotted(name: str, path: TomlPath) -> str:
@@ -247,7 +259,7 @@ def did_you_mean(word: object, known: Iterable[str]) -> str | None:
     from difflib import get_close_matches
 
     lower = {name.lower(): name for name in known}
-    near = get_close_matches(str(word).lower(), lower, n=1, cutoff=0.6 if len(str(word)) > 3 else 0.5)
+    near = get_close_matches(str(word).lower(), lower, n=1)
     return lower[near[0]] if near else None
 
 
@@ -271,7 +283,7 @@ def describe(cls: type) -> list[dict[str, Any]]:
         told.append(
             {
                 "name": field.name,
-                "type": field.kind.name().replace("string", "path") if about.path else field.kind.name(),
+                "type": field.type_name,
                 "required": field.required,
                 "default": default_of(field),
                 "help": about.help,

@@ -1,0 +1,3 @@
+"""Fails when loaded."""
+
+raise RuntimeError("not today")
