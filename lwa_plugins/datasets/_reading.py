@@ -184,20 +184,21 @@ def _parse(block: Block, layout: Layout) -> polars.DataFrame:
     import polars as pl
 
     data, separator = block.data, layout.separator
+    schema = dict.fromkeys(layout.fields, pl.String)
     if len(separator) > 1:
         data, separator = data.replace(separator.encode(), b"\x1f"), "\x1f"
     try:
         frame = pl.read_csv(
             data,
             has_header=False,
-            schema=dict.fromkeys(layout.fields, pl.String),
+            schema=schema,
             separator=separator,
             quote_char='"' if layout.quoted else None,
         )
-    except pl.exceptions.PolarsError as error:
-        for _ in _records(block, layout):
-            pass
-        raise block.fault(block.line, f"cannot be parsed from this line on: {error}".splitlines()[0]) from error
+    except pl.exceptions.PolarsError:
+        # Either a line is at fault, which is said here, or polars is too strict, for example with a blank first line.
+        rows = [fields for _, fields in _records(block, layout)]
+        frame = pl.DataFrame(rows, schema=schema, orient="row")
     frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))
     if frame.select(pl.any_horizontal(pl.all().is_null().any())).item():
         # A line that is too short looks just like one with empty fields at its end.

@@ -1,0 +1,377 @@
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from made_events import Heard, event_rows, pairs, source_of, spelled
+
+from lwa_core.data import prepare
+from lwa_core.data.dataset import test_digest as digest_of_test
+from lwa_core.errors import DataError
+from lwa_core.sections import Filter, Split
+
+FIVE = [(user, item, float(time)) for user in "ab" for time, item in enumerate("pqrst")]
+
+
+def try_prepare(rows, **split):
+    """Prepared data, or None where the rows do not do for a split."""
+    try:
+        return prepare(source_of(rows), Filter(), Split(**split), 0)
+    except DataError:
+        return None
+
+
+def steps_of(data):
+    return {step.name: (step.rows, step.users, step.items) for step in data.steps}
+
+
+def test_leave_one_out_holds_the_last_two_back():
+    data = prepare(source_of(FIVE), Filter(), Split(calibration=0.5), 0)
+
+    assert {"a": list("pqrst"), "b": list("pqrst")} == spelled(data)
+    assert [("a", "t"), ("b", "t")] == pairs(data, data.test)
+    assert [("a", "s"), ("b", "s")] == sorted(pairs(data, data.validation) + pairs(data, data.calibration))
+    assert [["p", "q", "r"]] * 2 == [[data.catalogue.ids[i] for i in part] for part in data.training_sequences()]
+    assert [list("pqrs")] * 2 == [[data.catalogue.ids[i] for i in part] for part in data.histories(data.test)]
+
+
+def test_users_with_fewer_than_three_events_only_train():
+    rows = [*FIVE, ("c", "p", 0.0), ("c", "q", 1.0), ("d", "r", 0.0)]
+
+    data = prepare(source_of(rows), Filter(), Split(), 0)
+
+    assert [3, 3, 2, 1] == [len(part) for part in data.training_sequences()]
+    assert {"a", "b"} == {user for user, _ in pairs(data, data.test)}
+    assert 2 == data.facts["split"]["users_too_short"]
+
+
+def test_arrays_have_the_declared_types():
+    data = prepare(source_of(FIVE), Filter(), Split(), 0)
+
+    assert np.int32 == data.items.dtype
+    arrays = [data.offsets, data.train_ends]
+    arrays += [a for use in (data.validation, data.calibration, data.test) for a in (use.users, use.positions)]
+    assert {np.dtype(np.int64)} == {array.dtype for array in arrays}
+
+
+def test_facts_are_json():
+    data = prepare(source_of(FIVE, notes=("made up",)), Filter(), Split(), 0)
+
+    assert data.facts == json.loads(json.dumps(data.facts))
+    assert ["made up"] == data.facts["notes"]
+
+
+def test_ids_are_ordered_by_value_where_all_are_numbers_else_by_text():
+    numbers = [(str(user), str(item), float(item)) for user in (10, 9) for item in (100, 20, 3)]
+    texts = [(f"u{user}", f"i{item}", time) for user, item, time in numbers]
+
+    as_numbers = prepare(source_of(numbers), Filter(), Split(), 0)
+    as_texts = prepare(source_of(texts), Filter(), Split(), 0)
+
+    assert (("9", "10"), ("3", "20", "100")) == (as_numbers.user_ids, as_numbers.catalogue.ids)
+    assert (("u10", "u9"), ("i100", "i20", "i3")) == (as_texts.user_ids, as_texts.catalogue.ids)
+
+
+def test_ties_keep_the_order_of_the_file_and_are_counted():
+    rows = [("a", "p", 1.0), ("a", "z", 2.0), ("a", "q", 2.0), ("b", "p", 1.0), ("b", "q", 2.0), ("b", "z", 3.0)]
+
+    data = prepare(source_of(rows), Filter(), Split(), 0)
+
+    assert {"a": ["p", "z", "q"], "b": ["p", "q", "z"]} == spelled(data)
+    assert {"by": "timestamp", "ties": "order of the file", "test_targets_in_ties": 1} == data.facts["order"]
+
+
+def test_without_timestamps_the_order_of_the_file_counts():
+    rows = [("b", "q"), ("a", "z"), ("b", "p"), ("a", "q"), ("a", "p"), ("b", "z")]
+
+    data = prepare(source_of(rows, ("user", "item")), Filter(), Split(), 0)
+
+    assert {"a": ["z", "q", "p"], "b": ["q", "p", "z"]} == spelled(data)
+    assert {"by": "file", "ties": "order of the file", "test_targets_in_ties": None} == data.facts["order"]
+
+
+@pytest.mark.parametrize(("which", "expected"), [("first", "pqrst"), ("last", "qrstp"), ("all", "pqrstp")])
+def test_duplicates_are_judged_in_time_not_in_the_file(which, expected):
+    rows = [("a", "p", 9.0), *FIVE]
+
+    data = prepare(source_of(rows), Filter(duplicates=which), Split(), 0)
+
+    assert expected == "".join(spelled(data)["a"])
+
+
+def test_repeated_targets_are_counted_and_warned_of():
+    heard = Heard()
+
+    data = prepare(source_of([("a", "p", 9.0), *FIVE]), Filter(duplicates="all"), Split(), 0, heard)
+
+    assert 1 == data.facts["repeated_test_targets"]
+    assert ["repeated-targets"] == [code for code, _ in heard.warnings]
+
+
+def test_incomplete_rows_are_counted_by_rule_and_reported():
+    bad = [(None, "p", 1.0), ("", "p", 1.0), ("a", None, 1.0), ("a", "p", float("nan")), ("a", "p", float("inf"))]
+    heard = Heard()
+
+    data = prepare(source_of([*FIVE, *bad], dropped={"lines of comment": 2}), Filter(), Split(), 0, heard)
+
+    expected = {
+        "lines of comment": 2,
+        "rows without a user": 2,
+        "rows without an item": 1,
+        "rows without a timestamp": 2,
+    }
+    assert expected == data.facts["dropped"]
+    assert [
+        (
+            "rows-dropped",
+            "left out: 2 lines of comment, 2 rows without a user, 1 rows without an item, 2 rows without a timestamp",
+        )
+    ] == heard.warnings
+    assert (15, 10) == (data.steps[0].rows, data.steps[1].rows)
+
+
+def test_nothing_to_report_is_not_reported():
+    heard = Heard()
+
+    prepare(source_of(FIVE), Filter(), Split(), 0, heard)
+
+    assert [] == heard.warnings
+
+
+def test_every_step_accounts_for_rows_users_and_items():
+    columns = ("user", "item", "timestamp", "rating")
+    rated = [(*row, 5.0) for row in FIVE]
+    rows = [*rated, ("a", "p", 7.0, 4.0), ("c", "p", 0.0, 4.0), ("c", "x", 1.0, 1.0), (None, "p", 0.0, 3.0)]
+
+    data = prepare(source_of(rows, columns), Filter(min_rating=2, user_core=2), Split(), 0)
+
+    expected = {
+        "read": (14, 3, 6),
+        "valid": (13, 3, 6),
+        "min_rating": (12, 3, 5),
+        "duplicates": (11, 3, 5),
+        "k-core": (10, 2, 5),
+    }
+    assert expected == steps_of(data)
+
+
+def test_a_row_without_a_rating_goes_only_where_ratings_are_compared():
+    columns = ("user", "item", "timestamp", "rating")
+    rows = [(*row, 5.0) for row in FIVE] + [("c", "p", 1.0, None), ("c", "q", 1.0, float("nan"))]
+
+    kept = prepare(source_of(rows, columns), Filter(), Split(), 0)
+    compared = prepare(source_of(rows, columns), Filter(min_rating=1), Split(), 0)
+
+    assert (12, {}, 2) == (len(kept.items), kept.facts["dropped"], kept.facts["unrated_events"])
+    assert (10, {"rows without a rating": 2}) == (len(compared.items), compared.facts["dropped"])
+
+
+def test_milliseconds_are_recognised_counted_and_keep_their_order():
+    start = 1_600_000_000_000
+    rows = [(user, item, float(start + 10 * (5 - place))) for user in "ab" for place, item in enumerate("pqrst")]
+
+    data = prepare(source_of(rows), Filter(), Split(), 0)
+
+    assert {"a": list("tsrqp"), "b": list("tsrqp")} == spelled(data)
+    assert 10 == data.facts["millisecond_timestamps"]
+
+
+def test_seconds_and_milliseconds_mix():
+    rows = [
+        ("a", "p", 1_600_000_002.0),
+        ("a", "q", 1_600_000_001_000.0),
+        ("a", "r", 1_600_000_003.0),
+        *[row for row in FIVE if row[0] == "b"],
+    ]
+
+    data = prepare(source_of(rows), Filter(), Split(), 0)
+
+    assert ["q", "p", "r"] == spelled(data)["a"]
+    assert 1 == data.facts["millisecond_timestamps"]
+
+
+def test_timestamps_beyond_milliseconds_are_refused():
+    rows = [(user, item, time + 1.6e15) for user, item, time in FIVE]
+
+    with pytest.raises(DataError, match="too large"):
+        prepare(source_of(rows), Filter(), Split(), 0)
+
+
+def test_item_facts_are_aligned_with_the_catalogue():
+    items = pl.DataFrame(
+        {"item": ["t", "nobody", "p"], "title": ["Tea", "No", None], "categories": [["hot", "wet"], [], None]}
+    )
+
+    catalogue = prepare(source_of(FIVE, items=items), Filter(), Split(), 0).catalogue
+
+    assert tuple("pqrst") == catalogue.ids
+    assert ("", "", "", "", "Tea") == catalogue.titles
+    assert ((), (), (), (), ("hot", "wet")) == catalogue.categories
+
+
+def test_what_the_source_does_not_know_is_none():
+    catalogue = prepare(source_of(FIVE), Filter(), Split(), 0).catalogue
+
+    assert (None, None) == (catalogue.titles, catalogue.categories)
+
+
+def test_share_of_test_targets_that_training_never_saw():
+    rows = [*FIVE, ("c", "p", 0.0), ("c", "q", 1.0), ("c", "t", 2.0), ("d", "t", 0.0)]
+
+    data = prepare(source_of(rows), Filter(), Split(), 0)
+
+    assert 0.0 == data.facts["unseen_test_targets"]
+    assert 1.0 == prepare(source_of(FIVE), Filter(), Split(), 0).facts["unseen_test_targets"]
+
+
+def test_sequence_lengths_are_quantiles():
+    rows = [(f"u{length}", f"i{place}", float(place)) for length in range(3, 8) for place in range(length)]
+
+    lengths = prepare(source_of(rows), Filter(), Split(), 0).facts["sequence_lengths"]
+
+    assert (3.0, 5.0, 7.0) == (lengths["min"], lengths["median"], lengths["max"])
+
+
+def test_calibration_borrows_its_share_from_validation_by_the_seed():
+    rows = [(f"u{user}", f"i{item}", float(item)) for user in range(100) for item in range(3)]
+
+    draws = [prepare(source_of(rows), Filter(), Split(calibration=0.2), seed) for seed in (0, 0, 1)]
+
+    assert [(80, 20, 100)] * 3 == [(len(d.validation), len(d.calibration), len(d.test)) for d in draws]
+    first, again, other = (pairs(data, data.calibration) for data in draws)
+    assert first == again
+    assert first != other
+
+
+def test_split_by_time_cuts_all_users_at_the_same_moments():
+    """Ten events, one a second, in turn by two users; the last two seconds are the test window."""
+    rows = [("ab"[time % 2], f"i{time}", float(time)) for time in range(20)]
+
+    data = prepare(source_of(rows), Filter(), Split(by="time", validation=0.2, test=0.2), 0)
+
+    assert [("a", "i16"), ("b", "i17")] == pairs(data, data.test)
+    assert [("a", "i12"), ("b", "i13")] == sorted(pairs(data, data.validation) + pairs(data, data.calibration))
+    assert 12 == data.facts["counts"]["training_events"]
+    assert [[f"i{t}" for t in range(0, 16, 2)], [f"i{t}" for t in range(1, 16, 2)]] == [
+        [data.catalogue.ids[item] for item in history] for history in data.histories(data.test)
+    ]
+    assert "1970-01-01T00:00:12+00:00" == data.facts["split"]["validation_from"]
+    assert "1970-01-01T00:00:16+00:00" == data.facts["split"]["test_from"]
+
+
+def test_split_by_time_counts_users_without_history():
+    rows = [("ab"[time % 2], f"i{time}", float(time)) for time in range(20)]
+    rows += [("late", "i1", 18.0), ("later", "i2", 13.0)]
+
+    split = prepare(source_of(rows), Filter(), Split(by="time", validation=0.2, test=0.2), 0).facts["split"]
+
+    assert (1, 1) == (split["validation_users_without_history"], split["test_users_without_history"])
+
+
+def test_split_by_time_orders_by_time_whatever_the_source_says():
+    rows = [("ab"[time % 2], f"i{time}", float(time)) for time in reversed(range(20))]
+
+    data = prepare(source_of(rows, order="file"), Filter(), Split(by="time", validation=0.2, test=0.2), 0)
+
+    assert "timestamp" == data.facts["order"]["by"]
+    assert [("a", "i16"), ("b", "i17")] == pairs(data, data.test)
+
+
+def test_equal_timestamps_fall_on_one_side_of_a_cut():
+    rows = [(user, f"i{time}{user}", float(time // 4)) for time in range(40) for user in "abc"]
+
+    data = prepare(source_of(rows), Filter(), Split(by="time"), 0)
+
+    assert (96, "1970-01-01T00:00:08+00:00", "1970-01-01T00:00:09+00:00") == (
+        data.facts["counts"]["training_events"],
+        data.facts["split"]["validation_from"],
+        data.facts["split"]["test_from"],
+    )
+    assert 3 == data.facts["order"]["test_targets_in_ties"]
+
+
+@given(event_rows(min_size=10), st.sampled_from(["leave-one-out", "time"]))
+def test_no_two_uses_share_a_target_and_training_ends_before_all_of_them(rows, by):
+    data = try_prepare(rows, by=by)
+    if data is None:
+        return
+    time_of = {}
+    for user, item, time in sorted(rows, key=lambda row: row[2]):
+        time_of.setdefault((user, item), time)
+    uses = [pairs(data, examples) for examples in (data.validation, data.calibration, data.test)]
+    targets = [target for use in uses for target in use]
+    trained = {
+        (user, item)
+        for row, (user, items) in enumerate(spelled(data).items())
+        for item in items[: data.train_ends[row] - data.offsets[row]]
+    }
+
+    assert len(targets) == len(set(targets))
+    assert trained.isdisjoint(targets)
+    for user, item in targets:
+        limit = time_of[user, item]
+        others = {pair for pair in trained if by == "time" or pair[0] == user}
+        assert all(time_of[pair] < limit for pair in others)
+    for examples in (data.validation, data.calibration, data.test):
+        for history, pair in zip(data.histories(examples), pairs(data, examples), strict=True):
+            earlier = {(pair[0], data.catalogue.ids[item]) for item in history}
+            assert {p for p, time in time_of.items() if p[0] == pair[0] and time < time_of[pair]} == earlier
+
+
+@given(event_rows(min_size=8), st.randoms(use_true_random=False), st.sampled_from(["leave-one-out", "time"]))
+def test_the_order_of_rows_does_not_matter_when_timestamps_are_distinct(rows, random, by):
+    data = try_prepare(rows, by=by)
+    shuffled = try_prepare(random.sample(rows, len(rows)), by=by)
+
+    assert (data is None) == (shuffled is None)
+    if data is not None:
+        assert digest_of_test(data) == digest_of_test(shuffled)
+        assert spelled(data) == spelled(shuffled)
+        assert data.catalogue.ids == shuffled.catalogue.ids
+        assert data.train_ends.tolist() == shuffled.train_ends.tolist()
+        assert pairs(data, data.calibration) == pairs(shuffled, shuffled.calibration)
+        assert (data.steps, data.facts) == (shuffled.steps, shuffled.facts)
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "filter", "split", "message"),
+    [
+        ([], ("user", "item"), {}, {}, "holds no events"),
+        ([(None, "p")], ("user", "item"), {}, {}, "no valid event is left: 1 rows without a user"),
+        (FIVE, ("user", "item", "timestamp"), {"min_rating": 3}, {}, "has no ratings"),
+        ([("a", "p", 1.0)], ("user", "item", "rating"), {"min_rating": 3}, {}, "no event is rated at least 3"),
+        (FIVE, ("user", "item", "timestamp"), {"user_core": 6}, {}, "nothing is left of 10 events"),
+        (FIVE[:5], ("user", "item", "timestamp"), {}, {}, "gives 1 validation and 1 test examples"),
+        ([("a", "p"), ("b", "q")], ("user", "item"), {}, {}, "gives 0 validation and 0 test examples"),
+        ([("a", "p"), ("b", "q")], ("user", "item"), {}, {"by": "time"}, "needs timestamps, and the data has none"),
+        (
+            [("a", "p", 1.0), ("b", "q", 1.0)],
+            ("user", "item", "timestamp"),
+            {},
+            {"by": "time"},
+            "1 distinct timestamps",
+        ),
+        (FIVE[:5], ("user", "item", "timestamp"), {}, {"by": "time"}, "the split gives 1 validation"),
+    ],
+)
+def test_data_that_does_not_do_is_an_error_with_a_hint(rows, columns, filter, split, message):
+    with pytest.raises(DataError, match=message) as caught:
+        prepare(source_of(rows, columns), Filter(**filter), Split(**split), 0)
+
+    assert caught.value.hint
+
+
+def test_a_source_must_have_what_it_promises():
+    frame = pl.LazyFrame({"user": ["a"], "thing": ["p"]})
+    with pytest.raises(DataError, match="no column 'item', just user, thing"):
+        prepare(source_of(FIVE).__class__(frame, order="file"), Filter(), Split(), 0)
+    with pytest.raises(DataError, match="no column 'timestamp' to be ordered by"):
+        prepare(source_of([("a", "p")], ("user", "item"), order="timestamp"), Filter(), Split(), 0)
+    twice = pl.DataFrame({"item": ["p", "p"], "title": ["1", "2"]})
+    with pytest.raises(DataError, match="item 'p' is described twice"):
+        prepare(source_of(FIVE, items=twice), Filter(), Split(), 0)
+    floats = pl.LazyFrame({"user": [1.0], "item": ["p"]})
+    with pytest.raises(DataError, match="column 'user' holds Float64"):
+        prepare(source_of(FIVE).__class__(floats, order="file"), Filter(), Split(), 0)
