@@ -45,12 +45,12 @@ def _names(key: str) -> list[str]:
     import tomli
 
     try:
-        inner: Any = tomli.loads(f"{key} = 0")
+        inner: Any = tomli.loads(f"{key} = 0" if key.isprintable() else "")
     except ValueError:
         raise _CannotError(f"'{key}' is no key") from None
     names = []
     while isinstance(inner, dict):
-        if len(inner) != 1:
+        if len(inner) != 1:  # no key, or one that brings more with it
             raise _CannotError(f"'{key}' is no key")
         name, inner = next(iter(inner.items()))
         names.append(name)

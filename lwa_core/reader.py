@@ -218,7 +218,10 @@ class Reader:
         for field in fields(cls):
             if field.about is None or field.about.names is None:
                 continue
-            known = [name for table in self._entries(field.about.names) if (name := entry_name(table))]
+            entries = [entry_name(table) for table in self._entries(field.about.names)]
+            known = [name for name in entries if name]
+            if len(known) < len(entries):  # an entry without a name may be the one that is meant
+                continue
             value = settings.get(field.name, default_of(field))
             for place, name in enumerate(value if isinstance(value, list) else [value]):
                 if isinstance(name, str) and name not in ("", *known):

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from lwa_core.cli import main
+
+SITES = Path(__file__).parents[1] / "plugins"
+
+
+def test_the_schema_knows_third_party_settings_and_leaves_out_what_cannot_be_loaded(monkeypatch):
+    for site in ("good", "unusable"):
+        monkeypatch.syspath_prepend(SITES / site)
+    done = CliRunner().invoke(main, ["schema"])
+    schema = json.loads(done.stdout)
+    recommenders = {
+        table["properties"]["use"]["enum"][0]: table for table in schema["properties"]["recommender"]["anyOf"]
+    }
+    assert {"sequential", "tower"} == set(recommenders)
+    tower = recommenders["tower"]
+    assert (["use"], False) == (tower["required"], tower["additionalProperties"])
+    assert {"enum": ["tower", "lwa-orchard:tower"], "description": "Babel 600 BC"} == tower["properties"]["use"]
+    assert 64 == tower["properties"]["layers"]["maximum"]
+    warnings = done.stderr.splitlines()
+    assert 5 == len(warnings)
+    assert all("plugin lwa-unusable of lwa-unusable 0.2 cannot be used" in line for line in warnings)
+    assert ["name", "data", "recommender", "select", "score", "compress"] == schema["required"]
