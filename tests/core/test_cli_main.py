@@ -47,6 +47,10 @@ def test_light_commands_import_nothing_heavy(arguments):
     assert set() == loaded_after(run_in_process(*arguments))
 
 
+def test_plan_imports_nothing_heavy(tmp_path):
+    assert set() == loaded_after(run_in_process("plan", str(QUICKSTART), "--store", str(tmp_path)))
+
+
 def test_help_imports_little_of_our_own():
     script = run_in_process("--help") + "\nimport sys\nprint(sorted(m for m in sys.modules if m.startswith('lwa_')))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
