@@ -13,8 +13,6 @@ from lwa_core.evaluation.statistics import compare, intervals
 from lwa_core.sections import Evaluate
 from lwa_core.types import Estimate, Floats, LayerScores, ScoreBoard
 
-Figures = dict[str, dict[str, float | None] | None]
-
 
 def summarise(
     rankings: Mapping[str, Ranking],
@@ -22,7 +20,7 @@ def summarise(
     evaluate: Evaluate,
     seed: int,
     teacher: str = "teacher",
-) -> dict[str, dict[str, Figures | None]]:
+) -> dict[str, dict[str, Any]]:
     """Every model's metrics, its difference to the teacher, and the share of the teacher's figure that it keeps.
 
     Args:
@@ -36,6 +34,7 @@ def summarise(
     Returns:
         name -> `{"metrics", "difference", "kept"}`, each metric -> `{"mean", "low", "high"}`; difference and kept are
         None for the teacher. A metric that is not defined is None; one without an interval has None as low and high.
+        `"versus"` holds the paired difference of every NDCG to that of each other model, by that model's name.
     """
     ks = sorted(set(evaluate.k))
     values = {name: per_user(ranking, catalogue, ks) for name, ranking in rankings.items()}
@@ -48,19 +47,34 @@ def summarise(
         {(n, m): (a, values[teacher][m]) for n, arrays in values.items() if n != teacher for m, a in arrays.items()},
         **how,
     )
+    each = compare(
+        {
+            (n, other, f"ndcg@{k}"): (arrays[f"ndcg@{k}"], values[other][f"ndcg@{k}"])
+            for n, arrays in values.items()
+            for other in values
+            for k in ks
+            if other != n
+        },
+        **how,
+    )
     names = [f"{metric}@{k}" for metric in ("ndcg", "recall") for k in ks] + ["mrr"]
     names += [f"{metric}@{k}" for metric in ("coverage", "diversity") for k in ks]
 
-    def figures(name: str) -> dict[str, Figures | None]:
+    def figures(name: str) -> dict[str, Any]:
         own = {m: _told(alone.get((name, m)), covered[name].get(m)) for m in names}
+        versus: dict[str, Any] = {other: {} for other in values if other != name}
+        for (one, other, metric), pair in each.items():
+            if one == name:
+                versus[other][metric] = _told(pair.difference)
         if name == teacher:
-            return {"metrics": own, "difference": None, "kept": None}
+            return {"metrics": own, "difference": None, "kept": None, "versus": versus}
         pairs = {m: against.get((name, m)) for m in names}
         lost = {m: covered[name][m] - covered[teacher][m] if m in covered[name] else None for m in names}
         return {
             "metrics": own,
             "difference": {m: _told(pair.difference if pair else None, lost[m]) for m, pair in pairs.items()},
             "kept": {m: _told(pair.ratio) for m, pair in pairs.items() if pair is not None},
+            "versus": versus,
         }
 
     return {name: figures(name) for name in rankings}

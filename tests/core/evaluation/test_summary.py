@@ -34,6 +34,9 @@ def test_the_parts_hang_together():
         if figures is not None:
             expected = student["metrics"][metric]["mean"] / teacher["metrics"][metric]["mean"]
             assert expected == pytest.approx(figures["mean"])
+    assert student["difference"]["ndcg@2"] == student["versus"]["teacher"]["ndcg@2"]
+    assert -student["difference"]["ndcg@2"]["low"] == pytest.approx(teacher["versus"]["student"]["ndcg@2"]["high"])
+    assert {"ndcg@2", "ndcg@5"} == set(student["versus"]["teacher"])
     names = [f"{m}@{k}" for m in ("ndcg", "recall") for k in (2, 5)] + ["mrr"]
     names += [f"{m}@{k}" for m in ("coverage", "diversity") for k in (2, 5)]
     assert names == list(student["metrics"])

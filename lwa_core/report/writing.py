@@ -1,0 +1,121 @@
+"""Write `report.html` and `report.md` into a run folder."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import attrs
+import jinja2
+from markupsafe import Markup
+
+from lwa_core.report import charts
+from lwa_core.report.charts import Point
+from lwa_core.report.content import Table, process_memory, sections
+from lwa_core.report.reading import Results, read_results
+from lwa_core.report.text import metric_name
+from lwa_core.store import write_atomically
+
+MARKDOWN_SPECIAL = re.compile(r"([\\`*_|<>&\[\]#~])")
+
+
+def write_report(run_folder: Path) -> list[Path]:
+    """Write the report of a run from its `metrics.json` and, where it is there, `performance.json`.
+
+    The same files give the same report, byte for byte. Returns the paths of the HTML and of the Markdown.
+
+    Raises:
+        StoreError: `metrics.json` is missing or damaged, or the report cannot be written.
+    """
+    results = read_results(run_folder)
+    told = sections(results)
+    written = []
+    for name, text in (("report.html", html(results, told)), ("report.md", markdown(told))):
+        write_atomically(run_folder / name, text.encode())
+        written.append(run_folder / name)
+    return written
+
+
+def html(results: Results, told: dict[str, Any]) -> str:
+    """One page that needs nothing else. Everything from the data is escaped; only our own charts are not."""
+    environment = _environment(autoescape=True)
+    return environment.get_template("report.html.jinja").render(**told, charts=_charts(results, told))
+
+
+def markdown(told: dict[str, Any]) -> str:
+    """The same without the charts."""
+    environment = _environment(autoescape=False, finalize=_markdown_text)
+    return environment.get_template("report.md.jinja").render(**told, show=_markdown_table)
+
+
+def _environment(**options: Any) -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("lwa_core.report", "templates"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        **options,
+    )
+
+
+class _Ready(str):
+    """Markdown, as against text that still has to be escaped."""
+
+    __slots__ = ()
+
+
+def _markdown_text(value: Any) -> Any:
+    """What a template puts in, so that no name from the data is read as Markdown or HTML."""
+    if isinstance(value, _Ready) or not isinstance(value, str):
+        return value
+    return MARKDOWN_SPECIAL.sub(r"\\\1", " ".join(value.split()))
+
+
+def _markdown_table(table: Table) -> _Ready:
+    aligned = "---" if table.text else "---:"
+    lines = [[str(_markdown_text(column)) for column in table.columns], ["---", *[aligned] * (len(table.columns) - 1)]]
+    rows = [[str(_markdown_text(cell)) for cell in row] for row in table.rows]
+    return _Ready("\n".join(f"| {' | '.join(line)} |" for line in [*lines, *rows]))
+
+
+def _charts(results: Results, told: dict[str, Any]) -> dict[str, Any]:
+    label = metric_name(results.headline)
+    models = [point for point in _points(results) if point.kind != "yardstick"]
+    costs = {
+        "median latency at batch 1 [ms]": {p.name: (results.latency(p.name) or {}).get("p50") for p in models},
+        "memory of the process above its imports [MB]": {
+            p.name: None if (held := process_memory(results, p.name)) is None else held / 1e6 for p in models
+        },
+    }
+    trade_offs = []
+    for across, cost in costs.items():
+        placed = [attrs.evolve(point, x=x) for point in models if (x := cost[point.name]) is not None]
+        trade_offs.append((across, Markup(charts.trade_off(placed, across, label)) if placed else None))
+    return {
+        "forest": Markup(charts.forest(_points(results), label)),
+        "scores": {scores["name"]: Markup(charts.layer_scores(scores)) for scores in told["scores"]},
+        "trade_offs": trade_offs,
+        "training": {entry["name"]: _training(entry) for entry in told["training"] if entry["history"]},
+    }
+
+
+def _points(results: Results) -> list[Point]:
+    """The headline figure of every model for which it was measured."""
+    points = []
+    for model in results.models:
+        figure = results.figure(model)
+        if figure is not None and figure["mean"] is not None:
+            points.append(Point(model["name"], model["kind"], 0.0, figure["mean"], figure["low"], figure["high"]))
+    return points
+
+
+def _training(entry: dict[str, Any]) -> list[Markup]:
+    curves = {"loss": "training loss"}
+    if entry["metric"]:
+        curves[entry["metric"]] = f"validation {entry['shown']}"
+    return [
+        Markup(charts.training_curve(entry["name"], entry["history"], key, label, entry["best_epoch"]))
+        for key, label in curves.items()
+    ]

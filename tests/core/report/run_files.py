@@ -1,0 +1,216 @@
+"""A made-up run: what `lwa run` writes, small and by hand."""
+
+import copy
+import json
+
+DEPTH = 8
+TIERS = [[0, 2, 5, 7], [0, 7]]
+
+
+def figure(mean, half=None):
+    if half is None:
+        return {"mean": mean, "low": None, "high": None}
+    return {"mean": mean, "low": round(mean - half, 6), "high": round(mean + half, 6)}
+
+
+def model(name, kind, ndcg, *, step=None, tier=None, size=None):
+    layers = None if size is None else list(range(DEPTH)) if tier is None else TIERS[tier]
+    teacher = kind == "teacher"
+    return {
+        "name": name,
+        "kind": kind,
+        "step": step,
+        "tier": tier,
+        "layers": layers,
+        "depth": None if layers is None else len(layers),
+        "parameters": None if size is None else size // 4,
+        "bytes_disk": size,
+        "bytes_memory": size,
+        "metrics": {
+            "ndcg@5": figure(ndcg * 0.8, 0.006),
+            "ndcg@10": figure(ndcg, 0.006),
+            "recall@10": figure(ndcg * 1.9, 0.01),
+            "mrr": figure(ndcg * 0.9, 0.005),
+            "coverage@10": figure(0.31),
+            "diversity@10": None,
+        },
+        "difference": None if teacher else {"ndcg@10": figure(round(ndcg - 0.1, 6), 0.004)},
+        "kept": None if teacher else {"ndcg@10": figure(ndcg / 0.1, 0.04)},
+        "versus": {},
+    }
+
+
+def models():
+    made = [
+        model("teacher", "teacher", 0.1, size=2_400_000),
+        model("drop-4", "student", 0.071, step="drop", tier=0, size=1_500_000),
+        model("distill-4", "student", 0.0975, step="distill", tier=0, size=1_500_000),
+        model("qlora-4", "student", 0.0962, step="qlora", tier=0, size=700_000),
+        model("drop-2", "student", 0.042, step="drop", tier=1, size=1_000_000),
+        model("distill-2", "student", 0.091, step="distill", tier=1, size=1_000_000),
+        model("popularity", "yardstick", 0.045),
+        model("bigram", "yardstick", 0.061),
+        model("item-knn", "yardstick", 0.083),
+    ]
+    for one in made:
+        for other in made:
+            if one is not other:
+                difference = one["metrics"]["ndcg@10"]["mean"] - other["metrics"]["ndcg@10"]["mean"]
+                one["versus"][other["name"]] = {"ndcg@10": figure(round(difference, 6), 0.005)}
+    return made
+
+
+def scores(name, component, mean, *, half=None, stability=None, unit="nats"):
+    return {
+        "name": name,
+        "component": component,
+        "unit": unit,
+        "reference": None if name == "random" else "Somebody & Somebody 2024, Layers",
+        "count": 1 if half is None else 1024,
+        "mean": mean,
+        "standard_error": None if half is None else [half / 1.96] * len(mean),
+        "low": None if half is None else [value - half for value in mean],
+        "high": None if half is None else [value + half for value in mean],
+        "stability": stability,
+    }
+
+
+METRICS = {
+    "format": 1,
+    "lwa": "0.1.0",
+    "recipe": {"name": "ml-tiny", "sha256": "a" * 64, "seed": 7},
+    "asked": {
+        "name": "ml-tiny",
+        "seed": 7,
+        "data": {"use": "atomic", "path": "data/tiny"},
+        "recommender": {"use": "sequential", "layers": DEPTH, "width": 64},
+        "score": [{"use": "fisher", "name": "fisher"}, {"use": "leave-one-out", "name": "leave-one-out"}],
+        "select": {"use": "greedy", "keep": [4, 2]},
+        "compress": [{"use": "drop", "name": "drop"}, {"use": "distill", "name": "distill"}],
+        "evaluate": {"k": [5, 10], "filter_seen": True, "bootstrap": 2000, "confidence": 0.95},
+    },
+    "data": {
+        "steps": [
+            {"name": "read", "rows": 100000, "users": 943, "items": 1682},
+            {"name": "k-core", "rows": 99287, "users": 943, "items": 1349},
+        ],
+        "users": 943,
+        "items": 1349,
+        "events": 99287,
+        "test_items_sha256": "b" * 64,
+        "facts": {
+            "split": {"by": "leave-one-out", "seed": 7},
+            "counts": {"test": 943, "training_events": 97401},
+            "repeated_test_targets": 0,
+            "notes": ["ratings are not used"],
+        },
+    },
+    "calibration": {"examples": 1024, "utility": "loss"},
+    "models": models(),
+    "scores": [
+        scores("fisher", "fisher", [9.1, 3.2, 4.4, 2.2, 2.9, 5.1, 1.8, 6.0], half=0.6, stability=0.93),
+        scores(
+            "leave-one-out", "leave-one-out", [0.8, 0.02, 0.1, -0.01, 0.01, 0.12, 0.0, 0.4], half=0.05, stability=0.61
+        ),
+        scores("weight-magnitude", "weight-magnitude", [5.0, 4.9, 4.7, 4.6, 4.8, 5.2, 5.4, 5.5], unit=""),
+        scores("random", "random", [0.3, 0.9, 0.1, 0.5, 0.7, 0.2, 0.4, 0.8], unit=""),
+    ],
+    "agreement": {
+        "names": ["fisher", "leave-one-out", "weight-magnitude", "random"],
+        "kendall": [[1.0, 0.71, 0.14, -0.21], [0.71, 1.0, 0.0, -0.3], [0.14, 0.0, 1.0, 0.07], [-0.21, -0.3, 0.07, 1.0]],
+    },
+    "plan": {
+        "selector": "greedy",
+        "depth": DEPTH,
+        "tiers": TIERS,
+        "trace": {"removed": [6, 3, 4, 1, 2, 5], "utility": [-5.1, -5.11, -5.13, -5.2, -5.3, -5.6]},
+    },
+    "training": [
+        {
+            "name": "teacher",
+            "best_epoch": 9,
+            "history": [
+                {
+                    "epoch": epoch,
+                    "loss": 7.2 - 0.3 * epoch + 0.01 * epoch**2,
+                    "ndcg@10": 0.11 - 0.001 * (epoch - 9) ** 2,
+                }
+                for epoch in range(1, 13)
+            ],
+        },
+        {
+            "name": "distill-4",
+            "best_epoch": 3,
+            "history": [{"epoch": e, "loss": 2.0 / e, "ndcg@10": n} for e, n in ((1, 0.08), (2, 0.093), (3, 0.097))],
+        },
+    ],
+    "warnings": [{"code": "rows-dropped", "message": "left out: 3 rows without a user", "stage": "data"}],
+}
+
+
+def timed(p50, ratio=None):
+    return {
+        "p50": p50,
+        "p95": p50 * 1.3,
+        "p99": p50 * 1.7,
+        "ratio": ratio and figure(ratio, 0.02),
+        "throughput": {"median": 4000 / p50, "slowest": 3500 / p50, "fastest": 4100 / p50},
+    }
+
+
+PERFORMANCE = {
+    "machine": {
+        "cpu": "Some CPU @ 2.5 GHz",
+        "cores": 2,
+        "threads": 1,
+        "python": "3.11.7",
+        "versions": {"torch": "2.8.0"},
+    },
+    "latency": {
+        "first": "teacher",
+        "requests": 300,
+        "warm_up": 10,
+        "batch": 256,
+        "rounds": 5,
+        "distinct_histories": 300,
+        "threads": 1,
+        "device": "cpu",
+        "models": {
+            "teacher": timed(4.0),
+            "drop-4": timed(2.2, 0.55),
+            "distill-4": timed(2.19, 0.5475),
+            "qlora-4": timed(3.1, 0.775),
+            "drop-2": timed(1.3, 0.325),
+            "distill-2": timed(1.31, 0.3275),
+        },
+    },
+    "memory": {
+        name: {"before": 400_000_000, "peak": 400_000_000 + above, "model": 2_400_000, "gpu_peak": None}
+        for name, above in (
+            ("teacher", 31e6),
+            ("drop-4", 27e6),
+            ("distill-4", 27.2e6),
+            ("qlora-4", 44e6),
+            ("drop-2", 24e6),
+        )
+    },
+    "stages": [
+        {"stage": "data", "seconds": 0.4, "reused": True},
+        {"stage": "teacher", "seconds": 75.2, "reused": False},
+    ],
+}
+
+
+def metrics():
+    return copy.deepcopy(METRICS)
+
+
+def performance():
+    return copy.deepcopy(PERFORMANCE)
+
+
+def write_run(folder, told=None, measured=None):
+    (folder / "metrics.json").write_text(json.dumps(told or METRICS), "utf-8")
+    if measured is not None:
+        (folder / "performance.json").write_text(json.dumps(measured), "utf-8")
+    return folder
