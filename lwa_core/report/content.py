@@ -65,7 +65,8 @@ def sections(results: Results) -> dict[str, Any]:
         "asked": asked(metrics["asked"]),
         "quality": quality(results),
         "all_metrics": all_metrics(results),
-        "cost": cost(results),
+        "size": size(results),
+        "time": time(results),
         "timing": results.timing,
         "memory": bool((results.performance or {}).get("memory")),
         "scores": [{**scores, "note": _score_note(scores)} for scores in metrics["scores"]],
@@ -190,41 +191,46 @@ def all_metrics(results: Results) -> Table:
     return Table(("model", *map(metric_name, names)), rows, kinds=[model["kind"] for model in results.models])
 
 
-def cost(results: Results) -> Table:
-    """Size, memory and time of every model that has layers."""
-    columns = (
-        "model",
-        "layers",
-        "parameters",
-        "weights on disk",
-        "weights in memory",
-        "memory of the process",
-        "p50",
-        "p95",
-        "p99",
-        "p50 over the teacher's",
-        "layers over the teacher's",
-        "histories/s",
-    )
-    rows, models = [], [*results.of_kind("teacher"), *results.of_kind("student")]
+def size(results: Results) -> Table:
+    """Parameters, disk and memory of every model that has layers."""
+    models = _layered(results)
+    columns = ("model", "layers", "parameters", "weights on disk", "weights in memory", "memory of the process")
+    rows = [
+        (
+            model["name"],
+            _shown(model["depth"], str),
+            _shown(model["parameters"], lambda n: f"{n:,}"),
+            _shown(model["bytes_disk"], megabytes),
+            _shown(model["bytes_memory"], megabytes),
+            _shown(process_memory(results, model["name"]), megabytes),
+        )
+        for model in models
+    ]
+    return Table(columns, rows, kinds=[model["kind"] for model in models])
+
+
+def time(results: Results) -> Table:
+    """Latency and throughput of every model that has layers, beside what the layer count alone would give."""
+    models = _layered(results)
+    columns = ("model", "p50", "p95", "p99", "p50 over the teacher's", "layers over the teacher's", "histories/s")
+    rows = []
     for model in models:
-        time, layers = results.latency(model["name"]) or {}, results.layer_ratio(model)
-        rate = time.get("throughput")
+        measured, layers = results.latency(model["name"]) or {}, results.layer_ratio(model)
+        rate = measured.get("throughput")
         rows.append(
             (
                 model["name"],
-                _shown(model["depth"], str),
-                _shown(model["parameters"], lambda n: f"{n:,}"),
-                _shown(model["bytes_disk"], megabytes),
-                _shown(model["bytes_memory"], megabytes),
-                _shown(process_memory(results, model["name"]), megabytes),
-                *(_shown(time.get(p), milliseconds) for p in ("p50", "p95", "p99")),
-                "1" if model["kind"] == "teacher" else with_interval(results.time_ratio(model), ratio),
-                _shown(layers, ratio),
+                *(_shown(measured.get(p), milliseconds) for p in ("p50", "p95", "p99")),
+                "" if model["kind"] == "teacher" else with_interval(results.time_ratio(model), ratio),
+                "" if model["kind"] == "teacher" else _shown(layers, ratio),
                 _shown(rate and rate["median"], lambda r: f"{r:,.0f}"),
             )
         )
     return Table(columns, rows, kinds=[model["kind"] for model in models])
+
+
+def _layered(results: Results) -> list[Mapping[str, Any]]:
+    return [*results.of_kind("teacher"), *results.of_kind("student")]
 
 
 def process_memory(results: Results, name: str) -> float | None:

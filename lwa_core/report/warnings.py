@@ -36,21 +36,27 @@ def performance_warnings(metrics: Mapping[str, Any], performance: Mapping[str, A
 def _below_yardstick(results: Results) -> Iterator[Warned]:
     name = metric_name(results.headline)
     for model in [results.teacher, *results.of_kind("student")]:
+        worse, unsure = [], []
         for yardstick in results.of_kind("yardstick"):
             own, other = results.figure(model), results.figure(yardstick)
             if own is None or other is None or own["mean"] is None or other["mean"] is None:
                 continue
             ahead = results.versus(model, yardstick)
             if own["mean"] < other["mean"]:
-                said = f"{model['name']} ranks worse than the yardstick {yardstick['name']}"
+                worse.append(f"{yardstick['name']} ({mean(other)})")
             elif ahead is not None and ahead["low"] is not None and ahead["low"] <= 0:
-                said = (
-                    f"the advantage of {model['name']} over the yardstick {yardstick['name']} may be chance: "
-                    f"{with_interval(ahead, signed)} holds zero"
-                )
-            else:
-                continue
-            yield _warning("below-yardstick", f"{said} ({name} {mean(own)} against {mean(other)})")
+                unsure.append(f"{yardstick['name']} ({mean(other)}; advantage {with_interval(ahead, signed)})")
+        own_told = f"{name} {mean(results.figure(model))}"
+        if worse:
+            said = f"{model['name']} ({own_told}) ranks worse than {_listed('yardstick', worse)}"
+            yield _warning("below-yardstick", said)
+        if unsure:
+            said = f"{model['name']} ({own_told}) is not shown to rank better than {_listed('yardstick', unsure)}"
+            yield _warning("below-yardstick", said)
+
+
+def _listed(what: str, names: list[str]) -> str:
+    return f"the {what}{'' if len(names) == 1 else 's'} {', '.join(names)}"
 
 
 def _few_users(results: Results) -> Iterator[Warned]:

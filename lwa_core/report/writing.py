@@ -17,6 +17,7 @@ from lwa_core.report.reading import Results, read_results
 from lwa_core.report.text import metric_name
 from lwa_core.store import write_atomically
 
+UNIT = re.compile(r"(?<=\d) (?=%|(?:ms|MB|s)\b)")
 MARKDOWN_SPECIAL = re.compile(r"([\\`*_|<>&\[\]#~])")
 
 
@@ -39,7 +40,7 @@ def write_report(run_folder: Path) -> list[Path]:
 
 def html(results: Results, told: dict[str, Any]) -> str:
     """One page that needs nothing else. Everything from the data is escaped; only our own charts are not."""
-    environment = _environment(autoescape=True)
+    environment = _environment(autoescape=True, finalize=_unbroken)
     return environment.get_template("report.html.jinja").render(**told, charts=_charts(results, told))
 
 
@@ -58,6 +59,11 @@ def _environment(**options: Any) -> jinja2.Environment:
         keep_trailing_newline=True,
         **options,
     )
+
+
+def _unbroken(value: Any) -> Any:
+    """A figure and its unit stay on one line."""
+    return UNIT.sub("\N{NO-BREAK SPACE}", value) if type(value) is str else value
 
 
 class _Ready(str):

@@ -1,0 +1,246 @@
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import pytest
+import run_files
+from run_files import write_run
+
+from lwa_core.errors import StoreError
+from lwa_core.report import write_report
+
+VOID = {"meta", "br", "img", "link", "hr", "input"}
+
+
+class Page(HTMLParser):
+    """Collects the text and the elements, and checks that every element is closed in order."""
+
+    def __init__(self, source):
+        super().__init__()
+        self.open, self.elements, self.texts = [], [], []
+        self.feed(source)
+        assert [] == self.open
+        self.text = " ".join(" ".join(self.texts).replace("\N{NO-BREAK SPACE}", " ").split())
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        assert tag == self.open.pop()
+
+    def handle_data(self, data):
+        if not {"style", "script"} & set(self.open):
+            self.texts.append(data)
+
+    def count(self, tag):
+        return sum(1 for name, _ in self.elements if name == tag)
+
+
+def report_of(folder, told=None, measured=None):
+    html, markdown = write_report(write_run(folder, told or run_files.metrics(), measured))
+    return Page(html.read_text("utf-8")), markdown.read_text("utf-8")
+
+
+def without(told, *keys):
+    for key in keys:
+        told[key] = None
+    return told
+
+
+def test_both_files_are_written(tmp_path):
+    written = write_report(write_run(tmp_path, measured=run_files.performance()))
+
+    assert [tmp_path / "report.html", tmp_path / "report.md"] == written
+    assert all(path.stat().st_size > 5000 for path in written)
+
+
+def test_the_same_run_gives_the_same_bytes(tmp_path):
+    write_run(tmp_path, measured=run_files.performance())
+
+    first = [path.read_bytes() for path in write_report(tmp_path)]
+
+    # In another process: hash randomisation and import order differ there.
+    code = (
+        "import sys; from pathlib import Path; from lwa_core.report import write_report\n"
+        "write_report(Path(sys.argv[1]))"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+    assert first == [(tmp_path / name).read_bytes() for name in ("report.html", "report.md")]
+
+
+def test_the_answer_comes_from_the_figures(tmp_path):
+    page, markdown = report_of(tmp_path, measured=run_files.performance())
+
+    for sentence in (
+        "qlora-4 (4 of 8 layers) reaches NDCG@10 0.0962 on 943 test users and the teacher 0.1000: it keeps 96.2 % "
+        "(95 % interval 92.2 % to 100.2 %); the difference is −0.0038 (−0.0078 to +0.0002), so these users show "
+        "neither a loss nor that there is none.",
+        "the difference is −0.0090 (−0.0130 to −0.0050), a loss.",
+        "For qlora-4, a request takes it 0.78 (0.76 to 0.80) times as long as the teacher (the layer count alone would "
+        "give 0.50), and its weights take 0.7 MB of memory instead of 2.4 MB.",
+        "The highest yardstick is item-knn with 0.0830 (0.0770 to 0.0890), +0.0170 (+0.0120 to +0.0220) from it to the "
+        "teacher.",
+    ):
+        assert sentence in page.text
+        assert sentence in markdown
+
+
+def test_every_figure_of_the_results_is_there(tmp_path):
+    page, markdown = report_of(tmp_path, measured=run_files.performance())
+
+    for model in run_files.METRICS["models"]:
+        own = model["metrics"]["ndcg@10"]
+        for shown in (model["name"], f"{own['mean']:.4f} ({own['low']:.4f} to {own['high']:.4f})"):
+            assert shown in page.text
+            assert shown in markdown
+    for shown in ("a" * 64, "b" * 64, "Some CPU @ 2.5 GHz", "lwa run recipe.toml"):
+        assert shown in page.text
+        assert shown in markdown
+
+
+def test_there_is_a_chart_for_every_scorer_and_every_training(tmp_path):
+    page, _ = report_of(tmp_path, measured=run_files.performance())
+
+    # models, two trade-offs, four scorers, two figures of two trainings
+    assert 1 + 2 + 4 + 2 * 2 == page.count("svg")
+    labels = [attributes.get("aria-label", "") for tag, attributes in page.elements if tag == "svg"]
+    assert {f"scores of {s['name']}" for s in run_files.METRICS["scores"]} <= set(labels)
+
+
+def test_the_page_needs_nothing_else(tmp_path):
+    page, _ = report_of(tmp_path, measured=run_files.performance())
+
+    assert 0 == page.count("script")
+    assert 0 == page.count("link")
+    for _, attributes in page.elements:
+        for name in ("src", "href", "xlink:href"):
+            assert attributes.get(name, "#").startswith("#")
+    assert not re.search(r"url\((?!#)|@import", (tmp_path / "report.html").read_text("utf-8"))
+
+
+def test_ids_are_unique_and_all_that_is_referred_to_is_there(tmp_path):
+    report_of(tmp_path, measured=run_files.performance())
+    source = (tmp_path / "report.html").read_text("utf-8")
+
+    for svg in re.findall(r"<svg.*?</svg>", source, flags=re.DOTALL):
+        ids = re.findall(r' id="([^"]+)"', svg)
+        assert len(ids) == len(set(ids))
+        assert set(ids) == set(re.findall(r"url\(#([^)]+)\)", svg)) | set(re.findall(r'href="#([^"]+)"', svg))
+
+
+def test_names_from_the_data_are_text(tmp_path):
+    evil = "<script>alert(1)</script>\"'|`*$x$\n# no heading"
+    told = run_files.metrics()
+    for model in told["models"]:
+        if model["name"] == "distill-4":
+            model["name"] = evil
+    told["recipe"]["name"] = told["scores"][0]["name"] = told["scores"][0]["reference"] = evil
+    told["scores"][0]["unit"] = told["agreement"]["names"][0] = told["training"][0]["name"] = evil
+    told["data"]["facts"]["notes"] = [evil]
+    told["asked"]["data"]["path"] = evil
+    told["asked"]["recommender"]["name with <b>"] = evil
+    told["warnings"] = [{"code": evil, "message": evil}]
+    told["plan"]["trace"] = {"said": evil}
+    measured = run_files.performance()
+    measured["machine"]["cpu"] = evil
+    measured["latency"]["models"][evil] = measured["latency"]["models"].pop("distill-4")
+
+    page, markdown = report_of(tmp_path, told, measured)
+
+    assert 0 == page.count("script")
+    assert page.text.count("<script>alert(1)</script>") >= 10
+    assert "<script" not in markdown.replace("\\<script", "")
+    assert "\n# no heading" not in markdown
+    assert not [line for line in markdown.splitlines() if re.search(r"(?<!\\)\*\$x", line)]
+
+
+def test_what_was_not_measured_is_said_to_be(tmp_path):
+    page, markdown = report_of(tmp_path)
+
+    for what in ("time; the recipe asks for no timed requests", "memory in a fresh process", "the machine"):
+        assert f"Not measured: {what}" in page.text
+        assert f"**Not measured:** {what}" in markdown
+    assert "a request takes it" not in page.text
+    assert "p95" not in page.text
+
+
+def test_a_recipe_that_asks_for_little_still_has_a_report(tmp_path):
+    told = run_files.metrics()
+    told["scores"], told["agreement"], told["training"] = [], {"names": [], "kendall": []}, []
+    told["models"] = [m for m in told["models"] if m["kind"] == "teacher"]
+    told["asked"]["score"] = told["asked"]["compress"] = []
+    measured = {"machine": run_files.performance()["machine"], "latency": None, "memory": {}, "stages": []}
+
+    page, markdown = report_of(tmp_path, told, measured)
+
+    for what in ("no scorer was asked for", "no model was trained in this run"):
+        assert f"Not measured: {what}" in page.text
+        assert f"**Not measured:** {what}" in markdown
+
+
+def test_one_student_and_missing_parts(tmp_path):
+    told = run_files.metrics()
+    without(told["models"][1], "bytes_memory", "bytes_disk", "parameters", "kept", "difference")
+    told["models"] = told["models"][:2]
+
+    page, _ = report_of(tmp_path, told, run_files.performance())
+
+    assert "drop-4 (4 of 8 layers) reaches NDCG@10 0.0710 on 943 test users and the teacher 0.1000." in page.text
+    assert "not measured" in page.text
+
+
+def test_warnings_about_time_are_in_the_report(tmp_path):
+    page, markdown = report_of(tmp_path, measured=run_files.performance())
+
+    for text in (page.text, markdown):
+        assert "qlora-4 is slower than distill-4" in text
+        assert "left out: 3 rows without a user" in text
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "cannot read"),
+        ("{", "cannot read"),
+        ("[]", "has format None, not 1"),
+        ('{"format": 99}', "has format 99, not 1"),
+    ],
+)
+def test_a_run_without_readable_metrics_is_refused(tmp_path, content, said):
+    if content is not None:
+        (tmp_path / "metrics.json").write_text(content)
+
+    with pytest.raises(StoreError, match=said):
+        write_report(tmp_path)
+
+
+def test_markdown_tables_have_as_many_cells_as_columns(tmp_path):
+    _, markdown = report_of(tmp_path, measured=run_files.performance())
+
+    tables = re.findall(r"(?:^\|.*\n)+", markdown, flags=re.MULTILINE)
+    assert 11 == len(tables)
+    for table in tables:
+        assert 1 == len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()})
+
+
+def test_writing_a_report_imports_no_torch(tmp_path):
+    write_run(tmp_path, measured=run_files.performance())
+    code = (
+        "import sys; from pathlib import Path; from lwa_core.report import write_report\n"
+        "write_report(Path(sys.argv[1])); print('torch' in sys.modules)"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True, text=True)
+
+    assert "False" == done.stdout.strip()
+
+
+def test_the_example_is_valid_json():
+    assert run_files.METRICS == json.loads(json.dumps(run_files.METRICS, allow_nan=False))

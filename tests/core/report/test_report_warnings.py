@@ -1,0 +1,129 @@
+import pytest
+import run_files
+
+from lwa_core.report.warnings import performance_warnings, warnings_for
+
+
+def told(change=None):
+    metrics = run_files.metrics()
+    if change:
+        change(metrics)
+    return warnings_for(metrics)
+
+
+def messages(warnings, code):
+    return [warning["message"] for warning in warnings if warning["code"] == code]
+
+
+def model(metrics, name):
+    return next(model for model in metrics["models"] if model["name"] == name)
+
+
+def test_models_below_a_yardstick_are_named_with_the_figures():
+    assert [
+        "drop-4 (NDCG@10 0.0710) ranks worse than the yardstick item-knn (0.0830)",
+        "drop-2 (NDCG@10 0.0420) ranks worse than the yardsticks popularity (0.0450), bigram (0.0610), "
+        "item-knn (0.0830)",
+    ] == messages(told(), "below-yardstick")
+
+
+def test_an_advantage_that_may_be_chance_is_named():
+    def narrow(metrics):
+        model(metrics, "teacher")["versus"]["item-knn"]["ndcg@10"] = run_files.figure(0.017, 0.018)
+
+    assert (
+        "teacher (NDCG@10 0.1000) is not shown to rank better than the yardstick item-knn "
+        "(0.0830; advantage +0.0170 (−0.0010 to +0.0350))"
+    ) == messages(told(narrow), "below-yardstick")[0]
+
+
+def test_no_shown_difference_is_not_called_no_loss():
+    found = messages(told(), "interval-touches-zero")
+
+    assert 2 == len(found)
+    assert (
+        "no difference between distill-4 and the teacher is shown, which does not show that there is none: the 95 % "
+        "interval of the NDCG@10 difference is −0.0065 to +0.0015, which is a loss of up to 6.5 %"
+    ) == found[0]
+
+
+def test_a_student_equal_to_the_teacher_needs_no_warning():
+    def equal(metrics):
+        for one in metrics["models"]:
+            if one["kind"] == "student":
+                one["difference"] = {"ndcg@10": run_files.figure(0.0, 0.0)}
+
+    assert [] == messages(told(equal), "interval-touches-zero")
+
+
+def test_unstable_rankings_are_named():
+    found = messages(told(), "unstable-ranking")
+
+    assert 1 == len(found)
+    assert "leave-one-out" in found[0]
+    assert "0.61" in found[0]
+
+
+@pytest.mark.parametrize(("users", "expected"), [(499, 1), (500, 0)])
+def test_few_test_users(users, expected):
+    def change(metrics):
+        metrics["data"]["facts"]["counts"]["test"] = users
+
+    assert expected == len(messages(told(change), "few-test-users"))
+
+
+@pytest.mark.parametrize(
+    ("filtered", "expected"), [(True, ["94 test targets (10.0 % of all) are already"]), (False, [])]
+)
+def test_targets_already_seen_matter_where_seen_items_are_filtered(filtered, expected):
+    def change(metrics):
+        metrics["data"]["facts"]["repeated_test_targets"] = 94
+        metrics["asked"]["evaluate"]["filter_seen"] = filtered
+
+    found = messages(told(change), "seen-targets")
+    assert expected == [message[: len(start)] for message, start in zip(found, expected or found, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("select", "expected"),
+    [({"use": "random", "keep": 2}, 1), ({"use": "top-k", "by": "random"}, 1), ({"use": "top-k", "by": "fisher"}, 0)],
+)
+def test_a_random_selection_is_called_one(select, expected):
+    def change(metrics):
+        metrics["asked"]["select"] = select
+
+    assert expected == len(messages(told(change), "random-selection"))
+
+
+def test_a_quantised_model_slower_than_its_source():
+    found = performance_warnings(run_files.METRICS, run_files.PERFORMANCE)
+
+    assert [
+        {
+            "code": "slower-than-source",
+            "message": "qlora-4 is slower than distill-4, which it was made from: 3.1 ms against 2.19 ms at batch 1 on "
+            "this machine",
+        }
+    ] == found
+
+
+def test_noise_in_the_timing_is_no_warning():
+    measured = run_files.performance()
+    measured["latency"]["models"]["distill-4"] |= {"p50": 2.25, "ratio": run_files.figure(0.5625, 0.02)}
+    measured["latency"]["models"].pop("qlora-4")
+
+    # distill-4's median is above drop-4's, of which it has the size: their intervals meet.
+    assert [] == performance_warnings(run_files.METRICS, measured)
+
+
+def test_a_student_slower_than_the_teacher():
+    measured = run_files.performance()
+    measured["latency"]["models"] |= {"drop-4": run_files.timed(4.4, 1.1)}
+    measured["latency"]["models"].pop("qlora-4")
+
+    assert ["slower-than-source"] == [w["code"] for w in performance_warnings(run_files.METRICS, measured)]
+
+
+def test_without_timing_nothing_is_said_of_it():
+    assert [] == performance_warnings(run_files.METRICS, None)
+    assert [] == performance_warnings(run_files.METRICS, {"latency": None, "memory": {}})
