@@ -38,9 +38,13 @@ def fit(
     Nothing is held back for a test: the last item of every user stops the training, all before it is trained on.
 
     Args:
-        frame: Columns named by `user`, `item` and, where the order of the rows is not the order of time, `timestamp`.
+        frame: The interactions.
         recommender: Name of the component.
+        user: Column of user ids.
+        item: Column of item ids.
+        timestamp: Column of times; where left out the order of the rows is the order of time.
         seed: Of the initial weights and the order of batches.
+        report: Gets the progress.
         settings: Of the component, for example `layers=4`; `lwa plugins show NAME` lists them.
 
     Raises:

@@ -18,9 +18,7 @@ from lwa_core.ranker import Ranker, load_ranker
 from lwa_core.recipe import Recipe
 
 
-def measure_models(
-    folders: Mapping[str, Path], recipe: Recipe, data: PreparedData, report: Reporter
-) -> dict[str, Any]:
+def measure_models(folders: Mapping[str, Path], recipe: Recipe, data: PreparedData, report: Reporter) -> dict[str, Any]:
     """Latency, throughput and memory of every model, on histories of test users.
 
     A request is everything from item indices to the ten best items, seen items filtered as the recipe says.
@@ -32,9 +30,7 @@ def measure_models(
     if asked.requests:
         answer = {name: _answer(load_ranker(path, recipe.registry)) for name, path in folders.items()}
         single = {name: _single(many) for name, many in answer.items()}
-        latency = measure_latency(
-            single, answer, histories, requests=asked.requests, batch=asked.batch, report=report
-        )
+        latency = measure_latency(single, answer, histories, requests=asked.requests, batch=asked.batch, report=report)
     memory = {}
     if asked.memory:
         with tempfile.TemporaryDirectory() as folder:

@@ -44,7 +44,7 @@ class Dataset(Protocol):
     """Reads interactions from files, or makes them."""
 
     def files(self) -> Sequence[Path]:
-        """Every file that `read` will open; their contents are part of the cache key. Raises DataError if one is missing."""
+        """Every file that `read` will open: their contents are part of the cache key. Raises DataError if one lacks."""
 
     def read(self) -> Source:
         """Raw events and items. Raises DataError, with file and line, for what cannot be read."""
@@ -178,4 +178,3 @@ class Compressor(Protocol):
 
     def compress(self, job: CompressionJob) -> torch.nn.Module:
         """The new student. Its `save_pretrained` is called by the core, and `Recommender.load` must load that again."""
-

@@ -23,6 +23,7 @@ from lwa_core.events import Bus, Listener, StageReporter
 from lwa_core.metrics import assemble
 from lwa_core.modeling.layered import LayeredModel
 from lwa_core.plan import Plan, Stage, Tier, make_plan, read_selection
+from lwa_core.ranker import load_ranker
 from lwa_core.recipe import Recipe
 from lwa_core.store import Store, digest, explained, read_json, write_atomically, write_json
 from lwa_core.types import DepthPlan, RunContext, ScoreBoard
@@ -169,7 +170,7 @@ class _Run:
         return rankings
 
     def _make_ranking(self, model: Path, folder: Path, report: StageReporter) -> None:
-        ranker = stages.load_ranker(model / stages.MODEL, self.recipe.registry)
+        ranker = load_ranker(model / stages.MODEL, self.recipe.registry)
         ranking = stages.rank_test(ranker.scores, self.recipe, self.data, report)
         stages.write_rankings(folder, {"model": ranking})
 
@@ -193,7 +194,7 @@ class _Run:
         self, plan: DepthPlan, tiers: Sequence[Tier], models: Mapping[str, Path], rankings: Mapping[str, Ranking]
     ) -> None:
         facts = {name: read_json(path / "facts.json") for name, path in models.items()}
-        metrics = assemble(self.recipe, self.data, self.board, plan, tiers, facts, models, rankings, self.warnings)
+        metrics = assemble(self.recipe, self.data, self.board, plan, tiers, models, facts, rankings, self.warnings)
         write_json(self.folder / "metrics.json", metrics)
 
     def _write_performance(self, models: Sequence[Stage]) -> None:
@@ -250,14 +251,14 @@ class _Run:
         line = self.recipe.line(stage.use.path) if stage.use is not None else None
         where = f" ({self.recipe.file}:{line})" if self.recipe.file is not None and line is not None else ""
         who = "" if stage.use is None else f"{stage.use.kind} '{stage.use.component}' of {stage.use.offer.provider}: "
+        hint: str | None
         if isinstance(error, torch.OutOfMemoryError):
             what, hint = "the GPU has too little memory", "lower a batch size"
         elif isinstance(error, LwaError):
             what, hint, who = error.message, error.hint, ""
         else:
             what, hint = f"{type(error).__name__}: {error}", "LWA_TRACEBACK=1 shows where"
-        done = sum(1 for timing in self.timings)
-        rest = f"{done} stages before it are stored; the same command goes on from there"
+        rest = f"{len(self.timings)} stages before it are stored; the same command goes on from there"
         failure = StageError(f"stage '{stage.name}'{where} failed: {who}{what}", f"{hint}; {rest}" if hint else rest)
         if isinstance(error, LwaError):
             failure.exit_code = error.exit_code

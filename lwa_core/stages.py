@@ -50,9 +50,7 @@ def fit_teacher(recipe: Recipe, data: PreparedData, folder: Path, workspace: Pat
 def as_ranker(recipe: Recipe, data: PreparedData, model: torch.nn.Module) -> Ranker:
     """The model with what it takes to use it."""
     use = recipe.recommender
-    return Ranker(
-        model, use.instance, data.catalogue, use.component, use.settings, recipe.evaluate.filter_seen
-    )
+    return Ranker(model, use.instance, data.catalogue, use.component, use.settings, recipe.evaluate.filter_seen)
 
 
 def write_model(folder: Path, ranker: Ranker, layers: Sequence[int], trained: Trained | None) -> None:
@@ -272,9 +270,7 @@ def load_model(folder: Path, recipe: Recipe) -> LayeredModel:
 def rank_test(scores: Any, recipe: Recipe, data: PreparedData, report: Reporter) -> Ranking:
     """Rank the test examples over the full catalogue."""
     depth = max(recipe.evaluate.k)
-    return rank_examples(
-        scores, data, data.test, filter_seen=recipe.evaluate.filter_seen, depth=depth, report=report
-    )
+    return rank_examples(scores, data, data.test, filter_seen=recipe.evaluate.filter_seen, depth=depth, report=report)
 
 
 def write_rankings(folder: Path, rankings: Mapping[str, Ranking]) -> None:

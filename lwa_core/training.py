@@ -192,6 +192,7 @@ class _Trainer(Trainer):  # type: ignore[misc]  # transformers is untyped
     lwa_loss: Callable[[torch.nn.Module, Batch], torch.Tensor]
     lwa_evaluate: Callable[[torch.nn.Module], float]
     lwa_sampler: LengthBatches
+    control: Any
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         loader: DataLoader[Any] = DataLoader(

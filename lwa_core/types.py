@@ -171,8 +171,8 @@ class DepthPlan:
 class LayerCosts:
     """What each layer costs, measured on this machine, and what the model costs without any layer.
 
-    `kind` is `parameters`, `megabytes` (10^6 bytes of parameters and buffers in memory) or `milliseconds` (median of one
-    request at batch 1).
+    `kind` is `parameters`, `megabytes` (10^6 bytes of parameters and buffers in memory) or `milliseconds` (median of
+    one request at batch 1).
     """
 
     kind: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lwa_core.hooks import Component, hookimpl
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 @hookimpl
-def lwa_datasets() -> list[Component]:
+def lwa_datasets() -> list[Component[Any]]:
     at = "lwa_plugins.datasets"
     return [
         Component("synthetic", f"{at}.synthetic:Synthetic"),
@@ -24,7 +24,7 @@ def lwa_datasets() -> list[Component]:
 
 
 @hookimpl
-def lwa_recommenders() -> list[Component]:
+def lwa_recommenders() -> list[Component[Any]]:
     at = "lwa_plugins.recommenders"
     return [
         Component(
@@ -36,7 +36,7 @@ def lwa_recommenders() -> list[Component]:
 
 
 @hookimpl
-def lwa_scorers() -> list[Component]:
+def lwa_scorers() -> list[Component[Any]]:
     at = "lwa_plugins.scorers"
     return [
         Component(
@@ -47,14 +47,16 @@ def lwa_scorers() -> list[Component]:
         ),
         Component("block-influence", f"{at}.block_influence:BlockInfluence", reference="Men et al. 2024, ShortGPT"),
         Component("leave-one-out", f"{at}.leave_one_out:LeaveOneOut", reference="Veit et al. 2016"),
-        Component("shapley", f"{at}.shapley:Shapley", reference="Shapley 1953; Castro et al. 2009; Mitchell et al. 2022"),
+        Component(
+            "shapley", f"{at}.shapley:Shapley", reference="Shapley 1953; Castro et al. 2009; Mitchell et al. 2022"
+        ),
         Component("weight-magnitude", f"{at}.weight_magnitude:WeightMagnitude", reference="Han et al. 2015"),
         Component("random", f"{at}.random:Random"),
     ]
 
 
 @hookimpl
-def lwa_selectors() -> list[Component]:
+def lwa_selectors() -> list[Component[Any]]:
     at = "lwa_plugins.selectors"
     return [
         Component("top-k", f"{at}.top_k:TopK"),
@@ -66,7 +68,7 @@ def lwa_selectors() -> list[Component]:
 
 
 @hookimpl
-def lwa_compressors() -> list[Component]:
+def lwa_compressors() -> list[Component[Any]]:
     at = "lwa_plugins.compressors"
     return [
         Component("drop", f"{at}.drop:Drop", reference="Sajjad et al. 2023"),

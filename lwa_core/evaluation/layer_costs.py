@@ -40,7 +40,7 @@ def layer_milliseconds(probe: Probe, requests: int = 100, warm_up: int = 10) -> 
 
             hooks.callback(layer.register_forward_pre_hook(before).remove)
             hooks.callback(layer.register_forward_hook(after).remove)
-        for row in range(len(table)):  # noqa: B007 -- the hooks read it
+        for row in range(len(table)):
             history = probe.histories[row % probe.examples]
             begin = now()
             batch = recommender.example_batch([history])

@@ -99,6 +99,8 @@ def _by_loop(model: LayeredModel, losses: Callable[[], torch.Tensor]) -> torch.T
         values = losses()
         for n, value in enumerate(values):
             gradients = torch.autograd.grad(value, flat, retain_graph=n + 1 < len(values), allow_unused=True)
-            squares = iter([torch.zeros((), dtype=torch.double) if g is None else g.double().square().sum() for g in gradients])
+            squares = iter(
+                [torch.zeros((), dtype=torch.double) if g is None else g.double().square().sum() for g in gradients]
+            )
             rows.append(torch.stack([sum((next(squares) for _ in group), torch.zeros(())) for group in groups]))
     return torch.stack(rows)

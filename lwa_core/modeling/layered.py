@@ -212,7 +212,7 @@ def cut_config(model: nn.Module, kept: Sequence[int], depth: int) -> None:
 def _assert_reloads(model: nn.Module) -> None:
     """A fresh model of the cut configuration must have exactly the cut model's tensors."""
     with torch.device("meta"):
-        fresh = type(model)(copy.deepcopy(model.config))  # type: ignore[call-arg]
+        fresh = type(model)(copy.deepcopy(model.config))
     mine = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     theirs = {name: tuple(value.shape) for name, value in fresh.state_dict().items()}
     if mine != theirs:

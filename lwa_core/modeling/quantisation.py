@@ -1,8 +1,8 @@
 """4-bit weights that are checked against a reference when they are made.
 
-bitsandbytes 0.50 decodes 4-bit weights wrongly, without a word, on AVX512 processors when the input width of a layer is a
-multiple of 16 but not of the block size: its blocks run over the flattened tensor, and that branch assumes that they start
-anew with every row. So no quantised layer is trusted before its decoded weights equal the reference below.
+bitsandbytes 0.50 decodes 4-bit weights wrongly, without a word, on AVX512 processors when the input width of a layer is
+a multiple of 16 but not of the block size: its blocks run over the flattened tensor, and that branch assumes that they
+start anew with every row. So no quantised layer is trusted before its decoded weights equal the reference below.
 """
 
 from __future__ import annotations
@@ -36,14 +36,17 @@ def decode_nf4(packed: torch.Tensor, state: Any) -> torch.Tensor:
     flat = packed.flatten().view(torch.uint8)
     codes = torch.stack([flat >> 4, flat & 15], dim=1).flatten()[: state.shape.numel()]
     blocks = torch.arange(len(codes), device=codes.device) // state.blocksize
-    return (state.code[codes.long()] * scales[blocks]).reshape(state.shape)
+    decoded: torch.Tensor = (state.code[codes.long()] * scales[blocks]).reshape(state.shape)
+    return decoded
 
 
 def decoding_error(weight: torch.Tensor) -> float:
     """Largest difference between bitsandbytes' decoding of `weight` in double-quantised NF4 and the reference's."""
     import bitsandbytes.functional as bnb
 
-    packed, state = bnb.quantize_4bit(weight.detach().float(), blocksize=BLOCK, compress_statistics=True, quant_type="nf4")
+    packed, state = bnb.quantize_4bit(
+        weight.detach().float(), blocksize=BLOCK, compress_statistics=True, quant_type="nf4"
+    )
     return float((bnb.dequantize_4bit(packed, state) - decode_nf4(packed, state)).abs().max())
 
 

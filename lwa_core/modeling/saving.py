@@ -38,7 +38,11 @@ def load_pretrained(cls: Any, folder: Path) -> nn.Module:
             )
     except Exception as error:  # transformers and safetensors raise many kinds for a bad folder
         raise ModelError(f"cannot load the model in {folder}: {error}") from error
-    odd = {what: sorted(map(str, info[what])) for what in ("missing_keys", "unexpected_keys", "mismatched_keys") if info.get(what)}
+    odd = {
+        what: sorted(map(str, info[what]))
+        for what in ("missing_keys", "unexpected_keys", "mismatched_keys")
+        if info.get(what)
+    }
     if odd:
         raise ModelError(f"the weights in {folder} do not fit its config.json: {odd}")
     if (folder / ADAPTER).is_dir():

@@ -1,8 +1,8 @@
 """For the tests of plugin authors: a tiny real model to score, and checks that every scorer must pass.
 
-    from lwa_core.testing import check_scorer
-    def test_my_scorer():
-        check_scorer(MyScorer())
+from lwa_core.testing import check_scorer
+def test_my_scorer():
+    check_scorer(MyScorer())
 """
 
 from lwa_core.testing.conformance import check_scorer

@@ -27,7 +27,9 @@ class Distill:
     Trained on the training part only, with early stopping on validation NDCG@10.
     """
 
-    soft: float = setting(0.7, help="share of the teacher's answers in the loss; the rest is the next item", minimum=0, maximum=1)
+    soft: float = setting(
+        0.7, help="share of the teacher's answers in the loss; the rest is the next item", minimum=0, maximum=1
+    )
     temperature: float = setting(2.0, help="T: softens both distributions", above=0)
     hidden: float = setting(0.1, help="weight of matching hidden states", minimum=0)
     epochs: int = setting(30, help="most epochs; early stopping may end before", minimum=1)

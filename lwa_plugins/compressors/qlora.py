@@ -28,7 +28,9 @@ class QLoRA:
     rank: int = setting(8, help="rank of the adapters", minimum=1)
     alpha: float = setting(16.0, help="adapters are scaled by alpha / rank", above=0)
     dropout: float = setting(0.0, help="dropout before the adapters", minimum=0, maximum=0.9)
-    soft: float = setting(0.7, help="share of the teacher's answers in the loss; the rest is the next item", minimum=0, maximum=1)
+    soft: float = setting(
+        0.7, help="share of the teacher's answers in the loss; the rest is the next item", minimum=0, maximum=1
+    )
     temperature: float = setting(2.0, help="softens the teacher's and the student's distribution", above=0)
     epochs: int = setting(10, help="most epochs; early stopping may end before; 0 only quantises", minimum=0)
     batch: int = setting(128, help="training sequences in one batch", minimum=1)
@@ -45,7 +47,9 @@ class QLoRA:
         student = job.cut()
         quantised, linears, left_out = quantise_nf4(student)
         for name in left_out:
-            job.report.warn("unsafe-4-bit", f"{name} stays in full precision: its 4-bit weights would be decoded wrongly")
+            job.report.warn(
+                "unsafe-4-bit", f"{name} stays in full precision: its 4-bit weights would be decoded wrongly"
+            )
         model = get_peft_model(
             prepare_model_for_kbit_training(quantised, use_gradient_checkpointing=False),
             LoraConfig(r=self.rank, lora_alpha=self.alpha, lora_dropout=self.dropout, target_modules=linears),

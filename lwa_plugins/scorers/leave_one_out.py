@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class LeaveOneOut:
     """v(all) − v(all without layer l), paired example by example; v is the recipe's utility.
 
-    With the utility `loss` it is the rise of the cross-entropy. Negative where the model is better off without the layer.
+    With the utility `loss` it is the rise of the cross-entropy. Negative where the model is better off without it.
     """
 
     unit: ClassVar[str] = "utility"
@@ -25,5 +25,7 @@ class LeaveOneOut:
         import torch
 
         layers = range(probe.depth)
-        values = torch.from_numpy(probe.evaluate([tuple(layers), *(tuple(j for j in layers if j != i) for i in layers)]))
+        values = torch.from_numpy(
+            probe.evaluate([tuple(layers), *(tuple(j for j in layers if j != i) for i in layers)])
+        )
         return (values[0] - values[1:]).T  # (examples, layers)

@@ -13,7 +13,7 @@ from lwa_core.types import DepthPlan
 class Greedy:
     """From all layers, remove again and again the one whose loss costs the least mean utility (SLEB).
 
-    Unlike a ranking, it sees that two layers can be spared one at a time and not together. Of equal layers the later goes.
+    Unlike a ranking, it sees that two layers can be spared one at a time and not together. Of equals the later goes.
     """
 
     keep: int | tuple[int, ...] = setting(help="how many layers stay; a list makes one student each", minimum=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -74,7 +74,7 @@ class Sequential:
     def _checkpoint(self, catalogue: Catalogue) -> torch.nn.Module:
         from lwa_core.errors import ModelError
 
-        model = self.load(Path(self.checkpoint))
+        model: Any = self.load(Path(self.checkpoint))
         if model.config.items != len(catalogue):
             raise ModelError(
                 f"the model in {self.checkpoint} ranks {model.config.items} items, but the data has {len(catalogue)}",
@@ -114,7 +114,7 @@ class Sequential:
         import torch
 
         cut = [history[-self.max_length :] for history in histories]
-        longest = max(1, max(len(history) for history in cut))
+        longest = max(1, *(len(history) for history in cut))
         inputs = torch.zeros(len(cut), longest, dtype=torch.long)
         for row, history in enumerate(cut):
             inputs[row, : len(history)] = torch.from_numpy(history.astype("int64")) + 1
@@ -152,6 +152,7 @@ class Sequential:
         return hidden @ _item_table(model).T
 
 
-def _item_table(model: torch.nn.Module) -> torch.Tensor:
+def _item_table(model: Any) -> torch.Tensor:
     """Embeddings of the catalogue's items (items, width), without the padding row."""
-    return model.get_input_embeddings().weight[1:]
+    table: torch.Tensor = model.get_input_embeddings().weight[1:]
+    return table

@@ -1,6 +1,8 @@
-"""The network of `sequential`, as a transformers model: it saves, loads, quantises and takes adapters like any other."""
+"""The network of `sequential`, a transformers model: it saves, loads, quantises and takes adapters like any other."""
 
 from __future__ import annotations
+
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +11,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedMode
 from transformers.modeling_outputs import BaseModelOutput
 
 
-class SequentialConfig(PreTrainedConfig):
+class SequentialConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers is untyped
     """Shape of a `SequentialModel`."""
 
     model_type = "lwa-sequential"
@@ -43,7 +45,7 @@ class Attention(nn.Module):
         )
         dropout = self.dropout if self.training else 0.0
         mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=dropout)
-        return self.o_proj(mixed.transpose(1, 2).reshape(batch, time, width))
+        return cast(torch.Tensor, self.o_proj(mixed.transpose(1, 2).reshape(batch, time, width)))
 
 
 class Block(nn.Module):
@@ -61,10 +63,10 @@ class Block(nn.Module):
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         states = states + self.dropout(self.attention(self.attention_norm(states)))
         inner = F.gelu(self.up_proj(self.feed_forward_norm(states)))
-        return states + self.dropout(self.down_proj(inner))
+        return states + cast(torch.Tensor, self.dropout(self.down_proj(inner)))
 
 
-class SequentialModel(PreTrainedModel):
+class SequentialModel(PreTrainedModel):  # type: ignore[misc]  # transformers is untyped
     """Item ids (batch, time), 0 for padding on the right -> hidden states (batch, time, width) after the final norm."""
 
     config_class = SequentialConfig
@@ -80,12 +82,20 @@ class SequentialModel(PreTrainedModel):
         self.blocks = nn.ModuleList([Block(config) for _ in range(config.num_hidden_layers)])
         self.norm = nn.LayerNorm(config.hidden_size)
         self.post_init()
+        self._scale_residual_branches()
+
+    def _scale_residual_branches(self) -> None:
+        """Shrink what each branch first adds by 1/√(2·depth), as GPT-2 does, so that deep models start out calm."""
+        with torch.no_grad():
+            for name, weight in self.blocks.named_parameters():
+                if name.endswith(("o_proj.weight", "down_proj.weight")):
+                    weight.mul_((2 * len(self.blocks)) ** -0.5)
 
     def get_input_embeddings(self) -> nn.Module:
         """The item table; row 0 is padding."""
         return self.item_embedding
 
-    def set_input_embeddings(self, value: nn.Module) -> None:
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
         """Replace the item table."""
         self.item_embedding = value
 

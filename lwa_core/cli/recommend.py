@@ -1,0 +1,125 @@
+"""`lwa recommend`: use a model of a run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+from lwa_core.cli._options import example, json_option
+
+if TYPE_CHECKING:
+    from lwa_core.ranker import Ranker
+    from lwa_core.types import Recommendations
+
+EPILOG = """
+  lwa recommend lwa-runs/runs/ml-100k-1a2b3c4d --history 50,181,174 -k 5
+  lwa recommend lwa-runs/runs/ml-100k-1a2b3c4d --model teacher --input histories.jsonl > answers.jsonl
+
+A line of the input is a JSON list of item ids, or an object with such a list under "history"; all else in the object
+is given back with the answer.
+"""
+
+BATCH = 256
+
+
+@click.command(epilog=example(EPILOG))
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--history", metavar="IDS", help="Item ids, oldest first, separated by commas (or as a JSON list).")
+@click.option("--input", "source", type=click.Path(path_type=Path), help="JSON lines of histories; `-` for stdin.")
+@click.option("--model", help="Which model of the run; the last student where left out.")
+@click.option("-k", "k", type=click.IntRange(min=1), default=10, show_default=True, help="How many items.")
+@json_option
+def command(*, run: Path, history: str | None, source: Path | None, model: str | None, k: int, as_json: bool) -> None:
+    """Recommend items for histories, with a model of a run.
+
+    Ids that the model never saw are left out and reported.
+    """
+    if (history is None) == (source is None):
+        raise click.UsageError("give one of --history and --input")
+    from lwa_core.api import load
+
+    ranker = load(run, model)
+    if source is not None:
+        _answer_lines(ranker, source, k)
+        return
+    answer = ranker.recommend(_ids(history or ""), k)
+    if as_json:
+        click.echo(json.dumps(_told(answer)))
+        return
+    from lwa_core.cli._table import print_table
+
+    titles = _titles(ranker)
+    rows = [
+        [str(place), item, f"{score:.4f}", titles.get(item, "")]
+        for place, (item, score) in enumerate(zip(answer.items, answer.scores, strict=True), 1)
+    ]
+    print_table(["rank", "item", "score", "title"], rows)
+    if answer.unknown:
+        click.echo(f"unknown to the model, left out: {', '.join(answer.unknown)}", err=True)
+
+
+def _ids(text: str) -> list[str]:
+    if text.lstrip().startswith("["):
+        from lwa_core.errors import DataError
+
+        try:
+            return [str(item) for item in json.loads(text)]
+        except ValueError as error:
+            raise DataError(f"--history is no JSON list: {error}") from error
+    return [item.strip() for item in text.split(",") if item.strip()]
+
+
+def _titles(ranker: Ranker) -> dict[str, str]:
+    titles = ranker.catalogue.titles
+    return dict(zip(ranker.catalogue.ids, titles, strict=True)) if titles else {}
+
+
+def _told(answer: Recommendations) -> dict[str, Any]:
+    return {"items": list(answer.items), "scores": list(answer.scores), "unknown": list(answer.unknown)}
+
+
+def _answer_lines(ranker: Ranker, source: Path, k: int) -> None:
+    from lwa_core.errors import DataError
+
+    if str(source) == "-":
+        _answer_all(ranker, sys.stdin, "stdin", k)
+        return
+    try:
+        file = source.open(encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror}", file=source) from error
+    with file:
+        _answer_all(ranker, file, str(source), k)
+
+
+def _answer_all(ranker: Ranker, file: TextIO, name: str, k: int) -> None:
+    lines = _parsed(file, name)
+    while batch := list(islice(lines, BATCH)):
+        answers = ranker.recommend_many([history for history, _ in batch], k)
+        for (_, rest), answer in zip(batch, answers, strict=True):
+            click.echo(json.dumps({**rest, **_told(answer)}, ensure_ascii=False))
+
+
+def _parsed(file: TextIO, name: str) -> Iterator[tuple[list[str], dict[str, Any]]]:
+    """Every line's history, and what else it says."""
+    from lwa_core.errors import DataError
+
+    hint = 'write a JSON list of item ids, or {"history": [...]}'
+    for number, line in enumerate(file, 1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except ValueError as error:
+            raise DataError(f"no JSON: {error}", file=name, line=number, hint=hint) from error
+        rest = {key: v for key, v in value.items() if key != "history"} if isinstance(value, dict) else {}
+        history = value.get("history") if isinstance(value, dict) else value
+        if not isinstance(history, list) or not all(isinstance(item, (str, int)) for item in history):
+            raise DataError("no history", file=name, line=number, hint=hint)
+        yield [str(item) for item in history], rest

@@ -1,0 +1,66 @@
+"""`lwa run`: carry a recipe out, or go on with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from lwa_core.cli._options import (
+    example,
+    json_option,
+    open_recipe,
+    print_json,
+    recipe_argument,
+    recipe_options,
+    store_option,
+)
+
+EPILOG = """
+  lwa run recipe.toml
+  lwa run recipe.toml --set data.path=/data/ml-100k --set select.keep=2
+"""
+
+
+@click.command(epilog=example(EPILOG))
+@recipe_argument
+@recipe_options
+@store_option
+@json_option
+def command(
+    *,
+    recipe: Path,
+    overrides: tuple[str, ...],
+    block: tuple[str, ...],
+    allow_local: bool,
+    store: Path,
+    as_json: bool,
+) -> None:
+    """Run a recipe, or go on with it.
+
+    What the store has is not computed again. A run that was stopped, in whatever way, goes on when the same command is
+    given again, and ends with the same metrics. Prints the table of results, and where the report lies.
+    """
+    opened = open_recipe(recipe, overrides, block, allow_local)
+
+    from lwa_core.cli._progress import Progress
+    from lwa_core.report import write_report
+    from lwa_core.run import run_recipe
+    from lwa_core.store import Store, read_json
+
+    with Progress() as progress:
+        folder = run_recipe(opened, Store(store), [progress])
+    written = write_report(folder)
+    metrics, performance = read_json(folder / "metrics.json"), read_json(folder / "performance.json")
+    if as_json:
+        print_json({"folder": str(folder), "metrics": metrics, "performance": performance})
+    else:
+        from rich.console import Console
+
+        from lwa_core.report.terminal import result_table
+
+        Console().print(result_table(metrics, performance))
+        for warning in metrics["warnings"]:
+            click.echo(f"warning[{warning['code']}]: {warning['message']}", err=True)
+    for path in written:
+        click.echo(f"report: {path}", err=as_json)
