@@ -8,8 +8,8 @@ from typing import Any
 import attrs
 import tomli_w
 
-from lwa_core.report.reading import Results
-from lwa_core.report.text import (
+from lwa_core.evaluation.results import Results
+from lwa_core.evaluation.text import (
     NOT_MEASURED,
     Figure,
     between,
@@ -25,7 +25,7 @@ from lwa_core.report.text import (
     signed,
     with_interval,
 )
-from lwa_core.report.warnings import performance_warnings
+from lwa_core.evaluation.warnings import performance_warnings
 
 
 @attrs.frozen
@@ -136,14 +136,17 @@ def _yardstick_sentence(results: Results) -> list[str]:
     best = max(measured, key=lambda y: (results.figure(y) or {}).get("mean") or 0.0)
     ahead = results.versus(results.teacher, best)
     by = f", {with_interval(ahead, signed)} from it to the teacher" if ahead is not None else ""
-    return [f"The highest yardstick is {best['name']} with {with_interval(results.figure(best))}{by}."]
+    said = f"The highest yardstick is {best['name']} with {with_interval(results.figure(best))}{by}"
+    if ahead is not None and ahead["low"] is not None and ahead["low"] <= 0:
+        return [f"{said}: the teacher is not shown to be worth its layers here."]
+    return [f"{said}."]
 
 
 def asked(recipe: Mapping[str, Any]) -> Table:
     """The recipe in a few rows; all its settings are told elsewhere."""
 
     def use(table: Mapping[str, Any]) -> str:
-        own = {key: value for key, value in table.items() if key not in ("use", "name", "path")}
+        own = {key: value for key, value in table.items() if key not in ("use", "name", "path") and value != ""}
         told = ", ".join(f"{key} = {_value(value)}" for key, value in own.items())
         return f"{table['use']} ({told})" if told else str(table["use"])
 

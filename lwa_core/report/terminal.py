@@ -5,48 +5,53 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from lwa_core.report.reading import Results
-from lwa_core.report.text import between, mean, megabytes, metric_name, milliseconds, percent, ratio
+from lwa_core.evaluation.results import Results
+from lwa_core.evaluation.text import Figure, megabytes, metric_name, milliseconds, number, percent, ratio
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 
 def result_table(metrics: Mapping[str, Any], performance: Mapping[str, Any] | None) -> Table:
-    """Every model with its ranking quality, what it keeps of the teacher's, its size and its time."""
+    """Every model: its ranking quality, the share of the teacher's that it keeps, the memory of its weights, the median
+    latency at batch 1 and its ratio to the teacher's.
+    """
+    from rich import box
     from rich.table import Table
     from rich.text import Text
 
     results = Results(metrics, performance)
-    name = metric_name(results.headline)
-    table = Table(caption=f"in brackets: {results.confidence} intervals over the test users; -: not measured")
-    table.add_column("model")
-    for title in ("layers", name, "kept", "in memory", "p50", "time ratio"):
-        table.add_column(title, justify="right")
-    previous = None
-    for model in results.models:
-        if previous is not None and model["kind"] != previous:
-            table.add_section()
-        previous = model["kind"]
-        measured = results.latency(model["name"])
-        size = model["bytes_memory"]
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        caption=Text(f"[low, high]: {results.confidence} interval over the test users; -: not measured"),
+    )
+    table.add_column("model", overflow="fold")
+    for title in ("layers", metric_name(results.headline), "share kept", "memory", "p50", "time"):
+        table.add_column(title, justify="right", no_wrap=True)
+    kinds = [model["kind"] for model in results.models]
+    for model, following in zip(results.models, [*kinds[1:], None], strict=True):
+        size, measured = model["bytes_memory"], results.latency(model["name"]) or {}
         cells = [
             model["name"],
             "-" if model["depth"] is None else str(model["depth"]),
-            _bracketed(results.figure(model)),
-            _bracketed(results.figure(model, "kept"), percent),
+            _mean(results.figure(model), number),
+            _with_bounds(results.figure(model, "kept")),
             "-" if size is None else megabytes(size),
-            "-" if measured is None or "p50" not in measured else milliseconds(measured["p50"]),
-            _bracketed(results.time_ratio(model), ratio),
+            "-" if "p50" not in measured else milliseconds(measured["p50"]),
+            _mean(results.time_ratio(model), ratio),
         ]
         # Text, not markup: a name may hold square brackets.
-        table.add_row(*(Text(cell) for cell in cells))
+        table.add_row(*(Text(cell) for cell in cells), end_section=following != model["kind"])
     return table
 
 
-def _bracketed(figure: Any, show: Any = None) -> str:
-    how = (show,) if show else ()
-    if figure is None or figure["mean"] is None:
-        return "-"
-    inside = between(figure, *how)
-    return f"{mean(figure, *how)} [{inside}]" if inside else mean(figure, *how)
+def _mean(figure: Figure, show: Any) -> str:
+    return "-" if figure is None or figure["mean"] is None else str(show(figure["mean"]))
+
+
+def _with_bounds(share: Figure) -> str:
+    """`97.5 % [93.5, 101.5]`, so that the table fits into 80 columns."""
+    if share is None or share["low"] is None or share["high"] is None:
+        return _mean(share, percent)
+    return f"{_mean(share, percent)} [{number(100 * share['low'], 1)}, {number(100 * share['high'], 1)}]"

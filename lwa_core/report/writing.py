@@ -10,11 +10,11 @@ import attrs
 import jinja2
 from markupsafe import Markup
 
+from lwa_core.evaluation.results import Results, read_results
+from lwa_core.evaluation.text import metric_name
 from lwa_core.report import charts
 from lwa_core.report.charts import Point
 from lwa_core.report.content import Table, process_memory, sections
-from lwa_core.report.reading import Results, read_results
-from lwa_core.report.text import metric_name
 from lwa_core.store import write_atomically
 
 UNIT = re.compile(r"(?<=\d) (?=%|(?:ms|MB|s)\b)")

@@ -4,9 +4,9 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 
+import example_run
 import pytest
-import run_files
-from run_files import write_run
+from example_run import write_run
 
 from lwa_core.errors import StoreError
 from lwa_core.report import write_report
@@ -44,7 +44,7 @@ class Page(HTMLParser):
 
 
 def report_of(folder, told=None, measured=None):
-    html, markdown = write_report(write_run(folder, told or run_files.metrics(), measured))
+    html, markdown = write_report(write_run(folder, told or example_run.metrics(), measured))
     return Page(html.read_text("utf-8")), markdown.read_text("utf-8")
 
 
@@ -55,14 +55,14 @@ def without(told, *keys):
 
 
 def test_both_files_are_written(tmp_path):
-    written = write_report(write_run(tmp_path, measured=run_files.performance()))
+    written = write_report(write_run(tmp_path, measured=example_run.performance()))
 
     assert [tmp_path / "report.html", tmp_path / "report.md"] == written
     assert all(path.stat().st_size > 5000 for path in written)
 
 
 def test_the_same_run_gives_the_same_bytes(tmp_path):
-    write_run(tmp_path, measured=run_files.performance())
+    write_run(tmp_path, measured=example_run.performance())
 
     first = [path.read_bytes() for path in write_report(tmp_path)]
 
@@ -76,7 +76,7 @@ def test_the_same_run_gives_the_same_bytes(tmp_path):
 
 
 def test_the_answer_comes_from_the_figures(tmp_path):
-    page, markdown = report_of(tmp_path, measured=run_files.performance())
+    page, markdown = report_of(tmp_path, measured=example_run.performance())
 
     for sentence in (
         "qlora-4 (4 of 8 layers) reaches NDCG@10 0.0962 on 943 test users and the teacher 0.1000: it keeps 96.2 % "
@@ -92,10 +92,19 @@ def test_the_answer_comes_from_the_figures(tmp_path):
         assert sentence in markdown
 
 
-def test_every_figure_of_the_results_is_there(tmp_path):
-    page, markdown = report_of(tmp_path, measured=run_files.performance())
+def test_a_teacher_that_loses_to_a_yardstick_is_not_glossed_over(tmp_path):
+    told = example_run.metrics()
+    told["models"][0]["versus"]["item-knn"]["ndcg@10"] = example_run.figure(-0.02, 0.005)
 
-    for model in run_files.METRICS["models"]:
+    page, _ = report_of(tmp_path, told)
+
+    assert "−0.0200 (−0.0250 to −0.0150) from it to the teacher: the teacher is not shown to be worth its" in page.text
+
+
+def test_every_figure_of_the_results_is_there(tmp_path):
+    page, markdown = report_of(tmp_path, measured=example_run.performance())
+
+    for model in example_run.METRICS["models"]:
         own = model["metrics"]["ndcg@10"]
         for shown in (model["name"], f"{own['mean']:.4f} ({own['low']:.4f} to {own['high']:.4f})"):
             assert shown in page.text
@@ -106,16 +115,16 @@ def test_every_figure_of_the_results_is_there(tmp_path):
 
 
 def test_there_is_a_chart_for_every_scorer_and_every_training(tmp_path):
-    page, _ = report_of(tmp_path, measured=run_files.performance())
+    page, _ = report_of(tmp_path, measured=example_run.performance())
 
     # models, two trade-offs, four scorers, two figures of two trainings
     assert 1 + 2 + 4 + 2 * 2 == page.count("svg")
     labels = [attributes.get("aria-label", "") for tag, attributes in page.elements if tag == "svg"]
-    assert {f"scores of {s['name']}" for s in run_files.METRICS["scores"]} <= set(labels)
+    assert {f"scores of {s['name']}" for s in example_run.METRICS["scores"]} <= set(labels)
 
 
 def test_the_page_needs_nothing_else(tmp_path):
-    page, _ = report_of(tmp_path, measured=run_files.performance())
+    page, _ = report_of(tmp_path, measured=example_run.performance())
 
     assert 0 == page.count("script")
     assert 0 == page.count("link")
@@ -126,7 +135,7 @@ def test_the_page_needs_nothing_else(tmp_path):
 
 
 def test_ids_are_unique_and_all_that_is_referred_to_is_there(tmp_path):
-    report_of(tmp_path, measured=run_files.performance())
+    report_of(tmp_path, measured=example_run.performance())
     source = (tmp_path / "report.html").read_text("utf-8")
 
     for svg in re.findall(r"<svg.*?</svg>", source, flags=re.DOTALL):
@@ -137,7 +146,7 @@ def test_ids_are_unique_and_all_that_is_referred_to_is_there(tmp_path):
 
 def test_names_from_the_data_are_text(tmp_path):
     evil = "<script>alert(1)</script>\"'|`*$x$\n# no heading"
-    told = run_files.metrics()
+    told = example_run.metrics()
     for model in told["models"]:
         if model["name"] == "distill-4":
             model["name"] = evil
@@ -148,7 +157,7 @@ def test_names_from_the_data_are_text(tmp_path):
     told["asked"]["recommender"]["name with <b>"] = evil
     told["warnings"] = [{"code": evil, "message": evil}]
     told["plan"]["trace"] = {"said": evil}
-    measured = run_files.performance()
+    measured = example_run.performance()
     measured["machine"]["cpu"] = evil
     measured["latency"]["models"][evil] = measured["latency"]["models"].pop("distill-4")
 
@@ -172,11 +181,11 @@ def test_what_was_not_measured_is_said_to_be(tmp_path):
 
 
 def test_a_recipe_that_asks_for_little_still_has_a_report(tmp_path):
-    told = run_files.metrics()
+    told = example_run.metrics()
     told["scores"], told["agreement"], told["training"] = [], {"names": [], "kendall": []}, []
     told["models"] = [m for m in told["models"] if m["kind"] == "teacher"]
     told["asked"]["score"] = told["asked"]["compress"] = []
-    measured = {"machine": run_files.performance()["machine"], "latency": None, "memory": {}, "stages": []}
+    measured = {"machine": example_run.performance()["machine"], "latency": None, "memory": {}, "stages": []}
 
     page, markdown = report_of(tmp_path, told, measured)
 
@@ -186,18 +195,18 @@ def test_a_recipe_that_asks_for_little_still_has_a_report(tmp_path):
 
 
 def test_one_student_and_missing_parts(tmp_path):
-    told = run_files.metrics()
+    told = example_run.metrics()
     without(told["models"][1], "bytes_memory", "bytes_disk", "parameters", "kept", "difference")
     told["models"] = told["models"][:2]
 
-    page, _ = report_of(tmp_path, told, run_files.performance())
+    page, _ = report_of(tmp_path, told, example_run.performance())
 
     assert "drop-4 (4 of 8 layers) reaches NDCG@10 0.0710 on 943 test users and the teacher 0.1000." in page.text
     assert "not measured" in page.text
 
 
 def test_warnings_about_time_are_in_the_report(tmp_path):
-    page, markdown = report_of(tmp_path, measured=run_files.performance())
+    page, markdown = report_of(tmp_path, measured=example_run.performance())
 
     for text in (page.text, markdown):
         assert "qlora-4 is slower than distill-4" in text
@@ -222,7 +231,7 @@ def test_a_run_without_readable_metrics_is_refused(tmp_path, content, said):
 
 
 def test_markdown_tables_have_as_many_cells_as_columns(tmp_path):
-    _, markdown = report_of(tmp_path, measured=run_files.performance())
+    _, markdown = report_of(tmp_path, measured=example_run.performance())
 
     tables = re.findall(r"(?:^\|.*\n)+", markdown, flags=re.MULTILINE)
     assert 11 == len(tables)
@@ -231,7 +240,7 @@ def test_markdown_tables_have_as_many_cells_as_columns(tmp_path):
 
 
 def test_writing_a_report_imports_no_torch(tmp_path):
-    write_run(tmp_path, measured=run_files.performance())
+    write_run(tmp_path, measured=example_run.performance())
     code = (
         "import sys; from pathlib import Path; from lwa_core.report import write_report\n"
         "write_report(Path(sys.argv[1])); print('torch' in sys.modules)"
@@ -243,4 +252,4 @@ def test_writing_a_report_imports_no_torch(tmp_path):
 
 
 def test_the_example_is_valid_json():
-    assert run_files.METRICS == json.loads(json.dumps(run_files.METRICS, allow_nan=False))
+    assert example_run.METRICS == json.loads(json.dumps(example_run.METRICS, allow_nan=False))

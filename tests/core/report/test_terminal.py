@@ -1,6 +1,6 @@
 import io
 
-import run_files
+import example_run
 from rich.console import Console
 
 from lwa_core.report.terminal import result_table
@@ -12,30 +12,38 @@ def shown(metrics, performance, width=160):
     return file.getvalue()
 
 
-def test_every_model_has_its_line():
-    text = shown(run_files.METRICS, run_files.PERFORMANCE)
+def line_of(text, name):
+    return next(line for line in text.splitlines() if name in line).split("  ")
 
-    line = next(line for line in text.splitlines() if "distill-4" in line)
-    cells = [cell.strip() for cell in line.strip("│ ").split("│")]
-    assert [
-        "distill-4",
-        "4",
-        "0.0975 [0.0915 to 0.1035]",
-        "97.5 % [93.5 % to 101.5 %]",
-        "1.5 MB",
-        "2.19 ms",
-        "0.55 [0.53 to 0.57]",
-    ] == cells
+
+def cells_of(text, name):
+    return [cell.strip() for cell in line_of(text, name) if cell.strip()]
+
+
+def test_every_model_has_its_line():
+    text = shown(example_run.METRICS, example_run.PERFORMANCE)
+
+    expected = ["distill-4", "4", "0.0975", "97.5 % [93.5, 101.5]", "1.5 MB", "2.19 ms", "0.55"]
+    assert expected == cells_of(text, "distill-4")
+    assert {model["name"] for model in example_run.METRICS["models"]} <= set(text.split())
+
+
+def test_it_fits_a_plain_terminal():
+    assert shown(example_run.METRICS, example_run.PERFORMANCE, width=160).split() == (
+        shown(example_run.METRICS, example_run.PERFORMANCE, width=80).split()
+    )
 
 
 def test_what_was_not_measured_is_a_dash():
-    line = next(line for line in shown(run_files.METRICS, None).splitlines() if "teacher" in line)
+    assert ["teacher", "8", "0.1000", "-", "2.4 MB", "-", "-"] == cells_of(shown(example_run.METRICS, None), "teacher")
 
-    assert ["-", "2.4 MB", "-", "-"] == [cell.strip() for cell in line.strip("│ ").split("│")][3:]
+
+def test_the_caption_says_what_the_brackets_hold():
+    assert "[low, high]: 95 % interval over the test users" in shown(example_run.METRICS, None)
 
 
 def test_names_are_no_markup():
-    metrics = run_files.metrics()
+    metrics = example_run.metrics()
     metrics["models"][1]["name"] = "[red]drop[/red]"
 
     assert "[red]drop[/red]" in shown(metrics, None)

@@ -1,11 +1,11 @@
+import example_run
 import pytest
-import run_files
 
-from lwa_core.report.warnings import performance_warnings, warnings_for
+from lwa_core.evaluation.warnings import performance_warnings, warnings_for
 
 
 def told(change=None):
-    metrics = run_files.metrics()
+    metrics = example_run.metrics()
     if change:
         change(metrics)
     return warnings_for(metrics)
@@ -29,7 +29,7 @@ def test_models_below_a_yardstick_are_named_with_the_figures():
 
 def test_an_advantage_that_may_be_chance_is_named():
     def narrow(metrics):
-        model(metrics, "teacher")["versus"]["item-knn"]["ndcg@10"] = run_files.figure(0.017, 0.018)
+        model(metrics, "teacher")["versus"]["item-knn"]["ndcg@10"] = example_run.figure(0.017, 0.018)
 
     assert (
         "teacher (NDCG@10 0.1000) is not shown to rank better than the yardstick item-knn "
@@ -51,7 +51,7 @@ def test_a_student_equal_to_the_teacher_needs_no_warning():
     def equal(metrics):
         for one in metrics["models"]:
             if one["kind"] == "student":
-                one["difference"] = {"ndcg@10": run_files.figure(0.0, 0.0)}
+                one["difference"] = {"ndcg@10": example_run.figure(0.0, 0.0)}
 
     assert [] == messages(told(equal), "interval-touches-zero")
 
@@ -96,7 +96,7 @@ def test_a_random_selection_is_called_one(select, expected):
 
 
 def test_a_quantised_model_slower_than_its_source():
-    found = performance_warnings(run_files.METRICS, run_files.PERFORMANCE)
+    found = performance_warnings(example_run.METRICS, example_run.PERFORMANCE)
 
     assert [
         {
@@ -108,22 +108,22 @@ def test_a_quantised_model_slower_than_its_source():
 
 
 def test_noise_in_the_timing_is_no_warning():
-    measured = run_files.performance()
-    measured["latency"]["models"]["distill-4"] |= {"p50": 2.25, "ratio": run_files.figure(0.5625, 0.02)}
+    measured = example_run.performance()
+    measured["latency"]["models"]["distill-4"] |= {"p50": 2.25, "ratio": example_run.figure(0.5625, 0.02)}
     measured["latency"]["models"].pop("qlora-4")
 
     # distill-4's median is above drop-4's, of which it has the size: their intervals meet.
-    assert [] == performance_warnings(run_files.METRICS, measured)
+    assert [] == performance_warnings(example_run.METRICS, measured)
 
 
 def test_a_student_slower_than_the_teacher():
-    measured = run_files.performance()
-    measured["latency"]["models"] |= {"drop-4": run_files.timed(4.4, 1.1)}
+    measured = example_run.performance()
+    measured["latency"]["models"] |= {"drop-4": example_run.timed(4.4, 1.1)}
     measured["latency"]["models"].pop("qlora-4")
 
-    assert ["slower-than-source"] == [w["code"] for w in performance_warnings(run_files.METRICS, measured)]
+    assert ["slower-than-source"] == [w["code"] for w in performance_warnings(example_run.METRICS, measured)]
 
 
 def test_without_timing_nothing_is_said_of_it():
-    assert [] == performance_warnings(run_files.METRICS, None)
-    assert [] == performance_warnings(run_files.METRICS, {"latency": None, "memory": {}})
+    assert [] == performance_warnings(example_run.METRICS, None)
+    assert [] == performance_warnings(example_run.METRICS, {"latency": None, "memory": {}})

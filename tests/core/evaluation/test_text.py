@@ -1,6 +1,6 @@
 import pytest
 
-from lwa_core.report import text
+from lwa_core.evaluation import text
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lwa_core.report.reading import Results
-from lwa_core.report.text import between, mean, metric_name, number, percent, signed, with_interval
+from lwa_core.evaluation.results import Results
+from lwa_core.evaluation.text import between, mean, metric_name, number, percent, signed, with_interval
 
 Warned = dict[str, str]
 

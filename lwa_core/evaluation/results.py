@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from lwa_core.errors import StoreError
-from lwa_core.report.text import Figure
+from lwa_core.evaluation.text import Figure
 from lwa_core.store import read_json
 
 FORMAT = 1
