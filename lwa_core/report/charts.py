@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 # Stand-ins that matplotlib accepts; `_themed` turns them into the page's own colours, so that a dark page has a dark
 # chart without drawing it twice.
-INK, FAINT, ACCENT, SECOND, THIRD = "#010101", "#020202", "#030303", "#040404", "#050505"
+INK, FAINT, ACCENT, SECOND, CARD = "#010101", "#020202", "#030303", "#040404", "#050505"
 THEME = {
     INK: "var(--ink)",
     FAINT: "var(--faint)",
     ACCENT: "var(--accent)",
     SECOND: "var(--second)",
-    THIRD: "var(--third)",
+    CARD: "var(--card)",
 }
 KINDS = {"teacher": (INK, "s"), "student": (ACCENT, "o"), "yardstick": (SECOND, "^")}
 
@@ -112,6 +112,8 @@ def trade_off(points: Sequence[Point], across: str, up: str) -> str:
                 ha="right" if right else "left",
                 va="center",
                 fontsize=8,
+                # readable over another point's bar, without hiding it
+                bbox={"facecolor": CARD, "edgecolor": "none", "pad": 0.8, "alpha": 0.6},
             )
         axes.grid(color=FAINT, linewidth=0.4, alpha=0.5)
         axes.set_xlabel(across)
@@ -132,31 +134,36 @@ def training_curve(name: str, history: Sequence[Mapping[str, float]], key: str, 
             axes.plot([best], kept, marker="o", markersize=7, markerfacecolor="none", color=INK, linestyle="none")
         axes.set_xlabel("epoch")
         axes.set_ylabel(label)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
     return _svg(f"{label} of {name} by epoch", draw, height=2.0)
 
 
 def _apart(axes: Axes, points: Sequence[Point]) -> list[float]:
-    """Heights for the labels so that those of near points do not cover each other."""
+    """Heights for the labels so that those of points near each other do not cover each other."""
     low, high = axes.get_ylim()
-    gap = (high - low) * 0.065
+    gap, reach = (high - low) * 0.065, max(point.x for point in points) * 0.3
     heights = [point.y for point in points]
-    placed: list[float] = []
+    placed: list[int] = []
     for row in sorted(range(len(points)), key=lambda row: heights[row]):
-        if placed and heights[row] - placed[-1] < gap:
-            heights[row] = placed[-1] + gap
-        placed.append(heights[row])
+        for other in placed:  # from the lowest up: each step can only push further up
+            if abs(points[other].x - points[row].x) < reach and abs(heights[row] - heights[other]) < gap:
+                heights[row] = heights[other] + gap
+        placed.append(row)
+        placed.sort(key=lambda row: heights[row])
     return heights
 
 
 def _svg(name: str, draw: Callable[[Axes], None], height: float) -> str:
     """Draw on axes 4.2 inches wide; the SVG is the same text whenever and wherever it is drawn."""
     import matplotlib as mpl
+    from cycler import cycler
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    with mpl.rc_context({**mpl.rcParamsDefault, **STYLE, "svg.hashsalt": name}):
+    own = {"axes.prop_cycle": cycler(color=[ACCENT]), "svg.hashsalt": name}
+    with mpl.rc_context({**mpl.rcParamsDefault, **STYLE, **own}):
         figure = Figure(figsize=(4.2, height), layout="constrained")
         FigureCanvasSVG(figure)
         draw(figure.add_subplot())
