@@ -125,8 +125,8 @@ def read_delimited(path: Path, layout: Layout) -> polars.DataFrame:
             block = Block(path, 1 + layout.skip, lines[layout.skip] if len(lines) > layout.skip else b"")  # noqa: PLW2901
         if block.data:
             frames.append(_parse(block, layout))
-    if not frames:
-        raise DataError("holds a header and nothing else", file=path)
+    if not any(frame.height for frame in frames):
+        raise DataError("holds no rows, only " + ("a header" if layout.skip else "blank lines"), file=path)
     return pl.concat(frames)
 
 

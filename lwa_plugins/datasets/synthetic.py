@@ -25,20 +25,18 @@ class Synthetic:
     """Made-up histories whose next genre follows from the order of genres far back; no finding about real users.
 
     Every user has `memories` hidden switches, each 0 or 1. After an event of genre g the switches change, from the last
-    to the first: switch 0 is set to 0 by genre 0 and to 1 by genre 1; genre l + 1 makes switch l (l > 0) a copy of
-    switch l - 1. The next genre is then `(g + 1 + switch_0 + 2 * switch_1 + 4 * switch_2 + ...) mod genres`. So switch
-    1 holds which of genres 0 and 1 had been seen last *when genre 2 was last seen*, and to know it a model must first
-    know switch 0 at an earlier event: one attention layer cannot, stacked ones can. A share `noise` of the genres is
-    drawn at random instead. Within its genre the item is drawn by a Zipf law of popularity, and no user meets an item
-    twice.
+    to the first: genre l + 1 makes switch l (l > 0) a copy of switch l - 1, and genre 0 or 1 sets switch 0 to 0 or 1.
+    The next genre is then `(g + 1 + switch_0 + 2 * switch_1 + 4 * switch_2 + ...) mod genres`. So switch 1 holds which
+    of genres 0 and 1 had been seen last *when genre 2 was last seen*. A share `noise` of the genres is drawn at random
+    instead. Within its genre the item is drawn by a Zipf law of popularity, and no user meets an item twice.
     """
 
     users: int = setting(2000, help="how many users", minimum=10)
     items: int = setting(440, help="how many items, spread evenly over the genres", minimum=10)
     genres: int = setting(11, help="how many genres; a prime number lets every user visit all of them", minimum=3)
     mean_length: int = setting(30, help="events of a user on average; uniform within a third of it", minimum=6)
-    memories: int = setting(2, help="hidden switches, each one attention layer deeper than the one before", minimum=1)
-    noise: float = setting(0.1, help="share of events whose genre is drawn at random", minimum=0.0, maximum=1.0)
+    memories: int = setting(2, help="hidden switches, each set by the order of genres further back", minimum=1)
+    noise: float = setting(0.2, help="share of events whose genre is drawn at random", minimum=0.0, maximum=1.0)
     zipf: float = setting(1.0, help="exponent of the popularity of items within a genre; 0: all equal", minimum=0.0)
     seed: int = setting(0, help="draws the data; the recipe's own seed does not change it", minimum=0)
 

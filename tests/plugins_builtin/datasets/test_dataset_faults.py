@@ -149,7 +149,7 @@ def test_a_file_of_blank_lines(tmp_path, kind):
 
 def test_a_header_and_nothing_else(tmp_path):
     for kind in ("atomic", "ratings.csv", "csv", "tsv"):
-        assert "a header and nothing else" in fault(written(tmp_path, kind, FORMATS[kind][2])[0]).message
+        assert "holds no rows, only a header" in fault(written(tmp_path, kind, FORMATS[kind][2])[0]).message
         (tmp_path / FORMATS[kind][0]).unlink()
 
 
