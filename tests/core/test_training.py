@@ -1,0 +1,180 @@
+"""The loop stops early, keeps the best weights, and goes on after any interruption to the same weights."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lwa_core import Catalogue, ModelError
+from lwa_core.testing import tiny_recommender
+from lwa_core.training import METRIC, LengthBatches, TrainingSettings, cross_entropy, train
+
+RNG = np.random.default_rng(0)
+WINDOWS = [RNG.integers(0, 30, RNG.integers(2, 13)).astype(np.int32) for _ in range(40)]
+CURVE = [0.1, 0.3, 0.2, 0.4, 0.1, 0.1, 0.1, 0.1]
+
+
+class Notes:
+    def __init__(self):
+        self.notes = []
+
+    def progress(self, done, total, message=""):
+        pass
+
+    def warn(self, code, message):
+        pytest.fail(f"{code}: {message}")
+
+    def note(self, message):
+        self.notes.append(message)
+
+
+class PowerCutError(Exception):
+    pass
+
+
+def fit(folder, *, steps=None, epochs=4, patience=10, curve=None, notes=None, scale=1.0):
+    """Train a tiny model with dropout; after `steps` batches the power is cut."""
+    recommender = tiny_recommender(layers=2, dropout=0.3)
+    torch.manual_seed(0)
+    model = recommender.build(Catalogue(ids=tuple(map(str, range(30)))))
+    done, evaluated = 0, iter(curve or ())
+
+    def loss(model, batch):
+        nonlocal done
+        if steps is not None and done == steps:
+            raise PowerCutError
+        done += 1
+        return scale * recommender.loss(model, batch).overall
+
+    def evaluate(model):
+        if curve is not None:
+            return next(evaluated)
+        return -float(sum(p.double().abs().sum() for p in model.parameters()))
+
+    trained = train(
+        model,
+        loss,
+        windows=WINDOWS,
+        collate=recommender.training_batch,
+        evaluate=evaluate,
+        settings=TrainingSettings(epochs=epochs, batch=8, learning_rate=1e-2, patience=patience),
+        folder=folder,
+        seed=0,
+        report=notes or Notes(),
+    )
+    return model.state_dict(), trained
+
+
+def assert_same(first, second):
+    (weights, trained), (others, other_trained) = first, second
+    assert trained == other_trained
+    assert all(torch.equal(weights[name], others[name]) for name in weights)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    return fit(tmp_path_factory.mktemp("undisturbed"))
+
+
+@pytest.mark.parametrize("steps", [3, 10, 19])
+def test_goes_on_after_a_power_cut_to_the_same_weights(undisturbed, tmp_path, steps):
+    with pytest.raises(PowerCutError):
+        fit(tmp_path, steps=steps)
+
+    assert_same(fit(tmp_path), undisturbed)
+
+
+def test_training_that_was_finished_is_not_repeated(undisturbed, tmp_path):
+    fit(tmp_path)
+
+    assert_same(fit(tmp_path, steps=0), undisturbed)
+
+
+HARMED = [
+    ("model.safetensors", "flipped"),
+    ("optimizer.pt", "missing"),
+    ("optimizer.pt", "truncated"),
+    ("scheduler.pt", "missing"),
+    ("rng_state.pth", "missing"),
+    ("trainer_state.json", "truncated"),
+    ("manifest.json", "missing"),
+]
+"""What transformers' own resume crashes on, or goes on from without a word and ends elsewhere."""
+
+
+@pytest.mark.parametrize(("name", "harm"), HARMED)
+def test_a_damaged_newest_checkpoint_is_passed_over(undisturbed, tmp_path, name, harm):
+    with pytest.raises(PowerCutError):
+        fit(tmp_path, steps=13)
+    newest = max(tmp_path.glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1])) / name
+    content = newest.read_bytes()
+    if harm == "missing":
+        newest.unlink()
+    else:
+        newest.write_bytes(content[: len(content) // 2] if harm == "truncated" else bytes([content[0] ^ 1]) + content[1:])
+    notes = Notes()
+
+    resumed = fit(tmp_path, notes=notes)
+
+    assert_same(resumed, undisturbed)
+    assert "is passed over" in notes.notes[0]
+
+
+def test_stops_when_patience_is_over_and_keeps_the_best_weights(tmp_path):
+    best, _ = fit(tmp_path / "best", epochs=4, curve=CURVE)
+    weights, trained = fit(tmp_path / "more", epochs=8, patience=3, curve=CURVE)
+
+    assert [entry[METRIC] for entry in trained.history] == CURVE[:7]
+    assert trained.best_epoch == 4
+    assert all(torch.equal(best[name], weights[name]) for name in weights)
+
+
+def test_only_the_checkpoints_that_are_needed_stay(tmp_path):
+    fit(tmp_path, epochs=8, curve=CURVE)
+
+    assert sorted(int(p.name.split("-")[1]) for p in tmp_path.glob("checkpoint-*")) == [20, 35, 40]
+
+
+def test_a_loss_that_is_no_longer_finite_is_an_error(tmp_path):
+    with pytest.raises(ModelError, match="no longer finite"):
+        fit(tmp_path, scale=float("inf"))
+
+
+def test_no_epochs_train_nothing(tmp_path):
+    weights, trained = fit(tmp_path, epochs=0)
+
+    assert (trained.history, trained.best_epoch) == ([], 0)
+    shutil.rmtree(tmp_path)
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=300), st.integers(1, 40), st.integers(0, 5))
+def test_batches_hold_every_example_once_in_an_order_of_seed_and_epoch(lengths, size, epoch):
+    def batches(seed=7):
+        sampler = LengthBatches(lengths, size, seed)
+        sampler.epoch = epoch
+        return list(sampler)
+
+    assert sorted(i for batch in batches() for i in batch) == list(range(len(lengths)))
+    assert len(batches()) == len(LengthBatches(lengths, size, 7))
+    assert batches() == batches()
+    assert max(map(len, batches())) <= size
+
+
+def test_batches_hold_similar_lengths():
+    lengths = RNG.integers(1, 200, 3200)
+    spread = [np.ptp(lengths[batch]) for batch in LengthBatches(lengths, 32, 0)]
+
+    assert np.mean(spread) < 0.1 * np.ptp(lengths)
+
+
+@pytest.mark.parametrize("targets", [0, 1, 1024, 2500])
+def test_cross_entropy_in_chunks_is_cross_entropy(targets):
+    torch.manual_seed(0)
+    hidden, table = torch.randn(targets, 8), torch.randn(50, 8)
+    labels = torch.randint(0, 50, (targets,))
+    expected = -(hidden.double() @ table.double().T).log_softmax(dim=-1)[torch.arange(targets), labels]
+
+    torch.testing.assert_close(cross_entropy(hidden, table, labels).double(), expected, rtol=1e-5, atol=1e-5)
