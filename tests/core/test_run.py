@@ -1,0 +1,214 @@
+"""A whole run: what it leaves, what it does not do twice, how it fails."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import tomli
+from tiny_recipe import TEXT, computed, run, write_recipe
+
+import lwa_core
+from lwa_core import NeedsError, StageError
+from lwa_core.evaluation.metrics import ndcg
+from lwa_core.modeling.layered import LayeredModel
+from lwa_core.recipe import load_recipe
+from lwa_core.run import run_recipe
+from lwa_core.store import Store
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    base = tmp_path_factory.mktemp("run")
+    folder, events = run(base, base / "store")
+    return base, folder, events
+
+
+def metrics_of(folder):
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def test_leaves_the_recipe_the_metrics_the_events_and_the_models(first):
+    _, folder, events = first
+    names = [model["name"] for model in metrics_of(folder)["models"]]
+
+    assert names == ["teacher", "drop-2", "distill-2", "drop-1", "distill-1", "bigram", "item-knn", "popularity"]
+    assert (folder / "recipe.toml").read_text() == TEXT
+    assert tomli.loads((folder / "resolved.toml").read_text())["recommender"]["heads"] == 2
+    assert sorted(path.name for path in (folder / "models").iterdir()) == sorted(names[:5])
+    lines = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    assert [line["kind"] for line in lines] == [event.kind for event in events if event.kind != "progress"]
+
+
+def test_the_students_have_the_selected_layers_and_answer_as_their_files_do(first):
+    _, folder, _ = first
+    metrics = metrics_of(folder)
+    tiers = metrics["plan"]["tiers"]
+
+    assert [len(tier) for tier in tiers] == [2, 1]
+    for model in metrics["models"][1:5]:
+        assert model["layers"] == tiers[model["tier"]]
+        assert LayeredModel(lwa_core.load(folder, model["name"]).model).depth == model["depth"]
+
+
+def test_the_figures_are_those_of_the_models(first):
+    """NDCG@10 of a student, computed again from its saved model, one user after another."""
+    base, folder, _ = first
+    from lwa_core.data.saving import load_prepared
+
+    data = load_prepared(next((base / "store" / "results" / "data").iterdir()))
+    ranker = lwa_core.load(folder, "distill-2")
+    gains = []
+    for history, target in zip(data.histories(data.test), data.targets(data.test), strict=True):
+        ids = [data.catalogue.ids[i] for i in history]
+        answer = ranker.recommend(ids, k=len(data.catalogue))
+        place = answer.items.index(data.catalogue.ids[target]) + 1
+        gains.append(ndcg(np.array([place]), 10)[0])
+
+    told = next(model for model in metrics_of(folder)["models"] if model["name"] == "distill-2")
+    assert told["metrics"]["ndcg@10"]["mean"] == pytest.approx(np.mean(gains))
+
+
+def test_what_is_stored_is_not_run_again(first):
+    base, folder, _ = first
+    before = (folder / "metrics.json").read_bytes()
+
+    again, events = run(base, base / "store")
+
+    assert (again, computed(events)) == (folder, [])
+    assert (folder / "metrics.json").read_bytes() == before
+
+
+def test_another_setting_runs_what_depends_on_it_and_nothing_else(first):
+    base, folder, _ = first
+
+    other, events = run(base, base / "store", "compress.distill.temperature=4.0")
+
+    assert other != folder
+    assert computed(events) == [
+        "distill-2",
+        "distill-1",
+        "rank distill-2",
+        "rank distill-1",
+        "measure time and memory",
+    ]
+
+
+def test_moved_data_keeps_its_results(first, tmp_path):
+    base, folder, _ = first
+    shutil.copy(base / "tiny.toml", tmp_path)
+
+    again, events = run(tmp_path, base / "store")
+
+    assert (again, computed(events)) == (folder, [])
+
+
+def test_another_store_gives_the_same_metrics(first, tmp_path):
+    _, folder, _ = first
+
+    other, _ = run(tmp_path, tmp_path / "store")
+
+    assert (other / "metrics.json").read_bytes() == (folder / "metrics.json").read_bytes()
+
+
+def test_a_damaged_stored_result_is_made_again_and_told_of(first, tmp_path):
+    base, folder, _ = first
+    store = tmp_path / "store"
+    shutil.copytree(base / "store", store)
+    for weights in (store / "results" / "model").glob("*/model/model.safetensors"):
+        weights.write_bytes(weights.read_bytes()[:-8])
+
+    again, events = run(base, store)
+
+    assert (again / "metrics.json").read_bytes() == (folder / "metrics.json").read_bytes()
+    assert any("is damaged" in event.message for event in events if event.kind == "message")
+
+
+BROKEN = """
+import attrs
+from lwa_core import Component, hookimpl
+
+
+@attrs.frozen
+class Broken:
+    def score(self, probe):
+        {body}
+
+
+@hookimpl
+def lwa_scorers():
+    return [Component("broken", Broken)]
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("return 1 / 0", "ZeroDivisionError: division by zero"),
+        ("return [1, 2, 3]", "gave list instead of a tensor"),
+        ("import torch; return torch.zeros(5, 2)", r"gave a table of shape \(5, 2\) instead of \(samples, 3\)"),
+        ("import torch; return torch.full((1, 3), torch.nan)", "gave scores that are not finite"),
+    ],
+)
+def test_a_failing_plugin_is_named_with_the_line_of_the_recipe(first, tmp_path, body, message):
+    base, _, _ = first
+    (tmp_path / "broken.py").write_text(BROKEN.format(body=body))
+    text = 'plugins = ["./broken.py"]\n' + TEXT.replace('use = "block-influence"', 'use = "broken"')
+    line = text.splitlines().index('use = "broken"')
+
+    with pytest.raises(StageError, match=message) as caught:
+        run(tmp_path, base / "store", text=text)
+
+    assert f"tiny.toml:{line}" in caught.value.message
+    assert "local file" in caught.value.message
+    assert "the same command goes on from there" in caught.value.hint
+
+
+def test_a_listening_plugin_that_raises_is_told_of_once_and_stops_nothing(first, tmp_path):
+    base, _, _ = first
+    (tmp_path / "loud.py").write_text(
+        "from lwa_core import hookimpl\n\n\n@hookimpl\ndef lwa_event(event):\n    raise RuntimeError('too loud')\n"
+    )
+
+    _, events = run(tmp_path, base / "store", text='plugins = ["./loud.py"]\n' + TEXT)
+
+    told = [event.message for event in events if event.kind == "warning" and "too loud" in event.message]
+    assert len(told) == 1
+
+
+def test_what_the_machine_lacks_is_said_before_anything_runs(tmp_path):
+    (tmp_path / "greedy_for_gpus.py").write_text(
+        BROKEN.format(body="return None").replace('"broken", Broken', '"broken", Broken, needs={"extra:moon"}')
+    )
+    text = 'plugins = ["./greedy_for_gpus.py"]\n' + TEXT.replace('use = "block-influence"', 'use = "broken"')
+
+    with pytest.raises(NeedsError, match="broken needs extra:moon"):
+        run(tmp_path, tmp_path / "store", text=text)
+
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_depth_that_cannot_be_kept_is_an_error_at_its_stage(first):
+    base, _, _ = first
+
+    with pytest.raises(StageError, match="cannot keep 5 of 3 layers"):
+        run(base, base / "store", "select.keep=5")
+
+
+def test_the_plan_is_what_the_run_does(first):
+    base, _, events = first
+    from lwa_core.plan import make_plan, stored_selection
+
+    recipe = load_recipe(write_recipe(base), ())
+    plan, store = make_plan(recipe), Store(base / "store")
+    tiers = plan.tiers(stored_selection(plan, store))
+    stages = [*plan.known, *(stage for tier in tiers for stage in (*tier.models, *tier.rankings))]
+
+    assert {stage.name for stage in stages} | {"measure time and memory"} == set(computed(events))
+    assert all(store.has(stage.kind, stage.key) for stage in stages)
+
+
+def test_a_recipe_object_runs_from_python(first):
+    base, folder, _ = first
+
+    assert run_recipe(load_recipe(write_recipe(base), ()), Store(base / "store")) == folder
