@@ -116,10 +116,10 @@ class OneOf:
             return value, []
         return None, [Objection("not-allowed", f"must be {self.name()}, not {called(value)}")]
 
-    def name(self, several: bool = False) -> str:  # noqa: ARG002 -- several of them are called the same
+    def name(self, several: bool = False) -> str:
         return " or ".join(map(shown, self.values))
 
-    def schema(self, limits: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG002 -- the values say it all
+    def schema(self, limits: Mapping[str, Any]) -> dict[str, Any]:
         return {"enum": list(self.values)}
 
 

@@ -202,9 +202,12 @@ def measure_costs(probe: Probe, kind: str) -> LayerCosts:
     model = probe.model
     if kind == "milliseconds":
         return layer_milliseconds(probe)
-    size = {"parameters": parameter_count, "megabytes": lambda module: memory_bytes(module) / 1e6}[kind]
-    layers = tuple(float(size(layer)) for layer in model.layers)
-    return LayerCosts(kind, layers, float(size(model.base)) - sum(layers))
+
+    def size(module: torch.nn.Module) -> float:
+        return float(parameter_count(module)) if kind == "parameters" else memory_bytes(module) / 1e6
+
+    layers = tuple(size(layer) for layer in model.layers)
+    return LayerCosts(kind, layers, size(model.base) - sum(layers))
 
 
 def write_selection(folder: Path, plan: DepthPlan) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 import attrs
 import torch
 
 from lwa_core.modeling.gradients import squared_gradient_norms
+from lwa_core.protocols import Batch
 
 if TYPE_CHECKING:
     from lwa_core.modeling.probe import Probe
@@ -35,7 +37,7 @@ class Observation:
 def observe(probe: Probe, needs: Collection[str]) -> Iterator[Observation]:
     """Run the full model over the calibration examples once, and give what `needs` names, a micro-batch at a time."""
     for batch in probe.batches():
-        losses = lambda batch=batch: probe.recommender.loss(probe.model.model, batch).mean  # noqa: E731
+        losses = partial(_losses, probe, batch)
         norms = None
         with probe.model.observe() as states:
             if "gradient_norms" in needs:
@@ -48,3 +50,7 @@ def observe(probe: Probe, needs: Collection[str]) -> Iterator[Observation]:
             states=tuple(state.detach() for state in states) if "states" in needs else (),
             gradient_norms=norms,
         )
+
+
+def _losses(probe: Probe, batch: Batch) -> torch.Tensor:
+    return probe.recommender.loss(probe.model.model, batch).mean

@@ -114,7 +114,9 @@ def test_a_damaged_newest_checkpoint_is_passed_over(undisturbed, tmp_path, name,
     if harm == "missing":
         newest.unlink()
     else:
-        newest.write_bytes(content[: len(content) // 2] if harm == "truncated" else bytes([content[0] ^ 1]) + content[1:])
+        newest.write_bytes(
+            content[: len(content) // 2] if harm == "truncated" else bytes([content[0] ^ 1]) + content[1:]
+        )
     notes = Notes()
 
     resumed = fit(tmp_path, notes=notes)
@@ -144,7 +146,7 @@ def test_a_loss_that_is_no_longer_finite_is_an_error(tmp_path):
 
 
 def test_no_epochs_train_nothing(tmp_path):
-    weights, trained = fit(tmp_path, epochs=0)
+    _, trained = fit(tmp_path, epochs=0)
 
     assert (trained.history, trained.best_epoch) == ([], 0)
     shutil.rmtree(tmp_path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
@@ -80,7 +80,7 @@ class Sequential:
                 f"the model in {self.checkpoint} ranks {model.config.items} items, but the data has {len(catalogue)}",
                 "give it the data and filters that it was trained on",
             )
-        return model
+        return cast("torch.nn.Module", model)
 
     def load(self, folder: Path) -> torch.nn.Module:
         from lwa_core.modeling.saving import load_pretrained

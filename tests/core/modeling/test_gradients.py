@@ -58,7 +58,10 @@ def test_linear_regression_has_a_closed_form():
     torch.manual_seed(0)
     model, x, y = Regression(), torch.randn(5, 1, 3), torch.randn(5)
 
-    norms = squared_gradient_norms(LayeredModel(model), lambda: (model(x)[:, 0, 0] - y).square())
+    def losses():
+        return (model(x)[:, 0, 0] - y).square()
+
+    norms = squared_gradient_norms(LayeredModel(model), losses)
 
     with torch.no_grad():
         expected = (2 * (model(x)[:, 0, 0] - y)).square() * x[:, 0].square().sum(dim=1)
