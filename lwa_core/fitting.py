@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -68,7 +68,7 @@ def train_on(
     )
 
 
-def score_histories(recommender: Recommender, model: torch.nn.Module, histories: list[History]) -> torch.Tensor:
+def score_histories(recommender: Recommender, model: torch.nn.Module, histories: Sequence[History]) -> torch.Tensor:
     """Scores of all items after each history (histories, items), on the model's device, without gradients."""
     place = next(model.parameters()).device
     with torch.no_grad():

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from lwa_core.data import PreparedData
+from lwa_core.errors import ModelError
 from lwa_core.evaluation.performance import measure_latency, measure_memory
 from lwa_core.evaluation.ranking import top_items
 from lwa_core.protocols import History, Reporter
@@ -38,7 +39,10 @@ def measure_models(folders: Mapping[str, Path], recipe: Recipe, data: PreparedDa
             file.write_text(json.dumps([[data.catalogue.ids[i] for i in h] for h in histories[:20]]), "utf-8")
             for done, (name, path) in enumerate(folders.items()):
                 report.progress(done, len(folders), f"memory of {name}")
-                memory[name] = measure_memory(path, file)
+                try:
+                    memory[name] = measure_memory(path, file)
+                except ModelError as error:  # a recommender from a local file is unknown to a fresh process
+                    report.warn("memory-not-measured", f"memory of {name} was not measured: {error.message}")
     return {"latency": latency, "memory": memory}
 
 

@@ -54,7 +54,8 @@ class Recommender(Protocol):
     """Builds a transformer that ranks a catalogue, and says how histories become batches, losses and scores.
 
     Items are indices into the catalogue (0-based) on this side of the interface; what ids the model uses inside is its
-    own affair. Metrics are computed by the core.
+    own affair. Metrics are computed by the core. The list of transformer blocks is found in the model; where several
+    lists could be it, an attribute or setting `blocks` of the recommender gives its dotted path.
     """
 
     def training(self) -> TrainingSettings:

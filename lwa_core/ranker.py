@@ -13,6 +13,7 @@ import torch
 from lwa_core.data import Catalogue
 from lwa_core.errors import LwaError, ModelError, StoreError
 from lwa_core.evaluation.ranking import top_items
+from lwa_core.fitting import score_histories
 from lwa_core.modeling.saving import save_model
 from lwa_core.plugins import Registry
 from lwa_core.protocols import History, Recommender
@@ -51,10 +52,7 @@ class Ranker:
 
     def scores(self, histories: Sequence[History]) -> torch.Tensor:
         """Score of every item after each history of item indices (histories, items); higher is better."""
-        device = next(self.model.parameters()).device
-        batch = self.recommender.example_batch(histories)
-        with torch.inference_mode():
-            return self.recommender.scores(self.model, {name: value.to(device) for name, value in batch.items()})
+        return score_histories(self.recommender, self.model, histories)
 
     def recommend(self, history: Sequence[str], k: int = 10) -> Recommendations:
         """The k best items for one history of item ids, oldest first.
@@ -102,7 +100,7 @@ class Ranker:
             {
                 "format": 1,
                 "recommender": self.component,
-                "settings": dict(self.settings),
+                "settings": {name: value for name, value in self.settings.items() if value is not None},
                 "filter_seen": self.filter_seen,
             },
         )

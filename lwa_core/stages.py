@@ -44,7 +44,7 @@ def fit_teacher(recipe: Recipe, data: PreparedData, folder: Path, workspace: Pat
     model, trained = fit_model(
         recommender, data, folder=workspace, seed=recipe.seed, filter_seen=filter_seen, report=report
     )
-    write_model(folder, as_ranker(recipe, data, model), range(LayeredModel(model).depth), trained)
+    write_model(folder, as_ranker(recipe, data, model), range(layered(model, recommender).depth), trained)
 
 
 def as_ranker(recipe: Recipe, data: PreparedData, model: torch.nn.Module) -> Ranker:
@@ -67,10 +67,10 @@ def write_model(folder: Path, ranker: Ranker, layers: Sequence[int], trained: Tr
         folder / "facts.json",
         {
             "layers": list(layers),
-            "depth": LayeredModel(ranker.model).depth,
+            "depth": layered(ranker.model, ranker.recommender).depth,
             "parameters": parameter_count(ranker.model),
             "bytes_memory": memory_bytes(ranker.model),
-            "training": None if trained is None else attrs.asdict(trained),
+            "training": attrs.asdict(trained) if trained is not None and trained.history else None,
         },
     )
 
@@ -267,7 +267,13 @@ def compress(use: Use, recipe: Recipe, job: Job, folder: Path) -> None:
 
 def load_model(folder: Path, recipe: Recipe) -> LayeredModel:
     """The model that a stage wrote."""
-    return LayeredModel(load_ranker(folder / MODEL, recipe.registry).model)
+    ranker = load_ranker(folder / MODEL, recipe.registry)
+    return layered(ranker.model, ranker.recommender)
+
+
+def layered(model: torch.nn.Module, recommender: Recommender) -> LayeredModel:
+    """The model's layers: found by themselves, or where the recommender's `blocks` says."""
+    return LayeredModel(model, getattr(recommender, "blocks", None))
 
 
 def rank_test(scores: Any, recipe: Recipe, data: PreparedData, report: Reporter) -> Ranking:

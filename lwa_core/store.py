@@ -162,8 +162,10 @@ class Store:
                     shutil.rmtree(target)
             with explained(target):
                 target.parent.mkdir(parents=True, exist_ok=True)
-                if target.exists():
-                    shutil.rmtree(target)
+                # Left by a process that was killed: whoever holds the lock is the only one at work on this key.
+                for leftover in [target, *target.parent.glob(f".{key[:12]}-*")]:
+                    if leftover.exists():
+                        shutil.rmtree(leftover)
                 temporary = Path(tempfile.mkdtemp(prefix=f".{key[:12]}-", dir=target.parent))
             try:
                 with _no_space_explained(target):
