@@ -3,7 +3,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-OTHER_PYTHONS ?= python3.10 python3.12 python3.13
+PYENV_ROOT ?= $(HOME)/.pyenv
+# The newest of each other version that is on the path or that pyenv keeps.
+other_python = $(shell python$(1) -c 'import sys; print(sys.executable)' 2>/dev/null || \
+	ls $(PYENV_ROOT)/versions/$(1).*/bin/python 2>/dev/null | tail -n 1)
+OTHER_PYTHONS ?= $(foreach version,3.10 3.12 3.13,$(call other_python,$(version)))
 
 .PHONY: demo test test-slow test-light check clean
 
@@ -20,6 +24,7 @@ check: $(VENV)/.tests-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy tests/typing
 	$(BIN)/lint-imports
 	$(BIN)/codespell lwa_core lwa_plugins tests docs examples recipes *.md
 	$(BIN)/validate-pyproject pyproject.toml
@@ -27,13 +32,10 @@ check: $(VENV)/.tests-installed
 # The half of the tests that needs no torch, on the other interpreters that are installed here.
 test-light:
 	@for python in $(OTHER_PYTHONS); do \
-		$$python --version >/dev/null 2>&1 || { echo "$$python is not installed: left out"; continue; }; \
-		test -x $(VENV)-$$python/bin/pytest || { \
-			$$python -m venv $(VENV)-$$python && \
-			$(VENV)-$$python/bin/pip install -q -U pip && \
-			$(VENV)-$$python/bin/pip install -q --group light && \
-			$(VENV)-$$python/bin/pip install -q --no-deps -e . ; } || exit 1; \
-		echo "== $$python"; $(VENV)-$$python/bin/python -m pytest -n 2 -q || exit 1; \
+		venv=$(VENV)-$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+		test -x $$venv/bin/pytest || { $$python -m venv $$venv && $$venv/bin/pip install -q -U pip && \
+			$$venv/bin/pip install -q --group light && $$venv/bin/pip install -q --no-deps -e .; } || exit 1; \
+		echo "== $$($$python --version), without torch"; $$venv/bin/python -m pytest -n 2 -q || exit 1; \
 	done
 
 $(VENV)/bin/python:

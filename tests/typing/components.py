@@ -1,0 +1,45 @@
+"""Checked by mypy, never run: the built-ins are what the protocols say."""
+
+from lwa_core import Component, hookimpl
+from lwa_core.protocols import (
+    Compressor,
+    Dataset,
+    ObservingScorer,
+    QueryingScorer,
+    Recommender,
+    Scorer,
+    Selector,
+)
+from lwa_plugins.compressors.distill import Distill
+from lwa_plugins.compressors.drop import Drop
+from lwa_plugins.compressors.qlora import QLoRA
+from lwa_plugins.datasets.atomic import Atomic
+from lwa_plugins.datasets.movielens import MovieLens
+from lwa_plugins.datasets.reviews import Reviews
+from lwa_plugins.datasets.sequences import Sequences
+from lwa_plugins.datasets.synthetic import Synthetic
+from lwa_plugins.datasets.table import Table
+from lwa_plugins.recommenders.sequential import Sequential
+from lwa_plugins.scorers.block_influence import BlockInfluence
+from lwa_plugins.scorers.fisher import Fisher
+from lwa_plugins.scorers.leave_one_out import LeaveOneOut
+from lwa_plugins.scorers.random import Random
+from lwa_plugins.scorers.shapley import Shapley
+from lwa_plugins.scorers.weight_magnitude import WeightMagnitude
+from lwa_plugins.selectors.budget import Budget
+from lwa_plugins.selectors.greedy import Greedy
+from lwa_plugins.selectors.random import Random as RandomSelector
+from lwa_plugins.selectors.top_k import TopK
+from lwa_plugins.selectors.uniform import Uniform
+
+datasets: list[type[Dataset]] = [Synthetic, MovieLens, Sequences, Atomic, Reviews, Table]
+recommenders: list[type[Recommender]] = [Sequential]
+observing: list[type[ObservingScorer]] = [Fisher, BlockInfluence]
+querying: list[type[QueryingScorer]] = [LeaveOneOut, Shapley, WeightMagnitude, Random]
+selectors: list[type[Selector]] = [TopK, Uniform, RandomSelector, Budget, Greedy]
+compressors: list[type[Compressor]] = [Drop, Distill, QLoRA]
+
+
+@hookimpl
+def lwa_scorers() -> list[Component[Scorer]]:
+    return [Component("mine", Shapley), Component("lazy", "package.module:Class")]
