@@ -66,6 +66,8 @@ class Ranker:
         """`recommend` for several histories in one batch."""
         if k < 1:
             raise LwaError(f"k must be at least 1, not {k}")
+        if not len(histories):
+            return []
         split = [self._known(history) for history in histories]
         seen = [known if self.filter_seen else known[:0] for known, _ in split]
         items, scores = top_items(self.scores([known for known, _ in split]), seen, k)

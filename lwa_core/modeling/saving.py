@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import nn
 
 from lwa_core.errors import ModelError
@@ -24,9 +26,9 @@ def load_pretrained(cls: Any, folder: Path) -> nn.Module:
     """
     if not (folder / "config.json").is_file():
         raise ModelError(f"no model in {folder}: config.json is missing")
-    quantised = "quantization_config" in (folder / "config.json").read_text("utf-8")
-    placement = {"device_map": {"": device()}} if quantised else {}
     try:
+        quantised = "quantization_config" in (folder / "config.json").read_text("utf-8")
+        placement = {"device_map": {"": device()}} if quantised else {}
         with quiet_transformers():
             model, info = cls.from_pretrained(
                 folder,
@@ -34,6 +36,7 @@ def load_pretrained(cls: Any, folder: Path) -> nn.Module:
                 trust_remote_code=False,
                 use_safetensors=True,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they come back in `info`, where the error would only hint at them
                 **placement,
             )
     except Exception as error:  # transformers and safetensors raise many kinds for a bad folder
@@ -46,13 +49,35 @@ def load_pretrained(cls: Any, folder: Path) -> nn.Module:
     if odd:
         raise ModelError(f"the weights in {folder} do not fit its config.json: {odd}")
     if (folder / ADAPTER).is_dir():
-        from peft import PeftModel
-
-        model = PeftModel.from_pretrained(model, folder / ADAPTER, local_files_only=True)
+        model = _with_adapter(model, folder / ADAPTER)
     if not quantised:
         model.to(device())
     model.eval()
     return model  # type: ignore[no-any-return]  # transformers is untyped
+
+
+def _with_adapter(model: nn.Module, folder: Path) -> nn.Module:
+    """Put a saved adapter on a model.
+
+    peft itself looks for other files where one is missing, pickles among them and on the network; it only warns of
+    missing weights, and drops those that are left over without a word.
+    """
+    from peft import PeftModel, get_peft_model_state_dict
+
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        if not (folder / name).is_file():
+            raise ModelError(f"cannot load the adapter in {folder}: {name} is missing")
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Found missing adapter keys")
+            adapted: nn.Module = PeftModel.from_pretrained(model, str(folder), local_files_only=True)
+        with safe_open(folder / "adapter_model.safetensors", "pt") as file:
+            odd = set(get_peft_model_state_dict(adapted)) ^ set(file.keys())
+    except Exception as error:  # peft, safetensors and json raise many kinds for a bad folder
+        raise ModelError(f"cannot load the adapter in {folder}: {error}") from error
+    if odd:
+        raise ModelError(f"the weights of the adapter in {folder} do not fit: {sorted(odd)}")
+    return adapted
 
 
 def save_model(model: nn.Module, folder: Path) -> None:
@@ -63,7 +88,8 @@ def save_model(model: nn.Module, folder: Path) -> None:
             model.save_pretrained(folder / ADAPTER)  # type: ignore[operator]
             (folder / ADAPTER / "README.md").unlink(missing_ok=True)
             base = _without_adapter(model)
-        base.save_pretrained(folder)
+        # What was loaded in 4 bits is packed already as it lies in a file; transformers would try to undo the loading.
+        base.save_pretrained(folder, save_original_format=getattr(base, "hf_quantizer", None) is None)
 
 
 def _without_adapter(model: Any) -> Any:
