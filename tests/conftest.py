@@ -20,6 +20,7 @@ NEED_TORCH = [
     "core/test_run.py",
     "core/test_testing.py",
     "core/test_training.py",
+    "docs/test_docs_torch.py",
     "end_to_end",
     "plugins_builtin/compressors",
     "plugins_builtin/recommenders",

@@ -1,0 +1,125 @@
+"""The Python that documents show runs, and the plugins that they show do their work in a real run."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import polars
+import pytest
+from documents import ROOT, blocks
+from tiny_recipe import run
+
+from lwa_core.testing import check_scorer
+
+RUN = re.compile(r"lwa-runs/runs/[\w.-]+")
+
+RECIPE = """\
+name = "shown"
+plugins = ["./growth.py", "./alone.py", "./first.py", "./fine_tune.py", "./listener.py"]
+
+[data]
+use = "synthetic"
+users = 60
+items = 220
+mean_length = 12
+
+[recommender]
+use = "sequential"
+layers = 2
+width = 16
+epochs = 1
+
+[[score]]
+use = "growth"
+
+[[score]]
+use = "alone"
+
+[select]
+use = "first"
+keep = 1
+
+[[compress]]
+use = "fine-tune"
+epochs = 1
+
+[evaluate]
+bootstrap = 100
+requests = 0
+memory = false
+"""
+
+
+def shown(marker: str, page: str = "docs/plugins.md") -> str:
+    (text,) = [block.text for block in blocks("python", ROOT / page) if marker in block.text]
+    return text
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """The folder of a run that uses every plugin of docs/plugins.md."""
+    base = tmp_path_factory.mktemp("shown")
+    markers = {"growth": "class Growth", "alone": "class Alone", "first": "class First", "fine_tune": "class FineTune"}
+    for name, marker in {**markers, "listener": "def lwa_event"}.items():
+        (base / f"{name}.py").write_text(shown(marker), encoding="utf-8")
+    folder, _ = run(base, base / "store", text=RECIPE)
+    return folder
+
+
+def test_the_shown_plugins_do_their_work(finished):
+    from lwa_core.store import read_json
+
+    metrics = read_json(finished / "metrics.json")
+    assert ["growth", "alone"] == [scores["name"] for scores in metrics["scores"]]
+    assert [[0]] == metrics["plan"]["tiers"]
+    assert ["fine-tune-1"] == [model["name"] for model in metrics["models"] if model["kind"] == "student"]
+    stages = [line.rsplit(" ", 1)[0] for line in (finished / "seconds.txt").read_text().splitlines()]
+    assert {"data", "teacher", "score growth", "select", "fine-tune-1"} <= set(stages)
+
+
+@pytest.mark.parametrize(
+    ("page", "name"),
+    [
+        ("docs/plugins.md", "Constant"),
+        ("docs/plugins.md", "Growth"),
+        ("docs/plugins.md", "Alone"),
+        ("CONTRIBUTING.md", "Late"),
+    ],
+)
+def test_the_shown_scorers_hold_to_what_every_scorer_must(page, name):
+    space: dict = {"__name__": name}
+    exec(shown(f"class {name}", page), space)
+    check_scorer(space[name]())
+
+
+def test_the_shown_tests_pass():
+    space: dict = {"__name__": "shown"}
+    exec(shown("class Alone") + shown("def test_alone()"), space)
+    space["test_alone"]()
+    space["test_alone_is_what_the_layer_adds"]()
+
+
+def test_a_run_is_used_from_python_as_shown(finished, capsys):
+    for page in ("README.md", "docs/guide.md"):
+        text, count = RUN.subn(finished.as_posix(), shown("lwa_core.load", page))
+        assert 1 == count
+        exec(text, {})
+    assert "no such film" in capsys.readouterr().out
+
+
+def test_a_frame_is_fitted_as_shown(tmp_path, monkeypatch, capsys):
+    rng = np.random.default_rng(0)
+    items = np.array([50, 181, 174, *range(1, 18)])
+    rows = [(user, int(item)) for user in range(40) for item in rng.permutation(items)[:6]]
+    polars.DataFrame(rows, schema=["user", "item"], orient="row").write_csv(tmp_path / "events.csv")
+    monkeypatch.chdir(tmp_path)
+    text = shown("lwa_core.fit", "README.md")
+    assert len([line for line in text.splitlines() if line]) <= 5
+
+    exec(text, {})
+
+    answer = eval(capsys.readouterr().out)
+    assert 10 == len(answer)
+    assert not {"50", "181", "174"} & set(answer)

@@ -1,0 +1,49 @@
+"""The plugins that documents show load, and offer what the page says. That they work is in test_docs_torch.py."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from documents import ROOT, blocks
+
+from lwa_core.plugins import Registry
+from lwa_core.types import Event
+
+PAGES = [ROOT / "docs" / "plugins.md", ROOT / "CONTRIBUTING.md"]
+PLUGINS = [block for page in PAGES for block in blocks("python", page) if "@hookimpl" in block.text]
+
+
+@pytest.mark.parametrize("block", PLUGINS, ids=str)
+def test_a_shown_plugin_loads(block, tmp_path: Path):
+    file = tmp_path / "shown.py"
+    file.write_text(block.text, encoding="utf-8")
+    registry = Registry.discover([file])
+    (info,) = [plugin for plugin in registry.plugins if plugin.file == file]
+    assert ("ok", None) == (info.status, info.error)
+    offers = [offer for offer in registry.offers if offer.provider == info]
+    for offer in offers:
+        offer.load()
+    (hook,) = re.findall(r"^def (lwa_\w+)", block.text, re.MULTILINE)
+    assert [] != offers or hook == "lwa_event"
+
+
+def test_one_of_every_kind_is_shown():
+    text = "\n".join(block.text for block in PLUGINS) + (ROOT / "docs" / "data.md").read_text("utf-8")
+    shown = set(re.findall(r"^def (lwa_\w+)", text, re.MULTILINE))
+    assert {"lwa_datasets", "lwa_scorers", "lwa_selectors", "lwa_compressors", "lwa_event"} == shown
+
+
+def test_the_methods_of_a_recommender_are_all_named():
+    from lwa_core.protocols import Recommender
+
+    text = (ROOT / "docs" / "plugins.md").read_text("utf-8")
+    named = set(re.findall(r"^(\w+)\(", text, re.MULTILINE))
+    assert {name for name in vars(Recommender) if not name.startswith("_")} == named
+
+
+def test_the_kinds_of_events_are_those_of_the_code():
+    said = re.search(r"`kind` is one of: (.*?)\.", " ".join((Event.__doc__ or "").split())).group(1)
+    page = (ROOT / "docs" / "plugins.md").read_text("utf-8")
+    assert f"`event.kind` is one of {said}." in page
