@@ -82,6 +82,8 @@ def load(path: str | Path, model: str | None = None) -> Ranker:
     """
     folder = Path(path)
     if (folder / DESCRIPTION).is_file():
+        if model is not None:
+            raise ModelError(f"{folder} is the folder of one model and has no model '{model}'", "leave the name out")
         return load_ranker(folder)
     if not (folder / "metrics.json").is_file():
         raise ModelError(f"{folder} is neither the folder of a model nor of a finished run")

@@ -51,8 +51,15 @@ class Ranker:
         return self.catalogue.index()
 
     def scores(self, histories: Sequence[History]) -> torch.Tensor:
-        """Score of every item after each history of item indices (histories, items); higher is better."""
-        return score_histories(self.recommender, self.model, histories)
+        """Score of every item after each history of item indices (histories, items); higher is better.
+
+        Raises:
+            ModelError: The model ranks more or fewer items than the catalogue holds.
+        """
+        scores = score_histories(self.recommender, self.model, histories)
+        if scores.shape[1] != len(self.catalogue):
+            raise ModelError(f"the model ranks {scores.shape[1]} items, but its catalogue holds {len(self.catalogue)}")
+        return scores
 
     def recommend(self, history: Sequence[str], k: int = 10) -> Recommendations:
         """The k best items for one history of item ids, oldest first.
@@ -120,14 +127,24 @@ def load_ranker(folder: Path, registry: Registry | None = None) -> Ranker:
         said, items = read_json(folder / DESCRIPTION), read_json(folder / ITEMS)
     except StoreError as error:
         raise ModelError(f"{folder} holds no model that lwa saved: {error.message}") from error
-    offer = (registry or Registry.discover()).find("recommender", said["recommender"])
-    recommender, problems = structure(offer.load(), said["settings"], (), None)
+    catalogue = _catalogue(items, folder / ITEMS)
+    try:
+        component, settings, filter_seen = said["recommender"], said["settings"], said["filter_seen"]
+    except (KeyError, TypeError) as error:
+        raise ModelError(f"{folder / DESCRIPTION} does not describe a model: {error!r}") from error
+    offer = (registry or Registry.discover()).find("recommender", component)
+    recommender, problems = structure(offer.load(), settings, (), None)
     if recommender is None:
         raise ModelError(f"{folder / DESCRIPTION} does not fit {offer.provider}: {problems[0].message}")
-    catalogue = Catalogue(
-        ids=tuple(items["ids"]),
-        titles=None if items["titles"] is None else tuple(items["titles"]),
-        categories=None if items["categories"] is None else tuple(map(tuple, items["categories"])),
-    )
-    model = recommender.load(folder)
-    return Ranker(model, recommender, catalogue, said["recommender"], said["settings"], said["filter_seen"])
+    return Ranker(recommender.load(folder), recommender, catalogue, component, settings, filter_seen)
+
+
+def _catalogue(items: Any, file: Path) -> Catalogue:
+    try:
+        return Catalogue(
+            ids=tuple(items["ids"]),
+            titles=None if items["titles"] is None else tuple(items["titles"]),
+            categories=None if items["categories"] is None else tuple(map(tuple, items["categories"])),
+        )
+    except (KeyError, TypeError) as error:
+        raise ModelError(f"{file} holds no catalogue: {error!r}") from error

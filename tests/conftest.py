@@ -17,6 +17,8 @@ NEED_TORCH = [
     "core/evaluation",
     "core/modeling",
     "core/test_api.py",
+    "core/test_cli_run.py",
+    "core/test_ranker.py",
     "core/test_run.py",
     "core/test_testing.py",
     "core/test_training.py",

@@ -1,0 +1,215 @@
+"""The toolkit from Python: from a frame to recommendations, and from what a run left."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import torch
+from tiny_recipe import TEXT, run
+
+import lwa_core
+from lwa_core import DataError, ModelError, PluginError, RecipeError
+
+SETTINGS = {"layers": 2, "width": 16, "max_length": 8, "epochs": 2, "batch": 16}
+
+
+def rows(users=30, items=25):
+    """Everybody walks round the items, each from another start: the next item is the one after."""
+    return {
+        "user": [f"u{user}" for user in range(users) for _ in range(8)],
+        "item": [f"i{(3 * user + step) % items}" for user in range(users) for step in range(8)],
+        "time": [1000 * user + step for user in range(users) for step in range(8)],
+    }
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return lwa_core.fit(pl.DataFrame(rows()), **SETTINGS)
+
+
+def test_fits_a_polars_frame_and_recommends(fitted):
+    answer = fitted.recommend(["i3", "i4", "i5"], k=4)
+
+    assert len(fitted.catalogue) == 25
+    assert len(fitted.model.blocks) == 2
+    assert len(answer.items) == len(answer.scores) == 4
+    assert not {"i3", "i4", "i5"} & set(answer.items)
+
+
+def test_a_pandas_frame_gives_the_same_model(fitted):
+    again = lwa_core.fit(pd.DataFrame(rows()), **SETTINGS)
+
+    assert again.catalogue.ids == fitted.catalogue.ids
+    weights = fitted.model.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in again.model.state_dict().items())
+
+
+def test_the_seed_decides_the_model(fitted):
+    other = lwa_core.fit(pl.DataFrame(rows()), seed=1, **SETTINGS)
+
+    assert not torch.equal(other.model.norm.weight, fitted.model.norm.weight)
+
+
+def test_times_and_not_rows_decide_the_order_of_events(fitted):
+    shuffled = pl.DataFrame(rows()).sample(fraction=1.0, shuffle=True, seed=0)
+
+    by_time = lwa_core.fit(shuffled, timestamp="time", **SETTINGS)
+
+    assert set(by_time.catalogue.ids) == set(fitted.catalogue.ids)
+    in_order = lwa_core.fit(pl.DataFrame(rows()), timestamp="time", **SETTINGS)
+    assert by_time.recommend(["i3"]) == in_order.recommend(["i3"])
+
+
+def test_columns_of_other_names():
+    frame = pl.DataFrame(rows()).rename({"user": "who", "item": "what"})
+
+    ranker = lwa_core.fit(frame, user="who", item="what", **{**SETTINGS, "epochs": 0})
+
+    assert len(ranker.catalogue) == 25
+
+
+def test_it_learns_what_is_there_to_learn():
+    """After item n comes item n + 1: enough training finds that out, and uses every event but the last for it."""
+    ranker = lwa_core.fit(pl.DataFrame(rows()), **{**SETTINGS, "epochs": 40, "learning_rate": 1e-2})
+
+    hits = sum(
+        f"i{(n + 3) % 25}" in ranker.recommend([f"i{(n + j) % 25}" for j in range(3)], 3).items for n in range(25)
+    )
+    assert hits > 20
+
+
+def test_progress_is_reported():
+    told = []
+
+    class Listener:
+        def progress(self, done, total, message=""):
+            told.append((done, total))
+
+        def warn(self, code, message):
+            pass
+
+        def note(self, message):
+            pass
+
+    lwa_core.fit(pl.DataFrame(rows()), report=Listener(), **SETTINGS)
+
+    assert told[-1][0] == told[-1][1] == len(told)
+
+
+def test_an_id_that_was_never_seen_is_reported(fitted):
+    answer = fitted.recommend(["i3", "elsewhere"])
+
+    assert answer.unknown == ("elsewhere",)
+    assert answer.items == fitted.recommend(["i3"]).items
+
+
+def test_the_ranker_is_saved_and_loaded(fitted, tmp_path):
+    fitted.save(tmp_path / "mine")
+
+    assert lwa_core.load(tmp_path / "mine").recommend(["i3"]) == fitted.recommend(["i3"])
+    assert lwa_core.load(str(tmp_path / "mine")).recommend(["i3"]) == fitted.recommend(["i3"])
+
+
+def test_an_unknown_column_is_named_with_those_there_are():
+    with pytest.raises(DataError, match=r"no column 'who' \(user\)") as caught:
+        lwa_core.fit(pl.DataFrame(rows()), user="who", **SETTINGS)
+
+    assert "'user', 'item', 'time'" in caught.value.hint
+
+
+@pytest.mark.parametrize("frame", [[("u", "i")], None, "interactions.csv"])
+def test_something_that_is_no_frame(frame):
+    with pytest.raises(DataError, match="polars or pandas DataFrame"):
+        lwa_core.fit(frame)
+
+
+def test_a_frame_of_no_rows():
+    with pytest.raises(DataError):
+        lwa_core.fit(pl.DataFrame({"user": [], "item": []}, schema={"user": pl.String, "item": pl.String}))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"storeys": 2}, "unknown setting 'storeys'"),
+        ({"layers": "2"}, "layers"),
+        ({"layers": 0}, "layers"),
+        ({"width": 10, "heads": 3}, "heads must divide width"),
+    ],
+)
+def test_a_wrong_setting_is_named(wrong, message):
+    with pytest.raises(RecipeError, match=message) as caught:
+        lwa_core.fit(pl.DataFrame(rows()), **wrong)
+
+    assert len(caught.value.problems) == 1
+
+
+def test_every_wrong_setting_is_named():
+    with pytest.raises(RecipeError, match=r"storeys.*dropout|dropout.*storeys"):
+        lwa_core.fit(pl.DataFrame(rows()), storeys=2, dropout=3.0)
+
+
+def test_a_recommender_that_nobody_offers():
+    with pytest.raises(PluginError, match="sequentail") as caught:
+        lwa_core.fit(pl.DataFrame(rows()), "sequentail")
+
+    assert "did you mean 'sequential'?" in str(caught.value)
+
+
+# What a run leaves
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    base = tmp_path_factory.mktemp("api")
+    return run(base, base / "store", "evaluate.requests=0", text=TEXT.replace('use = "greedy"', 'use = "uniform"'))[0]
+
+
+def test_loads_the_last_student_of_a_run_where_none_is_named(run_folder):
+    assert len(lwa_core.load(run_folder).model.blocks) == 1
+    assert lwa_core.load(run_folder).recommend([]) == lwa_core.load(run_folder, "distill-1").recommend([])
+
+
+@pytest.mark.parametrize(("name", "depth"), [("teacher", 3), ("drop-2", 2), ("distill-2", 2), ("drop-1", 1)])
+def test_loads_a_model_of_a_run_by_name(run_folder, name, depth):
+    assert len(lwa_core.load(run_folder, name).model.blocks) == depth
+
+
+def test_loads_a_model_from_its_own_folder(run_folder):
+    model = lwa_core.load(run_folder / "models" / "drop-2")
+
+    assert model.recommend([], 3) == lwa_core.load(run_folder, "drop-2").recommend([], 3)
+
+
+@pytest.mark.parametrize("name", ["popularity", "nobody"])
+def test_a_model_that_the_run_does_not_have(run_folder, name):
+    """A yardstick is no model that could be loaded."""
+    with pytest.raises(ModelError, match=f"the run has no model '{name}'") as caught:
+        lwa_core.load(run_folder, name)
+
+    assert caught.value.hint == "it has: teacher, drop-2, distill-2, drop-1, distill-1"
+
+
+def test_a_folder_of_something_else(tmp_path):
+    with pytest.raises(ModelError, match="neither the folder of a model nor of a finished run"):
+        lwa_core.load(tmp_path)
+
+
+def test_a_model_asked_by_name_of_a_folder_that_is_one_model(run_folder):
+    with pytest.raises(ModelError, match="is the folder of one model"):
+        lwa_core.load(run_folder / "models" / "drop-2", "teacher")
+
+
+def test_a_run_whose_models_were_taken_away(run_folder, tmp_path):
+    (tmp_path / "metrics.json").write_text(json.dumps({"models": [{"name": "teacher", "kind": "teacher"}]}))
+
+    with pytest.raises(ModelError, match="holds no model that lwa saved"):
+        lwa_core.load(tmp_path)
+
+
+def test_scores_are_for_every_item_of_the_catalogue(fitted):
+    scores = fitted.scores([np.array([1, 2], dtype=np.int32), np.zeros(0, dtype=np.int32)])
+
+    assert scores.shape == (2, 25)
