@@ -33,14 +33,13 @@ LOGITS_CHUNK = 1024
 
 @attrs.frozen
 class TrainingSettings:
-    """How to train: AdamW, linear warm-up then a constant rate, gradient norm clipped at 1."""
+    """How to train: AdamW, a rate that falls linearly to zero over the epochs, gradient norm clipped at 1."""
 
     epochs: int
     batch: int
     learning_rate: float
     weight_decay: float = 0.0
     patience: int = 10
-    warmup: float = 0.0
 
 
 @attrs.frozen(eq=False)
@@ -141,7 +140,7 @@ def train(
     watch = _Watch(settings, sampler, folder, report)
     trainer = _Trainer(
         model=model,
-        args=_arguments(settings, folder, seed, len(sampler)),
+        args=_arguments(settings, folder, seed),
         train_dataset=list(windows),
         eval_dataset=[None],  # the Trainer insists on one; `evaluate` below does not use it
         data_collator=collate,
@@ -163,15 +162,14 @@ def train(
     return Trained([{k: v for k, v in entry.items() if k != "step"} for entry in history], int(best["epoch"]))
 
 
-def _arguments(settings: TrainingSettings, folder: Path, seed: int, steps: int) -> TrainingArguments:
+def _arguments(settings: TrainingSettings, folder: Path, seed: int) -> TrainingArguments:
     return TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=settings.epochs,
         per_device_train_batch_size=settings.batch,
         learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay,
-        lr_scheduler_type="constant_with_warmup",
-        warmup_steps=round(settings.warmup * steps),
+        lr_scheduler_type="linear",
         optim="adamw_torch_fused",
         max_grad_norm=1.0,
         eval_strategy="epoch",

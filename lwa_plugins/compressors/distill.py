@@ -34,7 +34,7 @@ class Distill:
     hidden: float = setting(0.1, help="weight of matching hidden states", minimum=0)
     epochs: int = setting(30, help="most epochs; early stopping may end before", minimum=1)
     batch: int = setting(128, help="training sequences in one batch", minimum=1)
-    learning_rate: float = setting(5e-4, help="learning rate of AdamW", above=0)
+    learning_rate: float = setting(5e-4, help="first learning rate of AdamW; it falls linearly to zero", above=0)
     weight_decay: float = setting(0.0, help="weight decay of AdamW", minimum=0)
     patience: int = setting(5, help="epochs without a better validation NDCG@10 before training stops", minimum=1)
 

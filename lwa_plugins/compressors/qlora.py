@@ -34,7 +34,7 @@ class QLoRA:
     temperature: float = setting(2.0, help="softens the teacher's and the student's distribution", above=0)
     epochs: int = setting(10, help="most epochs; early stopping may end before; 0 only quantises", minimum=0)
     batch: int = setting(128, help="training sequences in one batch", minimum=1)
-    learning_rate: float = setting(1e-3, help="learning rate of AdamW", above=0)
+    learning_rate: float = setting(1e-3, help="first learning rate of AdamW; it falls linearly to zero", above=0)
     patience: int = setting(3, help="epochs without a better validation NDCG@10 before training stops", minimum=1)
 
     def compress(self, job: CompressionJob) -> torch.nn.Module:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 
 from lwa_core import Catalogue, ModelError
 from lwa_core.testing import tiny_recommender
@@ -126,8 +127,8 @@ def test_a_damaged_newest_checkpoint_is_passed_over(undisturbed, tmp_path, name,
 
 
 def test_stops_when_patience_is_over_and_keeps_the_best_weights(tmp_path):
-    best, _ = fit(tmp_path / "best", epochs=4, curve=CURVE)
-    weights, trained = fit(tmp_path / "more", epochs=8, patience=3, curve=CURVE)
+    weights, trained = fit(tmp_path, epochs=8, patience=3, curve=CURVE)
+    best = load_file(tmp_path / "checkpoint-20" / "model.safetensors")
 
     assert [entry[METRIC] for entry in trained.history] == CURVE[:7]
     assert trained.best_epoch == 4
