@@ -176,11 +176,11 @@ def _hooks() -> Iterator[str]:
     for name, function in hook_functions().items():
         text, _, example = inspect.cleandoc(function.__doc__ or "").partition("\n\nExample:\n")
         yield f"### {name}\n"
-        yield f"```python\n{name}{_signature(function)}\n```\n"
+        yield f"```python\ndef {name}{_signature(function)}: ...\n```\n"
         yield _sentences(text.split("\n\n"))
         yield "```python\n" + inspect.cleandoc(example) + "\n```\n"
     yield "### Component\n"
-    yield f"```python\nComponent{_signature(hooks.Component)}\n```\n"
+    yield f"```text\nComponent{_signature(hooks.Component)}\n```\n"
     text, _, arguments = inspect.cleandoc(hooks.Component.__doc__ or "").partition("\n\nArgs:\n")
     yield _sentences(text.split("\n\n"))
     listed = re.findall(r"^(\w+): (.*(?:\n {4,}.*)*)", inspect.cleandoc(arguments), re.MULTILINE)

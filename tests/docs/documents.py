@@ -8,7 +8,8 @@ from pathlib import Path
 import attrs
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("examples/*/*.md"))]
+PLACES = ("*.md", "docs/*.md", "examples/*/*.md", "benchmarks/*.md", "benchmarks/*/*.md")
+DOCUMENTS = [file for place in PLACES for file in sorted(ROOT.glob(place))]
 
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 

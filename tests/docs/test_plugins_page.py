@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -13,6 +14,11 @@ from lwa_core.types import Event
 
 PAGES = [ROOT / "docs" / "plugins.md", ROOT / "CONTRIBUTING.md"]
 PLUGINS = [block for page in PAGES for block in blocks("python", page) if "@hookimpl" in block.text]
+
+
+@pytest.mark.parametrize("block", blocks("python"), ids=str)
+def test_shown_python_is_python(block):
+    ast.parse(block.text)
 
 
 @pytest.mark.parametrize("block", PLUGINS, ids=str)

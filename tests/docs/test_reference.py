@@ -53,5 +53,5 @@ def test_every_hook_is_documented_with_its_arguments(made):
     for name in specifications:
         arguments = list(inspect.signature(getattr(hooks, name)).parameters)
         assert f"`{name}({', '.join(arguments)})`" in guide
-        (told,) = re.findall(rf"^{name}\((.*)\) ->", made, re.MULTILINE)
+        (told,) = re.findall(rf"^def {name}\((.*)\) ->", made, re.MULTILINE)
         assert arguments == re.findall(r"(\w+):", told)
