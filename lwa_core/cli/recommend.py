@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
@@ -88,17 +88,17 @@ def _answer_lines(ranker: Ranker, source: Path, k: int) -> None:
     from lwa_core.errors import DataError
 
     if str(source) == "-":
-        _answer_all(ranker, sys.stdin, "stdin", k)
+        _answer_all(ranker, sys.stdin.buffer, "stdin", k)
         return
     try:
-        file = source.open(encoding="utf-8")
+        file = source.open("rb")
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror}", file=source) from error
     with file:
         _answer_all(ranker, file, str(source), k)
 
 
-def _answer_all(ranker: Ranker, file: TextIO, name: str, k: int) -> None:
+def _answer_all(ranker: Ranker, file: BinaryIO, name: str, k: int) -> None:
     lines = _parsed(file, name)
     while batch := list(islice(lines, BATCH)):
         answers = ranker.recommend_many([history for history, _ in batch], k)
@@ -106,7 +106,7 @@ def _answer_all(ranker: Ranker, file: TextIO, name: str, k: int) -> None:
             click.echo(json.dumps({**rest, **_told(answer)}, ensure_ascii=False))
 
 
-def _parsed(file: TextIO, name: str) -> Iterator[tuple[list[str], dict[str, Any]]]:
+def _parsed(file: BinaryIO, name: str) -> Iterator[tuple[list[str], dict[str, Any]]]:
     """Every line's history, and what else it says."""
     from lwa_core.errors import DataError
 
@@ -116,10 +116,10 @@ def _parsed(file: TextIO, name: str) -> Iterator[tuple[list[str], dict[str, Any]
             continue
         try:
             value = json.loads(line)
-        except ValueError as error:
+        except ValueError as error:  # bytes that are no UTF-8 are one, too
             raise DataError(f"no JSON: {error}", file=name, line=number, hint=hint) from error
         rest = {key: v for key, v in value.items() if key != "history"} if isinstance(value, dict) else {}
         history = value.get("history") if isinstance(value, dict) else value
-        if not isinstance(history, list) or not all(isinstance(item, (str, int)) for item in history):
+        if not isinstance(history, list) or not all(type(item) in (str, int) for item in history):
             raise DataError("no history", file=name, line=number, hint=hint)
         yield [str(item) for item in history], rest
