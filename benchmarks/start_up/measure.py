@@ -45,4 +45,5 @@ if __name__ == "__main__":
         print(f"{name:<18} {1000 * value:8.1f} ms   {ratios[name]:5.2f} x")
     if asked.save:
         file = HERE / "results" / f"{time.strftime('%Y-%m-%d-%H%M%S')}.json"
-        file.write_text(json.dumps({"python": platform.python_version(), "rounds": asked.rounds, "ratios": ratios}) + "\n")
+        facts = {"python": platform.python_version(), "rounds": asked.rounds, "ratios": ratios}
+        file.write_text(json.dumps(facts) + "\n")

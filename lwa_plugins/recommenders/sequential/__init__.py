@@ -33,9 +33,11 @@ class Sequential:
     heads: int = setting(2, help="attention heads; must divide the width", minimum=1)
     dropout: float = setting(0.2, help="dropout after embeddings, attention and feed-forward", minimum=0, maximum=0.9)
     max_length: int = setting(50, help="longest history the model sees; older items are cut off", minimum=1)
-    epochs: int = setting(100, help="epochs over which the learning rate falls to zero; early stopping may end before", minimum=0)
+    epochs: int = setting(
+        100, help="epochs over which the learning rate falls; early stopping may end before", minimum=0
+    )
     batch: int = setting(128, help="training sequences in one batch", minimum=1)
-    learning_rate: float = setting(1e-3, help="first learning rate of AdamW; it falls linearly to zero over the epochs", above=0)
+    learning_rate: float = setting(1e-3, help="first learning rate of AdamW; it falls linearly to zero", above=0)
     weight_decay: float = setting(0.0, help="weight decay of AdamW", minimum=0)
     patience: int = setting(10, help="epochs without a better validation NDCG@10 before training stops", minimum=1)
     checkpoint: str = setting("", help="folder of a saved model to start from instead of fresh weights", path=True)
