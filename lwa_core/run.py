@@ -186,9 +186,7 @@ class _Run:
         for name, source in models.items():
             target = self.folder / "models" / name
             with explained(target):
-                shutil.rmtree(target, ignore_errors=True)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copytree(source / stages.MODEL, target, copy_function=_link)
+                _mirror(source / stages.MODEL, target)
 
     def _write_metrics(
         self, plan: DepthPlan, tiers: Sequence[Tier], models: Mapping[str, Path], rankings: Mapping[str, Ranking]
@@ -265,7 +263,26 @@ class _Run:
         return failure
 
 
-def _link(source: str, target: str) -> None:
+def _mirror(source: Path, target: Path) -> None:
+    """Make `target` hold the files of `source` and no others.
+
+    File by file, each put in place whole: another run of the same recipe may be doing the same.
+    """
+    wanted = {path.relative_to(source) for path in source.rglob("*") if path.is_file()}
+    for name in wanted:
+        place = target / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        temporary = place.with_name(f".{place.name}.{os.getpid()}")
+        _link(source / name, temporary)
+        os.replace(temporary, place)
+        temporary.unlink(missing_ok=True)  # renaming onto a link to the same file does nothing
+    for path in [*target.rglob("*")]:
+        if path.is_file() and path.relative_to(target) not in wanted and not path.name.startswith("."):
+            path.unlink(missing_ok=True)
+
+
+def _link(source: Path, target: Path) -> None:
+    target.unlink(missing_ok=True)
     try:
         os.link(source, target)
     except OSError:
