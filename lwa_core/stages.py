@@ -241,6 +241,9 @@ class Job:
         loss: Callable[[torch.nn.Module, Batch], torch.Tensor],
         settings: TrainingSettings,
     ) -> torch.nn.Module:
+        if settings.epochs and not any(parameter.requires_grad for parameter in model.parameters()):
+            hint = "a step that trains all weights, as `distill` does, comes before `qlora`"
+            raise ModelError("no weight of the student can be trained any more", hint)
         self.trained = train_on(
             self.recommender,
             self.data,

@@ -65,10 +65,13 @@ def quantise_nf4(student: LayeredModel) -> tuple[nn.Module, list[str], list[str]
         left in full precision because this machine would decode them wrongly.
 
     Raises:
-        ModelError: The decoded weights of the finished model differ from the reference.
+        ModelError: The model is in 4 bits already or has an adapter, or the decoded weights of the finished model
+            differ from the reference.
     """
     from transformers import BitsAndBytesConfig
 
+    if student.model is not student.base or getattr(student.base, "hf_quantizer", None) is not None:
+        raise ModelError("the student has 4-bit weights or an adapter already", "give `qlora` once, as the last step")
     inside = f"{student.path}."
     linears = {name: module for name, module in student.base.named_modules() if isinstance(module, nn.Linear)}
     layered = [name for name in linears if name.startswith(inside)]

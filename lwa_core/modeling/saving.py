@@ -68,7 +68,7 @@ def _with_adapter(model: nn.Module, folder: Path) -> nn.Module:
         if not (folder / name).is_file():
             raise ModelError(f"cannot load the adapter in {folder}: {name} is missing")
     try:
-        with warnings.catch_warnings():
+        with quiet_transformers(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Found missing adapter keys")
             adapted: nn.Module = PeftModel.from_pretrained(model, str(folder), local_files_only=True)
         with safe_open(folder / "adapter_model.safetensors", "pt") as file:
@@ -106,14 +106,16 @@ def device() -> torch.device:
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """No progress bars and no chatter of transformers while a model is loaded or saved."""
+    """No progress bars and no chatter of transformers, nor warnings of it for peft, while a model is worked on."""
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.")
+            yield
     finally:
         logging.set_verbosity(verbosity)
         if bars:

@@ -41,6 +41,7 @@ class QLoRA:
         from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
         from lwa_core.modeling.quantisation import quantise_nf4
+        from lwa_core.modeling.saving import quiet_transformers
         from lwa_core.training import TrainingSettings
         from lwa_plugins.compressors._losses import soft_cross_entropy
 
@@ -50,10 +51,11 @@ class QLoRA:
             job.report.warn(
                 "unsafe-4-bit", f"{name} stays in full precision: its 4-bit weights would be decoded wrongly"
             )
-        model = get_peft_model(
-            prepare_model_for_kbit_training(quantised, use_gradient_checkpointing=False),
-            LoraConfig(r=self.rank, lora_alpha=self.alpha, lora_dropout=self.dropout, target_modules=linears),
-        )
+        with quiet_transformers():
+            model = get_peft_model(
+                prepare_model_for_kbit_training(quantised, use_gradient_checkpointing=False),
+                LoraConfig(r=self.rank, lora_alpha=self.alpha, lora_dropout=self.dropout, target_modules=linears),
+            )
 
         def loss(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
             import torch

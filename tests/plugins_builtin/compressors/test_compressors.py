@@ -10,7 +10,7 @@ import pytest
 import torch
 from bitsandbytes.nn import Linear4bit
 
-from lwa_core import LayeredModel
+from lwa_core import LayeredModel, ModelError
 from lwa_core.data.frames import source_from_frame
 from lwa_core.data.prepare import prepare
 from lwa_core.fitting import score_histories
@@ -348,3 +348,19 @@ def test_qlora_warns_of_every_layer_that_stays_in_full_precision(data, tmp_path,
     assert len(messages) == 5 * len(KEPT)  # the sixth linear map of a layer has 64 inputs, which is safe
     assert messages[0].startswith("blocks.0.attention.q_proj stays in full precision")
     assert isinstance(LayeredModel(model).layers[0].down_proj.base_layer, Linear4bit)
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [(QLoRA(epochs=1), "4-bit weights or an adapter already"), (Distill(epochs=1), "can be trained any more")],
+)
+def test_a_step_that_cannot_follow_qlora_says_so(trained_qlora, data, tmp_path, step, message):
+    job, model = trained_qlora
+    save_model(model, tmp_path / "model")
+    later = make_job(data, tmp_path, width=64, layers=3)
+    later.student = LayeredModel(job.recommender.load(tmp_path / "model"))
+
+    with pytest.raises(ModelError, match=message) as caught:
+        step.compress(later)
+
+    assert "qlora" in caught.value.hint
