@@ -26,7 +26,7 @@ check: $(VENV)/.tests-installed
 	$(BIN)/mypy
 	$(BIN)/mypy tests/typing
 	$(BIN)/lint-imports
-	$(BIN)/codespell lwa_core lwa_plugins tests docs examples recipes *.md
+	$(BIN)/codespell lwa_core lwa_plugins docs examples recipes *.md
 	$(BIN)/validate-pyproject pyproject.toml
 
 # The half of the tests that needs no torch, on the other interpreters that are installed here.
