@@ -149,7 +149,7 @@ def test_killed_inside_a_write(undisturbed, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("delay", [1, 5, 10, 15, 20, 30, 40, 60, 80])
+@pytest.mark.parametrize("delay", [5, 20, 60])
 @pytest.mark.parametrize("stage", ["teacher:progress:8", "teacher:progress:24", "distill-2:progress:8"])
 def test_killed_around_a_checkpoint(undisturbed, tmp_path, stage, delay):
     kill_at(f"{stage}:{delay}", tmp_path)
@@ -158,7 +158,7 @@ def test_killed_around_a_checkpoint(undisturbed, tmp_path, stage, delay):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [*range(1, 40, 3), 50, 70, 90])
+@pytest.mark.parametrize("count", [1, 10, 16, 34, 50, 90])
 def test_killed_inside_each_write(undisturbed, tmp_path, count):
     kill_at(f"*:fsync:{count}:0", tmp_path)
 
@@ -213,7 +213,7 @@ def test_killed_while_adapters_train(undisturbed_4_bits, tmp_path, point):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("attempt", range(3))
+@pytest.mark.parametrize("attempt", range(2))
 def test_two_runs_at_once_share_their_work(undisturbed, tmp_path, attempt):
     both = [start(tmp_path) for _ in range(2)]
     told = [run.communicate(timeout=300)[0] for run in both]
