@@ -21,6 +21,10 @@ from lwa_core.store import Store, digest, file_digest, read_json
 from lwa_core.types import DepthPlan
 
 
+ANSWERS_VERSION = 1
+"""Goes up when the same question gets another answer."""
+
+
 @attrs.frozen
 class Stage:
     """One step of a run whose result the store holds under `kind` and `key`."""
@@ -50,6 +54,12 @@ class Plan:
     select: Stage
     rankings: tuple[Stage, ...]
     recipe: Recipe
+
+    @property
+    def answers(self) -> str:
+        """Key of what is asked of the teacher with layers left out, whoever asks it."""
+        asked = {name: value for name, value in unstructure(self.recipe.calibration).items() if name != "utility"}
+        return digest(["answers", ANSWERS_VERSION, self.teacher.key, self.recipe.seed, asked])
 
     @property
     def known(self) -> tuple[Stage, ...]:

@@ -93,14 +93,38 @@ class Recommender(Protocol):
 
 
 @runtime_checkable
+class FastTail(Protocol):
+    """What a recommender may offer besides, so that asking about many layer subsets costs less.
+
+    Both give the hidden states at the targets (targets, width), as `encode` does, without running the whole model.
+    """
+
+    def has_fast_tail(self, model: torch.nn.Module) -> bool:
+        """Whether it works for this model (not, for example, with an adapter around it)."""
+
+    def tail(self, model: torch.nn.Module, states: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """From the states after the last block (examples, time, width)."""
+
+    def last_layer(
+        self, model: torch.nn.Module, layer: torch.nn.Module, states: torch.Tensor, batch: Batch
+    ) -> torch.Tensor:
+        """From the states before the last block, of which only the targets' positions are computed."""
+
+
+@runtime_checkable
 class ObservingScorer(Protocol):
-    """Looks at one pass over the calibration examples. All observing scorers of a recipe share one pass."""
+    """Looks at one pass over the calibration examples. All observing scorers of a recipe share one pass.
+
+    What `observe` gives is the table, unless the scorer has a method `finish(rows, probe)`: it then gets what `observe`
+    gave for all examples together, in the examples' own order where there is one row an example, and gives the table.
+    A scorer that observes `sampled_gradient_norms` says by a setting `draws` how many drawings of labels it needs.
+    """
 
     observes: ClassVar[frozenset[str]]
-    """What it needs: any of `states`, `gradient_norms`."""
+    """What it needs: any of `lwa_core.modeling.observation.OBSERVABLES`."""
 
     def observe(self, seen: Observation) -> torch.Tensor:
-        """Scores of one micro-batch (examples, layers). Higher means: keep."""
+        """Scores of one micro-batch (examples, layers), or what `finish` needs of it. Higher means: keep."""
 
 
 @runtime_checkable

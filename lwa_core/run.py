@@ -21,7 +21,9 @@ from lwa_core.evaluation.ranking import Ranking
 from lwa_core.evaluation.yardsticks import bigram, item_knn, popularity
 from lwa_core.events import Bus, Listener, StageReporter
 from lwa_core.metrics import assemble
+from lwa_core.modeling.answers import Answers
 from lwa_core.modeling.layered import LayeredModel
+from lwa_core.modeling.probe import Probe
 from lwa_core.plan import Plan, Stage, Tier, make_plan, read_selection
 from lwa_core.ranker import load_ranker
 from lwa_core.recipe import Recipe
@@ -100,6 +102,14 @@ class _Run:
         read = [stages.read_scores(use.name, path) for use, path in zip(uses, self.score_folders, strict=True)]
         return ScoreBoard({scores.scorer: scores for scores in read})
 
+    @cached_property
+    def answers(self) -> Answers:
+        return stages.stored_answers(self.store, self.plan.answers)
+
+    def _probe(self, report: StageReporter) -> Probe:
+        """One that knows all answers given before, but draws anew: what a stage draws depends on the seed alone."""
+        return stages.make_probe(self.recipe, self.data, self.teacher, report, self.answers)
+
     # Stages
 
     def _make_data(self, folder: Path, report: StageReporter) -> None:
@@ -111,14 +121,14 @@ class _Run:
 
     def _make_scores(self, stage: Stage, folder: Path, report: StageReporter) -> None:
         assert stage.use is not None
-        probe = stages.make_probe(self.recipe, self.data, self.teacher, report)
+        probe = self._probe(report)
         if not stages.is_observing(stage.use):
-            scores = stages.queried_scores(stage.use, probe)
+            scored = stages.queried_scores(stage.use, probe)
         else:
             if stage.use.name not in self.observed:
                 self.observed = stages.observed_scores(self._unstored_observers(), probe, report)
-            scores = self.observed[stage.use.name]
-        stages.write_scores(folder, scores, probe.layer_evaluations)
+            scored = self.observed[stage.use.name]
+        stages.write_scores(folder, scored)
 
     def _unstored_observers(self) -> list[Any]:
         """The observing scorers whose tables are still to be made: they share one pass."""
@@ -130,7 +140,7 @@ class _Run:
             depth=self.teacher.depth,
             seed=self.recipe.seed,
             board=self.board,
-            make_probe=lambda: stages.make_probe(self.recipe, self.data, self.teacher, report),
+            make_probe=lambda: self._probe(report),
         )
         stages.write_selection(folder, self.recipe.select.instance.select(selection))
 

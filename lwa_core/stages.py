@@ -16,13 +16,14 @@ from lwa_core.data.prepare import prepare
 from lwa_core.errors import LwaError, ModelError, PluginError
 from lwa_core.evaluation.ranking import Ranking, rank_examples
 from lwa_core.fitting import fit_model, score_histories, train_on
+from lwa_core.modeling.answers import Answers
 from lwa_core.modeling.layered import LayeredModel
-from lwa_core.modeling.observation import OBSERVABLES, observe
+from lwa_core.modeling.observation import finished, observe, passes
 from lwa_core.modeling.probe import Probe
 from lwa_core.modeling.sizes import memory_bytes, parameter_count
 from lwa_core.protocols import Batch, ObservingScorer, Recommender, Reporter
 from lwa_core.ranker import Ranker, load_ranker
-from lwa_core.store import read_json, write_json
+from lwa_core.store import Store, damage, digest, read_json, write_json
 from lwa_core.training import Trained, TrainingSettings
 from lwa_core.types import DepthPlan, LayerCosts, LayerScores, ScoreBoard
 
@@ -94,7 +95,9 @@ def calibration_examples(data: PreparedData, count: int, seed: int) -> Examples:
     return data.calibration.take(np.sort(rows))
 
 
-def make_probe(recipe: Recipe, data: PreparedData, teacher: LayeredModel, report: Reporter) -> Probe:
+def make_probe(
+    recipe: Recipe, data: PreparedData, teacher: LayeredModel, report: Reporter, answers: Answers | None = None
+) -> Probe:
     """A probe of the teacher on the recipe's calibration examples."""
     asked = recipe.calibration
     examples = calibration_examples(data, asked.examples, recipe.seed)
@@ -107,33 +110,72 @@ def make_probe(recipe: Recipe, data: PreparedData, teacher: LayeredModel, report
         batch=asked.batch,
         seed=recipe.seed,
         report=report,
+        answers=answers,
+        training_targets=sum(max(0, len(sequence) - 1) for sequence in data.training_sequences()),
     )
 
 
-def observed_scores(uses: Sequence[Use], probe: Probe, report: Reporter) -> dict[str, LayerScores]:
+def stored_answers(store: Store, about: str) -> Answers:
+    """What the store knows of a model with layers left out; new answers are added to it.
+
+    Args:
+        store: Where they lie, one result for every family of subsets that was asked for.
+        about: Key of the model and the calibration examples.
+    """
+    answers = Answers()
+    for folder in sorted(store.path("answers", about[:32]).parent.glob(f"{about[:32]}-*")):
+        if damage(folder) is None:
+            answers.learn(load_file(folder / "answers.safetensors"))
+
+    def keep(arrays: dict[str, np.ndarray[Any, Any]]) -> None:
+        name = digest([sorted(arrays), arrays["kept"].tolist()])
+
+        def make(folder: Path) -> None:
+            save_file({key: np.ascontiguousarray(value) for key, value in arrays.items()}, folder / "answers.safetensors")
+
+        store.get_or_make("answers", f"{about[:32]}-{name[:32]}", make)
+
+    answers.keep = keep
+    return answers
+
+
+def observed_scores(uses: Sequence[Use], probe: Probe, report: Reporter) -> dict[str, Scored]:
     """The tables of all observing scorers, from one pass over the calibration examples."""
     needs = frozenset().union(*(use.instance.observes for use in uses))
-    if needs - OBSERVABLES:
-        raise PluginError(f"there is nothing called {', '.join(sorted(needs - OBSERVABLES))} to observe")
+    draws = max((getattr(use.instance, "draws", 1) for use in uses), default=1)
     parts: dict[str, list[torch.Tensor]] = {use.name: [] for use in uses}
     done = 0
-    for seen in observe(probe, needs):
+    for seen in observe(probe, needs, draws=draws):
         for use in uses:
-            parts[use.name].append(checked_table(use, use.instance.observe(seen), probe.depth))
+            parts[use.name].append(use.instance.observe(seen))
         done += len(seen.mask)
         report.progress(done, probe.examples, "one pass for " + ", ".join(parts))
-    back = np.argsort(probe.order, kind="stable")
-    return {use.name: layer_scores(use, torch.cat(parts[use.name]).cpu().numpy()[back]) for use in uses}
+    scored = {}
+    for use in uses:
+        probe.facts = {}
+        table = checked_table(use, finished(use.instance, parts[use.name], probe), probe.depth)
+        cost = passes(use.instance.observes, getattr(use.instance, "draws", 1))
+        scored[use.name] = Scored(layer_scores(use, table, probe.facts), cost)
+    return scored
 
 
-def queried_scores(use: Use, probe: Probe) -> LayerScores:
+def queried_scores(use: Use, probe: Probe) -> Scored:
     """The table of a querying scorer."""
-    return layer_scores(use, checked_table(use, use.instance.score(probe), probe.depth).cpu().numpy())
+    table = checked_table(use, use.instance.score(probe), probe.depth)
+    return Scored(layer_scores(use, table, probe.facts), probe.cost)
 
 
-def layer_scores(use: Use, table: np.ndarray[Any, Any]) -> LayerScores:
-    """A scorer's table with its name and unit."""
-    return LayerScores(use.name, table.astype(np.float64), getattr(use.instance, "unit", ""))
+@attrs.frozen
+class Scored:
+    """A scorer's table, and what it costs alone, in passes over the calibration examples."""
+
+    scores: LayerScores
+    passes: float
+
+
+def layer_scores(use: Use, table: torch.Tensor, facts: Mapping[str, Any]) -> LayerScores:
+    """A scorer's table with its name, its unit and what the scorer told besides."""
+    return LayerScores(use.name, table.cpu().double().numpy(), getattr(use.instance, "unit", ""), dict(facts))
 
 
 def checked_table(use: Use, table: Any, depth: int) -> torch.Tensor:
@@ -153,16 +195,18 @@ def is_observing(use: Use) -> bool:
     return isinstance(use.instance, ObservingScorer)
 
 
-def write_scores(folder: Path, scores: LayerScores, layer_evaluations: float) -> None:
+def write_scores(folder: Path, scored: Scored) -> None:
     """Write a scorer's table."""
+    scores = scored.scores
     save_file({"samples": np.ascontiguousarray(scores.samples)}, folder / "samples.safetensors")
-    write_json(folder / "scores.json", {"unit": scores.unit, "layer_evaluations": layer_evaluations})
+    write_json(folder / "scores.json", {"unit": scores.unit, "facts": dict(scores.facts), "passes": scored.passes})
 
 
 def read_scores(name: str, folder: Path) -> LayerScores:
     """Read a scorer's table."""
     samples = load_file(folder / "samples.safetensors")["samples"]
-    return LayerScores(name, samples, read_json(folder / "scores.json")["unit"])
+    said = read_json(folder / "scores.json")
+    return LayerScores(name, samples, said["unit"], {**said["facts"], "passes": said["passes"]})
 
 
 @attrs.define

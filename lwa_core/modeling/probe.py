@@ -1,24 +1,28 @@
-"""How good the model is with some layers left out, for any family of layer subsets.
+"""How good the model is with some layers left out, for any family of layer subsets, and what its gates say.
 
-The state after layer i depends only on which of the layers 0..i are kept. So subsets are walked depth first as a
-prefix trie: a layer runs once for every distinct prefix that keeps it, and at most depth + 1 states are alive.
+All is asked of the calibration examples; the loss is the cross-entropy of the one target of each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import nn
 
-from lwa_core.modeling.layered import LayeredModel, block_output, stand_in
+from lwa_core.errors import LwaError
+from lwa_core.modeling.answers import Answers, Kept
+from lwa_core.modeling.gradients import frozen
+from lwa_core.modeling.layered import LayeredModel
+from lwa_core.modeling.trie import Walk, trie_evaluations
 from lwa_core.protocols import Batch, History, Recommender, Reporter
 
-Kept = tuple[int, ...]
-CACHES = ("past_key_values", "past_key_value", "layer_past")
+CUT_OFF = 10
+DEEPEST_TABLE = 16
+UTILITIES = ("loss", "ndcg", "kl")
 
 
 class Probe:
@@ -26,13 +30,16 @@ class Probe:
 
     Args:
         model: The full model; put into eval mode.
-        recommender: Makes the batches, and their losses and scores.
+        recommender: Makes the batches, and their scores.
         histories: Calibration histories.
         targets: The item that followed each history (examples,).
-        utility: `"loss"`: minus the cross-entropy of the target. `"ndcg"`: NDCG@10 over the full catalogue.
+        utility: What `evaluate` gives where it is not told: `"loss"`, minus the cross-entropy of the target; `"ndcg"`,
+            NDCG@10 of the target over the full catalogue; `"kl"`, minus KL(full model ‖ cut model) over the catalogue.
         batch: Examples in one micro-batch.
         seed: Of `generator`, for scorers that draw.
         report: Gets the progress of `evaluate`.
+        answers: What was answered before about this model and these examples, shared by all who ask.
+        training_targets: How many targets the model was trained on, for scorers that need the size of the evidence.
     """
 
     def __init__(
@@ -46,20 +53,27 @@ class Probe:
         batch: int = 64,
         seed: int = 0,
         report: Reporter | None = None,
+        answers: Answers | None = None,
+        training_targets: int = 0,
     ) -> None:
         self.model = model
         self.recommender = recommender
         self.utility = utility
+        self.batch = batch
+        self.seed = seed
         self.report = report
+        self.training_targets = training_targets
         self.generator = np.random.default_rng(seed)
-        self.layer_evaluations = 0.0
+        self.facts: dict[str, Any] = {}
+        self.histories = histories
+        self._targets = targets
+        self._answers = answers if answers is not None else Answers()
+        self._asked: set[Kept] = set()
+        self._passes = 0.0
         model.model.eval()
         # Micro-batches of similar length waste no work on padding; answers come back in the original order.
         self._order = np.argsort([len(history) for history in histories], kind="stable")
-        self._chunks = [self._order[i : i + batch] for i in range(0, len(self._order), batch)]
-        self.histories = histories
-        self._targets = targets
-        self._answers: dict[Kept, NDArray[np.float64]] = {}
+        self._vectors: torch.Tensor | None = None
 
     @property
     def depth(self) -> int:
@@ -75,108 +89,179 @@ class Probe:
         """Which example each row of the micro-batches is, in the order of `batches` (examples,)."""
         return self._order
 
-    def batches(self) -> Iterator[Batch]:
-        """The calibration examples with their targets, a micro-batch at a time, on the model's device."""
-        device = next(self.model.model.parameters()).device
-        for chunk in self._chunks:
+    @property
+    def cost(self) -> float:
+        """What was asked so far, in forward passes over the examples, had nothing been answered before.
+
+        Counted in layer evaluations divided by the depth; a backward pass counts as one.
+        """
+        return self._passes + trie_evaluations(self._asked, self.depth) / self.depth
+
+    def tell(self, name: str, value: Any) -> None:
+        """Note a JSON-ready fact about the score that is being made; it is kept with it and shown in the report."""
+        self.facts[name] = value
+
+    def part(self, rows: Sequence[int]) -> Probe:
+        """A probe of some of the examples, which remembers nothing of this one's answers."""
+        chosen = [self.histories[row] for row in rows]
+        part = Probe(
+            self.model,
+            self.recommender,
+            chosen,
+            self._targets[np.asarray(rows)],
+            utility=self.utility,
+            batch=self.batch,
+            seed=self.seed,
+            training_targets=self.training_targets,
+        )
+        part.generator = self.generator
+        return part
+
+    def batches(self, size: int | None = None) -> Iterator[Batch]:
+        """The calibration examples with their targets, a micro-batch at a time, on the model's device.
+
+        Besides what the recommender puts in, a batch holds `targets` (examples,).
+        """
+        device = self._device
+        for chunk in self._chunks(size or self.batch):
             batch = self.recommender.example_batch([self.histories[i] for i in chunk], self._targets[chunk])
             batch["targets"] = torch.from_numpy(self._targets[chunk])
             yield {name: value.to(device) for name, value in batch.items()}
 
-    def evaluate(self, keeps: Sequence[Sequence[int]]) -> NDArray[np.float64]:
+    def logits(self, batch: Batch) -> torch.Tensor:
+        """Full-catalogue logits of the next item after each history, of the model as it stands (examples, items)."""
+        hidden, _ = self.recommender.encode(self.model.model, batch)
+        return self.recommender.head(self.model.model, hidden)
+
+    def item_vectors(self) -> torch.Tensor:
+        """What the head multiplies a hidden state with to score each item (items, width)."""
+        if self._vectors is None:
+            with torch.no_grad():
+                width = self._width()
+                unit = torch.eye(width, device=self._device, dtype=next(self.model.model.parameters()).dtype)
+                none = torch.zeros_like(unit[:1])
+                head = self.recommender.head
+                self._vectors = (head(self.model.model, unit) - head(self.model.model, none)).T
+        return self._vectors
+
+    # Subsets of layers
+
+    def subsets(self) -> list[Kept]:
+        """Every subset of the layers, by rising number of the bits that say which are kept.
+
+        Raises:
+            LwaError: There are more than 2^16.
+        """
+        if self.depth > DEEPEST_TABLE:
+            raise LwaError(
+                f"the table of all layer subsets of {self.depth} layers would have 2^{self.depth} rows",
+                f"it is made for at most {DEEPEST_TABLE} layers",
+            )
+        return [tuple(i for i in range(self.depth) if bits >> i & 1) for bits in range(2**self.depth)]
+
+    def evaluate(self, keeps: Sequence[Sequence[int]], utility: str | None = None) -> NDArray[np.float64]:
         """Utility of every calibration example under every subset of layers (subsets, examples); higher is better.
 
-        Answers are remembered. `layer_evaluations` counts the layers that ran, a full pass over all examples being
-        `depth`.
+        Answers are remembered, and kept with the run.
         """
-        wanted = [tuple(sorted(set(kept))) for kept in keeps]
-        new = sorted({kept for kept in wanted if kept not in self._answers})
+        utility = utility or self.utility
+        wanted = self._answered(keeps, kl=utility == "kl")
+        if utility == "ndcg":
+            return ndcg_of(np.stack([self._answers.ranks[kept] for kept in wanted]))
+        table = self._answers.kl if utility == "kl" else self._answers.losses
+        return -np.stack([table[kept] for kept in wanted]).astype(np.float64)
+
+    def ranks(self, keeps: Sequence[Sequence[int]]) -> NDArray[np.int64]:
+        """Rank of every target in the full catalogue under every subset (subsets, examples); 1 is best.
+
+        Items of the history are not filtered, and ties count for the target.
+        """
+        wanted = self._answered(keeps)
+        return np.stack([self._answers.ranks[kept] for kept in wanted]).astype(np.int64)
+
+    def _answered(self, keeps: Sequence[Sequence[int]], *, kl: bool = False) -> list[Kept]:
+        wanted = [tuple(sorted({int(layer) for layer in kept})) for kept in keeps]
+        self._asked.update(wanted)
+        known: Mapping[Kept, Any] = self._answers.kl if kl else self._answers.losses
+        new = sorted({kept for kept in wanted if kept not in known})
         if new:
-            table = np.empty((len(new), self.examples))
-            for number, (chunk, batch) in enumerate(zip(self._chunks, self.batches(), strict=True)):
-                with torch.no_grad():
-                    answers = _Walk(self, batch, len(chunk) / self.examples).run(new)
-                for row, kept in enumerate(new):
-                    table[row, chunk] = answers[kept]
-                if self.report is not None:
-                    self.report.progress(number + 1, len(self._chunks), f"{len(new)} layer subsets")
-            self._answers.update(zip(new, table, strict=True))
-        return np.stack([self._answers[kept] for kept in wanted])
+            self._answer(new, kl)
+        return wanted
 
-    def utilities(self, batch: Batch) -> NDArray[np.float64]:
-        """Utility of each example of a batch under the model as it stands (examples,)."""
-        model = self.model.model
-        if self.utility == "loss":
-            values = -self.recommender.loss(model, batch).mean.double()
-        else:
-            scores = self.recommender.scores(model, batch)
-            ranks = 1 + (scores > scores.gather(1, batch["targets"][:, None])).sum(dim=1)
-            gains = 1 / torch.log2(1.0 + ranks.double())
-            values = torch.where(ranks <= 10, gains, torch.zeros_like(gains))
-        return np.asarray(values.cpu().numpy(), dtype=np.float64)
+    def _answer(self, new: list[Kept], kl: bool) -> None:
+        chunks = self._chunks(self.batch)
+        losses = np.empty((len(new), self.examples))
+        ranks = np.empty((len(new), self.examples), dtype=np.int32)
+        divergences = np.empty((len(new), self.examples)) if kl else None
+        for number, (chunk, batch) in enumerate(zip(chunks, self.batches(), strict=True)):
+            with torch.no_grad():
+                judge = Judge(batch["targets"], kl)
+                found = Walk(self, batch, judge).run(new)
+            for row, kept in enumerate(new):
+                losses[row, chunk], ranks[row, chunk] = found[kept][0], found[kept][1]
+                if divergences is not None:
+                    divergences[row, chunk] = found[kept][2]
+            if self.report is not None:
+                self.report.progress(number + 1, len(chunks), f"{len(new)} layer subsets")
+        self._answers.add(new, losses, ranks, divergences)
+
+    # Gates
+
+    def gate_gradients(self, gates: Sequence[float] | None = None) -> NDArray[np.float64]:
+        """∂ℓ_n/∂g_l of gates h + g_l (block(h) − h) on the layers' branches (examples, layers), at these gates.
+
+        One forward and one backward pass give them for every example, since examples do not mix. Without `gates`: at 1,
+        the model as it is.
+        """
+        at = torch.ones(self.depth) if gates is None else torch.as_tensor(gates, dtype=torch.float32)
+        rows = np.empty((self.examples, self.depth))
+        self._passes += 2
+        for chunk, batch in zip(self._chunks(self.batch), self.batches(), strict=True):
+            spread = at.to(self._device)[:, None].repeat(1, len(chunk)).requires_grad_()
+            with frozen(self.model), torch.enable_grad(), self.model.gated(spread):
+                loss = F.cross_entropy(self.logits(batch), batch["targets"], reduction="sum")
+                (gradient,) = torch.autograd.grad(loss, spread)
+            rows[chunk] = gradient.T.double().cpu().numpy()
+        return rows
+
+    def count_passes(self, passes: float) -> None:
+        """Add passes that a scorer made by itself to the cost."""
+        self._passes += passes
+
+    def _chunks(self, size: int) -> list[NDArray[np.int64]]:
+        return [self._order[i : i + size] for i in range(0, len(self._order), size)]
+
+    def _width(self) -> int:
+        batch = next(self.batches(size=1))
+        return int(self.recommender.encode(self.model.model, batch)[0].shape[1])
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.model.model.parameters()).device
 
 
-class _Walk:
-    """One micro-batch's walk through the trie."""
+class Judge:
+    """Turns the logits of one micro-batch into what is asked: loss, rank, and divergence from the full model."""
 
-    def __init__(self, probe: Probe, batch: Batch, share: float) -> None:
-        self.probe, self.batch, self.share = probe, batch, share
-        self.layers = list(probe.model.layers)
-        self.calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
-        self.tupled: list[bool] = []
+    def __init__(self, targets: torch.Tensor, kl: bool) -> None:
+        self.targets = targets
+        self.kl = kl
+        self.full: torch.Tensor | None = None  # log-probabilities of the full model (examples, items)
 
-    def run(self, keeps: Sequence[Kept]) -> dict[Kept, NDArray[np.float64]]:
-        full = tuple(range(len(self.layers)))
-        answers: dict[Kept, NDArray[np.float64]] = {}
-        whole = self._record()
-        if full in keeps:
-            answers[full] = whole
-        start = self.calls[0][0][0] if self.calls[0][0] else self.calls[0][1]["hidden_states"]
-        self._descend(0, start, [kept for kept in keeps if kept != full], answers)
-        return answers
+    def __call__(self, logits: torch.Tensor) -> tuple[NDArray[Any], ...]:
+        own = logits.gather(1, self.targets[:, None])
+        losses = logits.logsumexp(dim=1) - own[:, 0]
+        ranks = 1 + (logits > own).sum(dim=1)
+        told = (losses.double().cpu().numpy(), ranks.cpu().numpy())
+        if not self.kl:
+            return told
+        log_odds = logits.log_softmax(dim=1)
+        self.full = log_odds if self.full is None else self.full
+        divergence = F.kl_div(log_odds, self.full, reduction="none", log_target=True).sum(dim=1)
+        return (*told, divergence.double().cpu().numpy())
 
-    def _record(self) -> NDArray[np.float64]:
-        """The full pass: remembers what each block is called with besides its states (masks, position embeddings)."""
 
-        def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            # A cache of keys and values would grow with every call; here each call is a whole sequence.
-            cached = {name: None for name in CACHES if name in kwargs}
-            self.calls.append((args, {**kwargs, **cached}))
-
-        def after(_: nn.Module, __: Any, output: Any) -> None:
-            self.tupled.append(isinstance(output, tuple))
-
-        handles = [layer.register_forward_pre_hook(before, with_kwargs=True) for layer in self.layers]
-        handles += [layer.register_forward_hook(after) for layer in self.layers]
-        try:
-            self.probe.layer_evaluations += len(self.layers) * self.share
-            return self.probe.utilities(self.batch)
-        finally:
-            for handle in handles:
-                handle.remove()
-
-    def _descend(
-        self, index: int, state: torch.Tensor, keeps: list[Kept], answers: dict[Kept, NDArray[np.float64]]
-    ) -> None:
-        if not keeps:
-            return
-        if index == len(self.layers):
-            answers[keeps[0]] = self._finish(state)
-            return
-        self._descend(index + 1, state, [kept for kept in keeps if index not in kept], answers)
-        holding = [kept for kept in keeps if index in kept]
-        if holding:
-            self.probe.layer_evaluations += self.share
-            self._descend(index + 1, self._apply(index, state), holding, answers)
-
-    def _apply(self, index: int, state: torch.Tensor) -> torch.Tensor:
-        args, kwargs = self.calls[index]
-        if args:
-            return block_output(self.layers[index](state, *args[1:], **kwargs))
-        return block_output(self.layers[index](**{**kwargs, "hidden_states": state}))
-
-    def _finish(self, state: torch.Tensor) -> NDArray[np.float64]:
-        """What comes after the last block, reached by a pass in which every block gives out `state`."""
-        stand_ins = {i: stand_in(layer, state, self.tupled[i]) for i, layer in enumerate(self.layers)}
-        with self.probe.model.replaced(stand_ins):
-            return self.probe.utilities(self.batch)
+def ndcg_of(ranks: NDArray[Any]) -> NDArray[np.float64]:
+    """NDCG@10 of ranks, one relevant item each."""
+    gains = 1 / np.log2(1.0 + ranks.astype(np.float64))
+    return np.where(ranks <= CUT_OFF, gains, 0.0)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from lwa_core.modeling.observation import observe
+from lwa_core.modeling.observation import finished, observe
 from lwa_core.modeling.probe import Probe
 from lwa_core.protocols import ObservingScorer
 from lwa_core.testing.tiny import tiny_probe
@@ -36,8 +36,9 @@ def check_scorer(scorer: Any) -> None:
 
 
 def score(scorer: Any, probe: Probe) -> torch.Tensor:
-    """A scorer's table for a probe, whichever way it fills it; rows in the probe's own order of examples."""
+    """A scorer's table for a probe, whichever way it fills it; one row an example in the examples' own order."""
     if isinstance(scorer, ObservingScorer):
-        return torch.cat([scorer.observe(seen) for seen in observe(probe, scorer.observes)])
+        seen = observe(probe, scorer.observes, draws=getattr(scorer, "draws", 1))
+        return finished(scorer, [scorer.observe(part) for part in seen], probe)
     table: torch.Tensor = scorer.score(probe)
     return table

@@ -22,7 +22,7 @@ class BlockInfluence:
     def observe(self, seen: Observation) -> torch.Tensor:
         import torch
 
-        weight = seen.mask.double() / seen.mask.sum(dim=1, keepdim=True)  # (examples, time)
+        assert seen.states is not None  # it was asked for above
         pairs = zip(seen.states[:-1], seen.states[1:], strict=True)
         turns = [1 - torch.cosine_similarity(a.double(), b.double(), dim=-1) for a, b in pairs]
-        return torch.stack([(turn * weight).sum(dim=1) for turn in turns], dim=1)
+        return torch.stack([seen.over_positions(turn) for turn in turns], dim=1)

@@ -1,0 +1,116 @@
+"""Walk through layer subsets as a prefix trie.
+
+The state after layer i depends only on which of the layers 0..i are kept, so a layer runs once for every distinct prefix
+that keeps it. Depth first, at most 2 (depth + 1) states are alive: those of the path, and those of the full pass, which
+is the first path of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from lwa_core.modeling.answers import Kept
+from lwa_core.modeling.layered import block_input, block_output, stand_in
+from lwa_core.protocols import Batch, FastTail
+
+if TYPE_CHECKING:
+    from lwa_core.modeling.probe import Probe
+
+CACHES = ("past_key_values", "past_key_value", "layer_past", "cache_params")
+
+
+def trie_evaluations(keeps: Collection[Kept], depth: int) -> int:
+    """Layer evaluations that a walk makes: the full pass, and every other prefix that ends in a kept layer."""
+    if not keeps:
+        return 0
+    ends = {kept[: place + 1] for kept in keeps for place in range(len(kept))}
+    return len(ends | {tuple(range(length)) for length in range(1, depth + 1)})
+
+
+class Walk:
+    """One micro-batch's walk through the trie.
+
+    Args:
+        probe: The model.
+        batch: Its micro-batch.
+        judge: Turns logits (examples, items) into an answer.
+    """
+
+    def __init__(self, probe: Probe, batch: Batch, judge: Callable[[torch.Tensor], Any]) -> None:
+        self.probe, self.batch, self.judge = probe, batch, judge
+        self.layers = list(probe.model.layers)
+        self.calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+        self.tupled: list[bool] = []
+        self.full: list[torch.Tensor] = []
+        fast = isinstance(probe.recommender, FastTail) and probe.recommender.has_fast_tail(probe.model.model)
+        self.fast: FastTail | None = probe.recommender if fast else None  # type: ignore[assignment]
+
+    def run(self, keeps: Sequence[Kept]) -> dict[Kept, Any]:
+        """The judge's answer for each subset."""
+        full = tuple(range(len(self.layers)))
+        whole = self.judge(self._record())
+        answers: dict[Kept, Any] = {full: whole} if full in keeps else {}
+        self._descend(0, self.full[0], [kept for kept in keeps if kept != full], answers)
+        return answers
+
+    def _record(self) -> torch.Tensor:
+        """The full pass: remembers what each block is called with besides its states (masks, position embeddings)."""
+
+        def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            # A cache of keys and values would grow with every call; here each call is a whole sequence.
+            cached = {name: None for name in CACHES if name in kwargs}
+            if not self.full:
+                self.full.append(block_input(args, kwargs))
+            self.calls.append((args, {**kwargs, **cached}))
+
+        def after(_: nn.Module, __: Any, output: Any) -> None:
+            self.tupled.append(isinstance(output, tuple))
+            self.full.append(block_output(output))
+
+        handles = [layer.register_forward_pre_hook(before, with_kwargs=True) for layer in self.layers]
+        handles += [layer.register_forward_hook(after) for layer in self.layers]
+        try:
+            return self.probe.logits(self.batch)
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _descend(self, index: int, state: torch.Tensor, keeps: list[Kept], answers: dict[Kept, Any]) -> None:
+        """`keeps` agree on the layers before `index`, which led to `state`."""
+        ending = [kept for kept in keeps if not kept or kept[-1] < index]
+        if ending:
+            answers[ending[0]] = self.judge(self._tail(state))
+            keeps = [kept for kept in keeps if kept is not ending[0]]
+        if not keeps:
+            return
+        holding = [kept for kept in keeps if index in kept]
+        self._descend(index + 1, state, [kept for kept in keeps if index not in kept], answers)
+        if not holding:
+            return
+        if self.fast is not None and index + 1 == len(self.layers):
+            # Nothing comes after the last layer but the target's position. Whether a subset takes this way depends on
+            # the subset alone, so that an answer never depends on what else was asked.
+            hidden = self.fast.last_layer(self.probe.model.model, self.layers[index], state, self.batch)
+            answers[holding[0]] = self.judge(self.probe.recommender.head(self.probe.model.model, hidden))
+            return
+        whole = all(kept[: index + 1] == tuple(range(index + 1)) for kept in holding)
+        self._descend(index + 1, self.full[index + 1] if whole else self._apply(index, state), holding, answers)
+
+    def _apply(self, index: int, state: torch.Tensor) -> torch.Tensor:
+        args, kwargs = self.calls[index]
+        if args:
+            return block_output(self.layers[index](state, *args[1:], **kwargs))
+        return block_output(self.layers[index](**{**kwargs, "hidden_states": state}))
+
+    def _tail(self, state: torch.Tensor) -> torch.Tensor:
+        """What comes after the last block: by the recommender's own way, or by a pass whose blocks give out `state`."""
+        if self.fast is not None:
+            hidden = self.fast.tail(self.probe.model.model, state, self.batch)
+            return self.probe.recommender.head(self.probe.model.model, hidden)
+        stand_ins = {i: stand_in(layer, state, self.tupled[i]) for i, layer in enumerate(self.layers)}
+        with self.probe.model.replaced(stand_ins):
+            return self.probe.logits(self.batch)
