@@ -31,6 +31,11 @@ class Sequential:
     layers: int = setting(2, help="transformer blocks of the full model", minimum=1)
     width: int = setting(64, help="size of the hidden states and item embeddings", minimum=4)
     heads: int = setting(2, help="attention heads; must divide the width", minimum=1)
+    block: str = setting(
+        "pre-norm",
+        help="pre-norm: the plain transformer block; gated: its branches are gated, which deep models train better with",
+        choices=("pre-norm", "gated"),
+    )
     dropout: float = setting(0.2, help="dropout after embeddings, attention and feed-forward", minimum=0, maximum=0.9)
     max_length: int = setting(50, help="longest history the model sees; older items are cut off", minimum=1)
     epochs: int = setting(
@@ -68,6 +73,7 @@ class Sequential:
                 hidden_size=self.width,
                 num_hidden_layers=self.layers,
                 num_attention_heads=self.heads,
+                block=self.block,
                 dropout=self.dropout,
                 max_length=self.max_length,
             )
@@ -152,6 +158,22 @@ class Sequential:
 
     def head(self, model: torch.nn.Module, hidden: torch.Tensor) -> torch.Tensor:
         return hidden @ _item_table(model).T
+
+    def has_fast_tail(self, model: torch.nn.Module) -> bool:
+        from lwa_plugins.recommenders.sequential.model import SequentialModel
+
+        return type(model) is SequentialModel
+
+    def tail(self, model: torch.nn.Module, states: torch.Tensor, batch: Batch) -> torch.Tensor:
+        import torch
+
+        rows = torch.arange(len(states), device=states.device)
+        return cast("torch.Tensor", model.norm(states[rows, batch["last"]]))  # type: ignore[operator]
+
+    def last_layer(
+        self, model: torch.nn.Module, layer: torch.nn.Module, states: torch.Tensor, batch: Batch
+    ) -> torch.Tensor:
+        return cast("torch.Tensor", model.norm(layer.at(states, batch["last"])))  # type: ignore[operator]
 
 
 def _item_table(model: Any) -> torch.Tensor:

@@ -23,6 +23,7 @@ class SequentialConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers 
     dropout: float = 0.2
     max_length: int = 50
     initializer_range: float = 0.02
+    block: str = "pre-norm"
 
 
 class Attention(nn.Module):
@@ -38,14 +39,25 @@ class Attention(nn.Module):
         self.o_proj = nn.Linear(config.hidden_size, config.hidden_size)
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
-        batch, time, width = states.shape
-        q, k, v = (
-            project(states).view(batch, time, self.heads, -1).transpose(1, 2)
-            for project in (self.q_proj, self.k_proj, self.v_proj)
-        )
+        q, k, v = (self._heads(project(states)) for project in (self.q_proj, self.k_proj, self.v_proj))
         dropout = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=dropout)
-        return cast(torch.Tensor, self.o_proj(mixed.transpose(1, 2).reshape(batch, time, width)))
+        return self._joined(F.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=dropout))
+
+    def at(self, states: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+        """What `forward` gives at one place of each example (examples, 1, width)."""
+        rows = torch.arange(len(states), device=states.device)
+        q, k, v = (
+            self._heads(projected)
+            for projected in (self.q_proj(states[rows, places][:, None]), self.k_proj(states), self.v_proj(states))
+        )
+        before = torch.arange(states.shape[1], device=states.device) <= places[:, None]  # (examples, time)
+        return self._joined(F.scaled_dot_product_attention(q, k, v, attn_mask=before[:, None, None]))
+
+    def _heads(self, projected: torch.Tensor) -> torch.Tensor:
+        return projected.view(*projected.shape[:2], self.heads, -1).transpose(1, 2)
+
+    def _joined(self, mixed: torch.Tensor) -> torch.Tensor:
+        return cast(torch.Tensor, self.o_proj(mixed.transpose(1, 2).flatten(2)))
 
 
 class Block(nn.Module):
@@ -61,9 +73,42 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
-        states = states + self.dropout(self.attention(self.attention_norm(states)))
+        return self.rest(states, self.attention(self.attention_norm(states)))
+
+    def at(self, states: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+        """What `forward` gives at one place of each example (examples, width), in eval mode."""
+        rows = torch.arange(len(states), device=states.device)
+        mixed = self.attention.at(self.attention_norm(states), places)
+        return self.rest(states[rows, places][:, None], mixed)[:, 0]
+
+    def rest(self, states: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
+        """From the block's input and what attention gave, to its output; position by position."""
+        states = states + self.dropout(mixed)
         inner = F.gelu(self.up_proj(self.feed_forward_norm(states)))
         return states + cast(torch.Tensor, self.dropout(self.down_proj(inner)))
+
+
+class GatedBlock(Block):
+    """Both branches gated by the states that they are added to, and a gated feed-forward (SwiGLU).
+
+    h + σ(W h) ⊙ branch(norm(h)): the block of LiGR (Borisyuk et al. 2025, equation 2), with which deep recommenders go
+    on training where plain ones do not; the feed-forward is that of Shazeer 2020, GLU variants improve transformer.
+    """
+
+    def __init__(self, config: SequentialConfig) -> None:
+        super().__init__(config)
+        self.attention_gate = nn.Linear(config.hidden_size, config.hidden_size)
+        self.feed_forward_gate = nn.Linear(config.hidden_size, config.hidden_size)
+        self.gate_proj = nn.Linear(config.hidden_size, 4 * config.hidden_size)
+
+    def rest(self, states: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
+        states = states + torch.sigmoid(self.attention_gate(states)) * self.dropout(mixed)
+        normed = self.feed_forward_norm(states)
+        inner = self.down_proj(F.silu(self.gate_proj(normed)) * self.up_proj(normed))
+        return states + torch.sigmoid(self.feed_forward_gate(states)) * cast(torch.Tensor, self.dropout(inner))
+
+
+BLOCKS = {"pre-norm": Block, "gated": GatedBlock}
 
 
 class SequentialModel(PreTrainedModel):  # type: ignore[misc]  # transformers is untyped
@@ -71,7 +116,7 @@ class SequentialModel(PreTrainedModel):  # type: ignore[misc]  # transformers is
 
     config_class = SequentialConfig
     base_model_prefix = "model"
-    _no_split_modules = ["Block"]  # noqa: RUF012 -- transformers reads it as a class attribute
+    _no_split_modules = ["Block", "GatedBlock"]  # noqa: RUF012 -- transformers reads it as a class attribute
     _supports_sdpa = True
 
     def __init__(self, config: SequentialConfig) -> None:
@@ -79,7 +124,7 @@ class SequentialModel(PreTrainedModel):  # type: ignore[misc]  # transformers is
         self.item_embedding = nn.Embedding(config.items + 1, config.hidden_size, padding_idx=0)
         self.position_embedding = nn.Embedding(config.max_length, config.hidden_size)
         self.dropout = nn.Dropout(config.dropout)
-        self.blocks = nn.ModuleList([Block(config) for _ in range(config.num_hidden_layers)])
+        self.blocks = nn.ModuleList([BLOCKS[config.block](config) for _ in range(config.num_hidden_layers)])
         self.norm = nn.LayerNorm(config.hidden_size)
         self.post_init()
         self._scale_residual_branches()
