@@ -10,6 +10,8 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from lwa_core import uncertainty
+
 Floats = NDArray[np.float64]
 
 
@@ -40,12 +42,14 @@ class LayerScores:
     """How much each layer matters according to one scorer. Higher means: keep.
 
     `samples` is the table (samples, layers) that the scorer filled. A sample is whatever the estimator averages over:
-    a calibration example, a permutation pair. A table with one row has no sampling error.
+    a calibration example, a permutation pair. A table with one row has no sampling error. `facts` is what the scorer
+    told besides, JSON-ready: a completeness error, the passes that it took.
     """
 
     scorer: str
     samples: Floats
     unit: str = ""
+    facts: Mapping[str, Any] = attrs.field(factory=dict)
 
     @property
     def depth(self) -> int:
@@ -90,35 +94,31 @@ class LayerScores:
         """
         if self.count < 4 or self.depth < 2:
             return None
-        rng = np.random.default_rng(seed)
-        values = []
-        for _ in range(splits):
-            order = rng.permutation(self.count)
-            half = self.count // 2
-            first = self.samples[order[:half]].mean(axis=0)
-            second = self.samples[order[half:]].mean(axis=0)
-            values.append(spearman(first, second))
-        return float(np.mean(values))
+        return uncertainty.stability_at(self.samples, [self.count // 2], splits, seed)[0]
 
+    def stability_curve(self, splits: int = 100, seed: int = 0) -> list[tuple[int, float]]:
+        """Mean Spearman correlation of the scores from two disjoint random sets of n samples, as (n, correlation).
 
-def spearman(a: Floats, b: Floats) -> float:
-    """Spearman's rank correlation, ties given their average rank; 0 where one side is constant."""
-    from scipy.stats import rankdata
+        n = 8, 16, 32 … up to half the samples.
+        """
+        return uncertainty.stability_curve(self.samples, splits, seed)
 
-    return _correlation(rankdata(a), rankdata(b))
-
-
-def _correlation(a: Floats, b: Floats) -> float:
-    a, b = a - a.mean(), b - b.mean()
-    scale = float(np.sqrt((a @ a) * (b @ b)))
-    return float(a @ b) / scale if scale > 0 else 0.0
+    def bottom(self, k: int, seed: int = 0) -> Floats | None:
+        """Probability of each layer to be among the k lowest (layers,), by bootstrap; None with one row."""
+        return uncertainty.bottom_probability(self.samples, k, seed=seed)
 
 
 @attrs.frozen(eq=False)
 class ScoreBoard:
-    """The scores of every scorer of a recipe, by the name that the recipe gives it."""
+    """The scores of every scorer of a recipe, by the name that the recipe gives it.
+
+    `baselines` names those that look at nothing (random scores, positions) and are there to be beaten; `combined` those
+    that are made of the others' scores.
+    """
 
     scores: Mapping[str, LayerScores]
+    baselines: frozenset[str] = frozenset()
+    combined: frozenset[str] = frozenset()
 
     def __getitem__(self, name: str) -> LayerScores:
         return self.scores[name]
@@ -130,17 +130,9 @@ class ScoreBoard:
     def names(self) -> list[str]:
         return list(self.scores)
 
-    def agreement(self) -> Floats:
-        """Kendall's tau-b between every two scorers' scores (scorers, scorers)."""
-        from scipy.stats import kendalltau
-
-        means = [scores.mean for scores in self.scores.values()]
-        table = np.eye(len(means))
-        for i, a in enumerate(means):
-            for j, b in enumerate(means[:i]):
-                tau = kendalltau(a, b).statistic
-                table[i, j] = table[j, i] = 0.0 if np.isnan(tau) else tau
-        return table
+    def means(self, names: Sequence[str]) -> Floats:
+        """The scores of these scorers (scorers, layers)."""
+        return np.stack([self.scores[name].mean for name in names])
 
 
 def _tiers(value: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...]:

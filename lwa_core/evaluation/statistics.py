@@ -7,7 +7,7 @@ paired. Efron & Tibshirani 1993, An introduction to the bootstrap, chapter 13.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Mapping
 from typing import TypeVar
 
 import attrs
@@ -15,11 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lwa_core.types import Estimate
+from lwa_core.uncertainty import bootstrap_weights
 
 Floats = NDArray[np.float64]
 Key = TypeVar("Key", bound=Hashable)
-
-WEIGHTS_AT_ONCE = 2**22
 
 
 @attrs.frozen
@@ -28,21 +27,6 @@ class Comparison:
 
     difference: Estimate
     ratio: Estimate | None
-
-
-def bootstrap_weights(users: int, resamples: int, seed: int) -> Iterator[Floats]:
-    """How often each user is in each resample, in blocks (resamples of the block, users); each row sums to `users`.
-
-    The resamples depend on `users` and `seed` alone, whatever is measured with them.
-    """
-    rng = np.random.default_rng(seed)
-    block = max(1, WEIGHTS_AT_ONCE // max(users, 1))
-    for start in range(0, resamples, block):
-        rows = min(block, resamples - start)
-        weights = np.empty((rows, users))
-        for row in weights:
-            row[:] = np.bincount(rng.integers(0, users, size=users), minlength=users)
-        yield weights
 
 
 def intervals(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lwa_core.agreement import concordance, correlations, overlap
 from lwa_core.data import Catalogue
 from lwa_core.evaluation.metrics import coverage, per_user
 from lwa_core.evaluation.ranking import Ranking
@@ -85,6 +86,7 @@ def scores_of(
     components: Mapping[str, str],
     references: Mapping[str, str | None],
     confidence: float = 0.95,
+    removed: Sequence[int] = (),
 ) -> list[dict[str, Any]]:
     """The scores of every scorer, JSON-ready.
 
@@ -93,7 +95,9 @@ def scores_of(
         components: Name -> component that computed it.
         references: Name -> the paper that defines it.
         confidence: Of the Student-t interval of each layer's mean.
+        removed: For how many removed layers each layer's probability of being among the lowest is told.
     """
+    counts = sorted({k for k in removed if k > 0})
     return [
         {
             "name": name,
@@ -101,14 +105,54 @@ def scores_of(
             "unit": scores.unit,
             "reference": references.get(name),
             **_layers(scores, confidence),
+            **_certainty(scores, counts),
         }
         for name, scores in board.scores.items()
     ]
 
 
-def agreement_of(board: ScoreBoard) -> dict[str, Any]:
-    """Kendall's tau-b between every two scorers, JSON-ready."""
-    return {"names": board.names, "kendall": [_rounded(row) for row in board.agreement()]}
+def agreement_of(board: ScoreBoard, keeps: Sequence[int] = ()) -> dict[str, Any]:
+    """How far the scorers agree on the order of the layers, JSON-ready.
+
+    Combined scores are left out, because they agree with what they are made of; baselines are left out of Kendall's W.
+
+    Args:
+        board: The scores by the recipe's names.
+        keeps: For how many kept layers the overlap is told.
+
+    Returns:
+        `names`; `kendall` and `kendall_p`, tau-b and its permutation p-value (None on the diagonal) with the number of
+        `permutations`, all there are where `exact`; `concordance`, W and its p-value over the scorers of its `names`,
+        or None where there are fewer than two; `overlap`, for each k `shared`, `chance` and the hypergeometric `p`.
+    """
+    names = [name for name in board.names if name not in board.combined]
+    means = board.means(names)
+    pairs = correlations(means)
+    ks = sorted({k for k in keeps if 0 < k < means.shape[1]}, reverse=True)
+    return {
+        "names": names,
+        "kendall": [_rounded(row) for row in pairs.tau],
+        "kendall_p": _off_diagonal(pairs.p),
+        "permutations": pairs.permutations,
+        "exact": pairs.exact,
+        "concordance": _concordance(board, [name for name in names if name not in board.baselines]),
+        "overlap": [
+            {"k": top.k, "chance": _number(top.chance), "shared": top.shared.tolist(), "p": _off_diagonal(top.p)}
+            for top in (overlap(means, k) for k in ks)
+        ],
+    }
+
+
+def _concordance(board: ScoreBoard, names: Sequence[str]) -> dict[str, Any] | None:
+    found = concordance(board.means(names)) if len(names) > 1 else None
+    if found is None:
+        return None
+    tested = {"permutations": found.permutations, "exact": found.exact}
+    return {"names": list(names), "w": _number(found.w), "p": _number(found.p), **tested}
+
+
+def _off_diagonal(table: Floats) -> list[list[float | None]]:
+    return [[None if i == j else _number(p) for j, p in enumerate(row)] for i, row in enumerate(table.tolist())]
 
 
 def _layers(scores: LayerScores, confidence: float) -> dict[str, Any]:
@@ -120,6 +164,17 @@ def _layers(scores: LayerScores, confidence: float) -> dict[str, Any]:
         "low": None if interval is None else _rounded(interval[0]),
         "high": None if interval is None else _rounded(interval[1]),
         "stability": None if stability is None else _number(stability),
+    }
+
+
+def _certainty(scores: LayerScores, removed: Sequence[int]) -> dict[str, Any]:
+    """`bottom`: for each number of removed layers every layer's probability of being among them, None with one sample;
+    `stability_curve`: [[samples, rank correlation], ...].
+    """
+    chances = [(k, scores.bottom(k)) for k in removed]
+    return {
+        "bottom": [{"removed": k, "probability": _rounded(p)} for k, p in chances if p is not None] or None,
+        "stability_curve": [[n, _number(rho)] for n, rho in scores.stability_curve()],
     }
 
 

@@ -23,7 +23,7 @@ def test_resamples_are_those_of_drawing_users_with_replacement():
 
 def test_the_blocks_do_not_change_the_resamples(monkeypatch):
     whole = np.concatenate(list(bootstrap_weights(6, 20, seed=2)))
-    monkeypatch.setattr("lwa_core.evaluation.statistics.WEIGHTS_AT_ONCE", 20)
+    monkeypatch.setattr("lwa_core.uncertainty.WEIGHTS_AT_ONCE", 20)
 
     assert whole.tolist() == np.concatenate(list(bootstrap_weights(6, 20, seed=2))).tolist()
 
