@@ -13,12 +13,22 @@ from lwa_core.errors import PluginError, Problem
 from lwa_core.kinds import TomlPath, called
 from lwa_core.overrides import Override, apply
 from lwa_core.plugins import OK, Offer, Registry
-from lwa_core.recipe import NAME, SECTIONS, SEVERAL, SINGLE, TABLES, Head, Recipe, Use
+from lwa_core.recipe import NAME, SECTIONS, SEVERAL, SINGLE, TABLES, Head, Recipe, Use, combined_by
 from lwa_core.settings import default_of, did_you_mean, fields, structure, unstructure
 
 
 class Reader:
-    """Reads one recipe and gathers what is wrong with it."""
+    """Reads one recipe and gathers what is wrong with it.
+
+    The class attributes say what a document of this kind holds; a benchmark's reader has its own.
+    """
+
+    told = "a recipe"
+    head: type = Head
+    tables: tuple[str, ...] = TABLES
+    sections: Mapping[str, type] = SECTIONS
+    single: Mapping[str, str] = SINGLE
+    several: Mapping[str, str] = SEVERAL
 
     def __init__(self, file: Path, document: dict[str, Any], block: Collection[str], allow_local: bool) -> None:
         self.file = file
@@ -35,7 +45,7 @@ class Reader:
         applied, self.problems = apply(overrides, self.document)
         head = self._head()
         self.registry = self._registry()
-        parts = {table: self._table(table) for table in TABLES}
+        parts = {table: self._table(table) for table in self.tables}
         problems = [_at_override(problem, applied) for problem in self.problems]
         if problems:
             return None, problems
@@ -55,16 +65,16 @@ class Reader:
 
     def _head(self) -> Any:
         """Top-level keys: the core's own, and tables that nobody knows."""
-        known = [field.name for field in fields(Head)]
+        known = [field.name for field in fields(self.head)]
         own = {key: value for key, value in self.document.items() if key in known}
         for key in self.document:
-            if key not in known and key not in TABLES:
-                near = did_you_mean(key, [name for name in (*known, *TABLES) if name not in self.document])
+            if key not in known and key not in self.tables:
+                near = did_you_mean(key, [name for name in (*known, *self.tables) if name not in self.document])
                 self.meant.add(near)
                 what = "table" if isinstance(self.document[key], (dict, list)) else "key"
-                hint = f"did you mean '{near}'?" if near else f"a recipe has: {', '.join((*known, *TABLES))}"
+                hint = f"did you mean '{near}'?" if near else f"{self.told} has: {', '.join((*known, *self.tables))}"
                 self.problems.append(Problem("unknown-setting", f"unknown {what} '{key}'", (key,), hint, at_key=True))
-        head, problems = structure(Head, own, (), owner="a recipe")
+        head, problems = structure(self.head, own, (), owner=self.told)
         self.problems += [p for p in problems if p.code != "missing-setting" or "name" not in self.meant]
         if isinstance(own.get("name"), str):
             self._check_name(own["name"], ("name",))
@@ -95,9 +105,11 @@ class Reader:
         return registry
 
     def _table(self, name: str) -> Any:
-        if name in SECTIONS:
-            return self._section(name, SECTIONS[name])
-        return self._single(name, SINGLE[name]) if name in SINGLE else self._several(name, SEVERAL[name])
+        if name in self.sections:
+            return self._section(name, self.sections[name])
+        if name in self.single:
+            return self._single(name, self.single[name])
+        return self._several(name, self.several[name])
 
     def _section(self, name: str, cls: type) -> Any:
         if self._is_list(name):
@@ -129,7 +141,25 @@ class Reader:
             return ()
         uses = [self._use(kind, table, (name, place), named=True) for place, table in enumerate(tables)]
         self._check_unique(name, tables)
-        return tuple(use for use in uses if use is not None)
+        found = tuple(use for use in uses if use is not None)
+        if kind == "scorer" and len(found) == len(uses):
+            self._check_combining(found)
+        return found
+
+    def _check_combining(self, scorers: Sequence[Use]) -> None:
+        """A scorer that combines needs others that do not."""
+        combining = [use.name for use in scorers if use.combines]
+        for use in scorers:
+            if not use.combines:
+                continue
+            wrong = [name for name in getattr(use.instance, "of", ()) if name in combining]
+            if wrong:
+                said = f"'{wrong[0]}' combines the scores of others and cannot be combined by '{use.name}'"
+                self.problems.append(Problem("not-allowed", said, (*use.path, "of"), "name scorers of their own"))
+            elif not combined_by(use, scorers):
+                said = f"'{use.name}' has nothing to combine: the recipe has no other scorer that looks at the model"
+                hint = 'add a [[score]] such as use = "leave-one-out"'
+                self.problems.append(Problem("nothing-to-combine", said, (*use.path, "use"), hint))
 
     def _missing(self, name: str, kind: str, header: str) -> None:
         if name not in self.meant:

@@ -26,7 +26,7 @@ from lwa_core.modeling.layered import LayeredModel
 from lwa_core.modeling.probe import Probe
 from lwa_core.plan import Plan, Stage, Tier, make_plan, read_selection
 from lwa_core.ranker import load_ranker
-from lwa_core.recipe import Recipe
+from lwa_core.recipe import Recipe, Use, combined_by
 from lwa_core.store import Store, digest, explained, read_json, write_atomically, write_json
 from lwa_core.types import DepthPlan, RunContext, ScoreBoard
 
@@ -57,25 +57,32 @@ def run_recipe(recipe: Recipe, store: Store, listeners: Sequence[Listener] = ())
     write_atomically(folder / "resolved.toml", tomli_w.dumps(recipe.resolved()).encode())
     bus = Bus(recipe.registry, RunContext(recipe.name, folder), listeners)
     bus.emit("run-started")
-    _Run(recipe, store, make_plan(recipe), bus, folder).carry_out()
+    Execution(recipe, store, make_plan(recipe), bus, folder).carry_out()
     bus.emit("run-finished")
     return folder
 
 
-class _Run:
+class Execution:
     """One execution of a plan. Data and teacher are loaded when a stage first needs them."""
 
     def __init__(self, recipe: Recipe, store: Store, plan: Plan, bus: Bus, folder: Path) -> None:
         self.recipe, self.store, self.plan, self.bus, self.folder = recipe, store, plan, bus, folder
         self.warnings: list[dict[str, str]] = []
         self.timings: list[dict[str, Any]] = []
+        self.score_folders: dict[str, Path] = {}
         self.observed: dict[str, Any] = {}
 
+    def prepare(self) -> None:
+        """The data and the full model."""
+        self.data_folder = self.stage(self.plan.data, self._make_data)
+        self.teacher_folder = self.stage(self.plan.teacher, self._make_teacher)
+
     def carry_out(self) -> None:
-        self.data_folder = self._stage(self.plan.data, self._make_data)
-        self.teacher_folder = self._stage(self.plan.teacher, self._make_teacher)
-        self.score_folders = [self._stage(stage, partial(self._make_scores, stage)) for stage in self.plan.scores]
-        selection_folder = self._stage(self.plan.select, self._make_selection)
+        """Everything, and the files of the run folder."""
+        self.prepare()
+        for stage in self.plan.scores:
+            self.score_folders[stage.name] = self.stage(stage, partial(self._make_scores, stage))
+        selection_folder = self.stage(self.plan.select, self._make_selection)
         depth_plan = read_selection(selection_folder)
         tiers = self.plan.tiers(depth_plan)
         models = {"teacher": self.teacher_folder}
@@ -98,9 +105,12 @@ class _Run:
 
     @cached_property
     def board(self) -> ScoreBoard:
-        uses = self.recipe.scorers
-        read = [stages.read_scores(use.name, path) for use, path in zip(uses, self.score_folders, strict=True)]
-        return ScoreBoard({scores.scorer: scores for scores in read})
+        return self._board(self.recipe.scorers)
+
+    def _board(self, uses: Sequence[Use]) -> ScoreBoard:
+        read = {use.name: stages.read_scores(use.name, self.score_folders[f"score {use.name}"]) for use in uses}
+        baselines = frozenset(use.name for use in uses if use.baseline)
+        return ScoreBoard(read, baselines, frozenset(use.name for use in uses if use.combines))
 
     @cached_property
     def answers(self) -> Answers:
@@ -121,6 +131,10 @@ class _Run:
 
     def _make_scores(self, stage: Stage, folder: Path, report: StageReporter) -> None:
         assert stage.use is not None
+        if stage.use.combines:
+            parts = self._board(combined_by(stage.use, self.recipe.scorers))
+            stages.write_scores(folder, stages.combined_scores(stage.use, parts))
+            return
         probe = self._probe(report)
         if not stages.is_observing(stage.use):
             scored = stages.queried_scores(stage.use, probe)
@@ -147,7 +161,7 @@ class _Run:
     def _compress_tier(self, tier: Tier, models: dict[str, Path]) -> None:
         upstream = self.teacher_folder
         for stage in tier.models:
-            upstream = self._stage(stage, partial(self._make_student, stage, tier.layers, upstream))
+            upstream = self.stage(stage, partial(self._make_student, stage, tier.layers, upstream))
             models[stage.name] = upstream
 
     def _make_student(
@@ -174,9 +188,9 @@ class _Run:
         jobs += [(r, m.name) for tier in tiers for r, m in zip(tier.rankings, tier.models, strict=True)]
         rankings = {}
         for stage, name in jobs:
-            path = self._stage(stage, partial(self._make_ranking, models[name]))
+            path = self.stage(stage, partial(self._make_ranking, models[name]))
             rankings[name] = dict(stages.read_rankings(path))["model"]
-        rankings.update(stages.read_rankings(self._stage(yardsticks_stage, self._make_yardsticks)))
+        rankings.update(stages.read_rankings(self.stage(yardsticks_stage, self._make_yardsticks)))
         return rankings
 
     def _make_ranking(self, model: Path, folder: Path, report: StageReporter) -> None:
@@ -209,7 +223,7 @@ class _Run:
         from lwa_core.evaluation.performance import machine
 
         stage = self.plan.performance(models)
-        path = self._stage(stage, partial(self._make_performance, [model.name for model in models]))
+        path = self.stage(stage, partial(self._make_performance, [model.name for model in models]))
         measured = read_json(path / "performance.json")
         write_json(self.folder / "performance.json", {"machine": machine(), **measured, "stages": self.timings})
 
@@ -221,7 +235,7 @@ class _Run:
 
     # One stage
 
-    def _stage(self, stage: Stage, make: Make) -> Path:
+    def stage(self, stage: Stage, make: Make) -> Path:
         """The folder of a stage's result, computed if the store does not have it."""
         report = StageReporter(self.bus, stage.name)
         started = time.perf_counter()
