@@ -161,12 +161,13 @@ class Execution:
     def _compress_tier(self, tier: Tier, models: dict[str, Path]) -> None:
         upstream = self.teacher_folder
         for stage in tier.models:
-            upstream = self.stage(stage, partial(self._make_student, stage, tier.layers, upstream))
+            upstream = self.stage(stage, partial(self.make_student, stage, tier.layers, upstream))
             models[stage.name] = upstream
 
-    def _make_student(
+    def make_student(
         self, stage: Stage, layers: tuple[int, ...], upstream: Path, folder: Path, report: StageReporter
     ) -> None:
+        """One compression step, on the model that lies in `upstream`."""
         assert stage.use is not None
         job = stages.Job(
             teacher=self.teacher,
@@ -188,12 +189,13 @@ class Execution:
         jobs += [(r, m.name) for tier in tiers for r, m in zip(tier.rankings, tier.models, strict=True)]
         rankings = {}
         for stage, name in jobs:
-            path = self.stage(stage, partial(self._make_ranking, models[name]))
+            path = self.stage(stage, partial(self.make_ranking, models[name]))
             rankings[name] = dict(stages.read_rankings(path))["model"]
         rankings.update(stages.read_rankings(self.stage(yardsticks_stage, self._make_yardsticks)))
         return rankings
 
-    def _make_ranking(self, model: Path, folder: Path, report: StageReporter) -> None:
+    def make_ranking(self, model: Path, folder: Path, report: StageReporter) -> None:
+        """The test ranking of the model that lies in the folder `model`."""
         ranker = load_ranker(model / stages.MODEL, self.recipe.registry)
         ranking = stages.rank_test(ranker.scores, self.recipe, self.data, report)
         stages.write_rankings(folder, {"model": ranking})

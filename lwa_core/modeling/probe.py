@@ -85,6 +85,11 @@ class Probe:
         return len(self.histories)
 
     @property
+    def targets(self) -> NDArray[np.int64]:
+        """The item that followed each history (examples,)."""
+        return self._targets
+
+    @property
     def order(self) -> NDArray[np.int64]:
         """Which example each row of the micro-batches is, in the order of `batches` (examples,)."""
         return self._order
