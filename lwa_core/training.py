@@ -18,7 +18,6 @@ from typing import Any
 import attrs
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch.utils.data import DataLoader, Sampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
@@ -28,7 +27,6 @@ from lwa_core.protocols import Batch, History, Reporter
 from lwa_core.store import damage, seal
 
 METRIC = "ndcg@10"
-LOGITS_CHUNK = 1024
 
 
 @attrs.frozen
@@ -58,19 +56,6 @@ class Losses:
     def overall(self) -> torch.Tensor:
         """Mean over all targets, a scalar."""
         return self.total.sum() / self.count.sum().clamp(min=1)
-
-
-def cross_entropy(hidden: torch.Tensor, table: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy of each target over the whole catalogue (targets,).
-
-    hidden (targets, width), table (items, width), targets (targets,). In chunks: the logits of a few hundred positions
-    stay in the cache, those of a whole batch do not.
-    """
-    chunks = [
-        F.cross_entropy(h @ table.T, t, reduction="none")
-        for h, t in zip(hidden.split(LOGITS_CHUNK), targets.split(LOGITS_CHUNK), strict=True)
-    ]
-    return torch.cat(chunks) if chunks else hidden.new_zeros(0)
 
 
 class LengthBatches(Sampler[list[int]]):

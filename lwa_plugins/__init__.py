@@ -30,6 +30,7 @@ def lwa_recommenders() -> list[Component[Any]]:
         Component(
             "sequential",
             f"{at}.sequential:Sequential",
+            version=2,
             reference="Kang & McAuley 2018, SASRec; Klenitskiy & Vasilev 2023 for the full cross-entropy",
         )
     ]

@@ -25,7 +25,7 @@ def soft_cross_entropy(
     """(1 − soft) · CE(labels) + soft · T² · KL(teacher ‖ student), averaged over the targets (Hinton et al. 2015).
 
     given, wanted: hidden states of student and teacher (targets, width); labels (targets,). T² keeps the size of the
-    gradients when the temperature changes. In chunks, as `lwa_core.training.cross_entropy` is.
+    gradients when the temperature changes. In chunks, as `lwa_core.losses.cross_entropy` is.
     """
     total = given.new_zeros(())
     for g, w, label in zip(given.split(CHUNK), wanted.split(CHUNK), labels.split(CHUNK), strict=True):

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from lwa_core import Catalogue, ModelError
 from lwa_core.testing import tiny_recommender
-from lwa_core.training import METRIC, LengthBatches, TrainingSettings, cross_entropy, train
+from lwa_core.training import METRIC, LengthBatches, TrainingSettings, train
 
 RNG = np.random.default_rng(0)
 WINDOWS = [RNG.integers(0, 30, RNG.integers(2, 13)).astype(np.int32) for _ in range(40)]
@@ -171,13 +171,3 @@ def test_batches_hold_similar_lengths():
     spread = [np.ptp(lengths[batch]) for batch in LengthBatches(lengths, 32, 0)]
 
     assert np.mean(spread) < 0.1 * np.ptp(lengths)
-
-
-@pytest.mark.parametrize("targets", [0, 1, 1024, 2500])
-def test_cross_entropy_in_chunks_is_cross_entropy(targets):
-    torch.manual_seed(0)
-    hidden, table = torch.randn(targets, 8), torch.randn(50, 8)
-    labels = torch.randint(0, 50, (targets,))
-    expected = -(hidden.double() @ table.double().T).log_softmax(dim=-1)[torch.arange(targets), labels]
-
-    torch.testing.assert_close(cross_entropy(hidden, table, labels).double(), expected, rtol=1e-5, atol=1e-5)

@@ -44,6 +44,16 @@ class Sequential:
     batch: int = setting(128, help="training sequences in one batch", minimum=1)
     learning_rate: float = setting(1e-3, help="first learning rate of AdamW; it falls linearly to zero", above=0)
     weight_decay: float = setting(0.0, help="weight decay of AdamW", minimum=0)
+    training_loss: str = setting(
+        "cross-entropy",
+        help="cross-entropy over all items; sampled: over the target and `negatives` items, the same for a batch, with "
+        "logQ correction; gbce: binary, against `negatives` items drawn for each sequence (gSASRec)",
+        choices=("cross-entropy", "sampled", "gbce"),
+    )
+    negatives: int = setting(256, help="items that training_loss sampled or gbce draws", minimum=1)
+    calibration_t: float = setting(
+        0.75, help="t of gbce: 0 is plain binary cross-entropy, 1 undoes all its overconfidence", minimum=0, maximum=1
+    )
     patience: int = setting(10, help="epochs without a better validation NDCG@10 before training stops", minimum=1)
     checkpoint: str = setting("", help="folder of a saved model to start from instead of fresh weights", path=True)
 
@@ -109,40 +119,52 @@ class Sequential:
     def training_batch(self, windows: Sequence[History]) -> Batch:
         import torch
 
-        longest = max(len(window) for window in windows) - 1
-        inputs = torch.zeros(len(windows), longest, dtype=torch.long)
-        labels = torch.zeros(len(windows), longest, dtype=torch.long)
-        for row, window in enumerate(windows):
-            ids = torch.from_numpy(window.astype("int64")) + 1
-            inputs[row, : len(ids) - 1] = ids[:-1]
-            labels[row, : len(ids) - 1] = ids[1:]
-        return {"input_ids": inputs, "labels": labels}
+        ids = torch.from_numpy(_padded(windows))
+        return {"input_ids": torch.where(ids[:, 1:] > 0, ids[:, :-1], 0), "labels": ids[:, 1:].contiguous()}
 
     def example_batch(self, histories: Sequence[History], targets: NDArray[np.int64] | None = None) -> Batch:
         import torch
 
-        cut = [history[-self.max_length :] for history in histories]
-        longest = max(1, *(len(history) for history in cut))
-        inputs = torch.zeros(len(cut), longest, dtype=torch.long)
-        for row, history in enumerate(cut):
-            inputs[row, : len(history)] = torch.from_numpy(history.astype("int64")) + 1
+        inputs = torch.from_numpy(_padded([history[-self.max_length :] for history in histories]))
         # An empty history is one padding token, whose embedding is zero: the model answers from its position alone.
-        last = torch.tensor([max(0, len(history) - 1) for history in cut])
-        mask = torch.arange(longest) <= last[:, None]
+        last = (inputs > 0).sum(dim=1).sub(1).clamp(min=0)
+        mask = torch.arange(inputs.shape[1]) <= last[:, None]
         batch = {"input_ids": inputs, "attention_mask": mask, "last": last}
         if targets is not None:
             batch["labels"] = torch.zeros_like(inputs)
-            batch["labels"][torch.arange(len(cut)), last] = torch.from_numpy(targets) + 1
+            batch["labels"][torch.arange(len(inputs)), last] = torch.from_numpy(targets) + 1
         return batch
 
     def loss(self, model: torch.nn.Module, batch: Batch) -> Losses:
-        from lwa_core.training import Losses, cross_entropy
+        """In training the `training_loss`; in eval mode always full cross-entropy, so that layers are judged exactly."""
+        from lwa_core.training import Losses
 
-        hidden, targets = self.encode(model, batch)
-        losses = cross_entropy(hidden, _item_table(model), targets)
         valid = batch["labels"] > 0
         count = valid.sum(dim=1)
+        losses = self._training_losses(model, batch, valid) if model.training else self._cross_entropy(model, batch)
         return Losses(losses.new_zeros(len(count)).index_add(0, valid.nonzero()[:, 0], losses), count)
+
+    def _cross_entropy(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        from lwa_core.losses import cross_entropy
+
+        hidden, targets = self.encode(model, batch)
+        return cross_entropy(hidden, _item_table(model), targets)
+
+    def _training_losses(self, model: torch.nn.Module, batch: Batch, valid: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        from lwa_plugins.recommenders.sequential.losses import gbce, sampled_softmax
+
+        if self.training_loss == "cross-entropy":
+            return self._cross_entropy(model, batch)
+        table, labels = _item_table(model), batch["labels"]
+        if self.training_loss == "sampled":
+            hidden, targets = self.encode(model, batch)
+            negatives = torch.randperm(len(table), device=table.device)[: self.negatives]
+            return sampled_softmax(hidden, table, targets, negatives)
+        negatives = torch.randint(len(table), (len(labels), self.negatives), device=table.device)
+        states = model(batch["input_ids"]).last_hidden_state
+        return gbce(states, table, (labels - 1).clamp(min=0), negatives, self.calibration_t)[valid]
 
     def scores(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
         import torch
@@ -180,3 +202,13 @@ def _item_table(model: Any) -> torch.Tensor:
     """Embeddings of the catalogue's items (items, width), without the padding row."""
     table: torch.Tensor = model.get_input_embeddings().weight[1:]
     return table
+
+
+def _padded(sequences: Sequence[History]) -> NDArray[np.int64]:
+    """Item ids of the model (sequences, time), 0 behind the end of each."""
+    import numpy as np
+
+    lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
+    ids = np.zeros((len(sequences), max(1, *lengths)), dtype=np.int64)
+    ids[np.arange(ids.shape[1]) < lengths[:, None]] = np.concatenate(sequences) + np.int64(1)
+    return ids

@@ -10,6 +10,8 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
+from lwa_plugins.recommenders.sequential.dropout import Dropout, causal_attention
+
 
 class SequentialConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers is untyped
     """Shape of a `SequentialModel`."""
@@ -41,7 +43,7 @@ class Attention(nn.Module):
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         q, k, v = (self._heads(project(states)) for project in (self.q_proj, self.k_proj, self.v_proj))
         dropout = self.dropout if self.training else 0.0
-        return self._joined(F.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=dropout))
+        return self._joined(causal_attention(q, k, v, dropout))
 
     def at(self, states: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
         """What `forward` gives at one place of each example (examples, 1, width)."""
@@ -70,7 +72,7 @@ class Block(nn.Module):
         self.feed_forward_norm = nn.LayerNorm(config.hidden_size)
         self.up_proj = nn.Linear(config.hidden_size, 4 * config.hidden_size)
         self.down_proj = nn.Linear(4 * config.hidden_size, config.hidden_size)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         return self.rest(states, self.attention(self.attention_norm(states)))
@@ -123,7 +125,7 @@ class SequentialModel(PreTrainedModel):  # type: ignore[misc]  # transformers is
         super().__init__(config)
         self.item_embedding = nn.Embedding(config.items + 1, config.hidden_size, padding_idx=0)
         self.position_embedding = nn.Embedding(config.max_length, config.hidden_size)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList([BLOCKS[config.block](config) for _ in range(config.num_hidden_layers)])
         self.norm = nn.LayerNorm(config.hidden_size)
         self.post_init()
