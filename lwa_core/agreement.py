@@ -61,8 +61,13 @@ class Overlap:
     p: Floats
 
 
-def spearman(a: Floats, b: Floats) -> Floats:
-    """Spearman's rank correlation along the last axis, ties given their average rank; 0 where one side is constant."""
+def spearman(a: Floats, b: Floats) -> float:
+    """Spearman's rank correlation, ties given their average rank; 0 where one side is constant."""
+    return float(spearman_rows(np.asarray(a)[None], np.asarray(b)[None])[0])
+
+
+def spearman_rows(a: Floats, b: Floats) -> Floats:
+    """`spearman` of each row of one table with the same row of another: along the last axis."""
     from scipy.stats import rankdata
 
     first, second = rankdata(a, axis=-1), rankdata(b, axis=-1)

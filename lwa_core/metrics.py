@@ -63,8 +63,9 @@ def assemble(
             {name: component.name for name, component in offers.items()},
             {name: component.reference for name, component in offers.items()},
             recipe.evaluate.confidence,
+            [plan.depth - len(tier) for tier in plan.tiers],
         ),
-        "agreement": agreement_of(board),
+        "agreement": agreement_of(board, [len(tier) for tier in plan.tiers]),
         "plan": {"selector": recipe.select.component, **attrs.asdict(plan)},
         "training": [{"name": n, **said["training"]} for n, said in facts.items() if said["training"] is not None],
     }

@@ -15,11 +15,10 @@ from typing import Any
 
 import attrs
 
-from lwa_core.recipe import Recipe, Use
+from lwa_core.recipe import Recipe, Use, combined_by
 from lwa_core.settings import fields, unstructure
 from lwa_core.store import Store, digest, file_digest, read_json
 from lwa_core.types import DepthPlan
-
 
 ANSWERS_VERSION = 1
 """Goes up when the same question gets another answer."""
@@ -112,11 +111,9 @@ def make_plan(recipe: Recipe) -> Plan:
         recipe.recommender,
     )
     calibration = unstructure(recipe.calibration)
-    scores = tuple(
-        Stage(f"score {use.name}", "scores", key_of("scores", recipe, use, teacher=teacher.key, asked=calibration), use)
-        for use in recipe.scorers
-    )
-    board = [[stage.use.name, stage.key] for stage in scores if stage.use is not None]
+    scores = _score_stages(recipe, teacher=teacher.key, asked=calibration)
+    keys = {stage.use.name: stage.key for stage in scores if stage.use is not None}
+    board = [[use.name, keys[use.name]] for use in recipe.scorers]
     select = Stage(
         "select",
         "selection",
@@ -125,6 +122,20 @@ def make_plan(recipe: Recipe) -> Plan:
     )
     yardsticks = Stage("rank yardsticks", "yardsticks", digest(["yardsticks", data.key, _ranking(recipe), seed]))
     return Plan(data, teacher, scores, select, (ranking_stage(recipe, data, teacher), yardsticks), recipe)
+
+
+def _score_stages(recipe: Recipe, **upstream: Any) -> tuple[Stage, ...]:
+    """A stage for each scorer; those that combine come last and depend on the stages of what they combine."""
+    keys: dict[str, str] = {}
+    stages = []
+    for use in sorted(recipe.scorers, key=lambda use: use.combines):
+        if use.combines:
+            parts = [[part.name, keys[part.name]] for part in combined_by(use, recipe.scorers)]
+            keys[use.name] = key_of("scores", recipe, use, of=parts)
+        else:
+            keys[use.name] = key_of("scores", recipe, use, **upstream)
+        stages.append(Stage(f"score {use.name}", "scores", keys[use.name], use))
+    return tuple(stages)
 
 
 def stored_selection(plan: Plan, store: Store) -> DepthPlan | None:

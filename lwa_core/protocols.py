@@ -135,7 +135,20 @@ class QueryingScorer(Protocol):
         """The table (samples, layers). Higher means: keep."""
 
 
-Scorer: TypeAlias = ObservingScorer | QueryingScorer
+@runtime_checkable
+class CombiningScorer(Protocol):
+    """Makes scores out of the other scorers' scores. Runs after them, whatever the order in the recipe.
+
+    It never sees the model, nor what another combining scorer made. A setting `of` (names of scorers) says whose scores
+    it gets; where there is no such setting, or it is empty, those of all scorers but the baselines, which have a class
+    attribute `baseline = True`.
+    """
+
+    def combine(self, board: ScoreBoard) -> torch.Tensor:
+        """The table (samples, layers) from the scores to be combined. Higher means: keep."""
+
+
+Scorer: TypeAlias = ObservingScorer | QueryingScorer | CombiningScorer
 
 
 class Selection(Protocol):

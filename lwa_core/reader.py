@@ -152,11 +152,13 @@ class Reader:
         for use in scorers:
             if not use.combines:
                 continue
-            wrong = [name for name in getattr(use.instance, "of", ()) if name in combining]
+            named = getattr(use.instance, "of", ())
+            wrong = [name for name in named if name in combining]
             if wrong:
                 said = f"'{wrong[0]}' combines the scores of others and cannot be combined by '{use.name}'"
-                self.problems.append(Problem("not-allowed", said, (*use.path, "of"), "name scorers of their own"))
-            elif not combined_by(use, scorers):
+                path = (*use.path, "of", named.index(wrong[0]))
+                self.problems.append(Problem("not-allowed", said, path, "name scorers that look at the model"))
+            elif not named and not combined_by(use, scorers):
                 said = f"'{use.name}' has nothing to combine: the recipe has no other scorer that looks at the model"
                 hint = 'add a [[score]] such as use = "leave-one-out"'
                 self.problems.append(Problem("nothing-to-combine", said, (*use.path, "use"), hint))

@@ -16,6 +16,7 @@ from lwa_core.document import BadDocumentError, parse, paths, read_text
 from lwa_core.errors import Problem, RecipeError
 from lwa_core.kinds import TomlPath
 from lwa_core.plugins import Offer, Registry
+from lwa_core.protocols import CombiningScorer
 from lwa_core.sections import Calibration, Evaluate, Filter, Split
 from lwa_core.settings import setting, unstructure
 
@@ -57,6 +58,16 @@ class Use:
     settings: Mapping[str, Any]
     instance: Any
     path: TomlPath
+
+    @property
+    def combines(self) -> bool:
+        """Whether it is a scorer that works on the scores of others."""
+        return isinstance(self.instance, CombiningScorer)
+
+    @property
+    def baseline(self) -> bool:
+        """Whether it is a scorer that looks at nothing and is there to be beaten."""
+        return bool(getattr(self.instance, "baseline", False))
 
 
 @attrs.frozen
@@ -118,6 +129,12 @@ class Recipe:
         if not any(path[:length] in paths(self.text) for length in range(1, len(path) + 1)):
             return None
         return _locator(self.text).find(path).line
+
+
+def combined_by(use: Use, scorers: Sequence[Use]) -> tuple[Use, ...]:
+    """The scorers that a combining one names in `of`, or all but the baselines; never one that combines."""
+    own, named = [scorer for scorer in scorers if not scorer.combines], getattr(use.instance, "of", ())
+    return tuple(scorer for scorer in own if (scorer.name in named if named else not scorer.baseline))
 
 
 def _without_none(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -165,6 +165,12 @@ def queried_scores(use: Use, probe: Probe) -> Scored:
     return Scored(layer_scores(use, table, probe.facts), probe.cost)
 
 
+def combined_scores(use: Use, board: ScoreBoard) -> Scored:
+    """The table of a combining scorer, made from the scores on the board."""
+    table = checked_table(use, use.instance.combine(board), board[board.names[0]].depth)
+    return Scored(layer_scores(use, table, {"combines": board.names}), 0.0)
+
+
 @attrs.frozen
 class Scored:
     """A scorer's table, and what it costs alone, in passes over the calibration examples."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lwa_core.agreement import spearman
+from lwa_core.agreement import spearman_rows
 
 Floats = NDArray[np.float64]
 
@@ -67,7 +67,7 @@ def stability_at(table: Floats, sizes: Sequence[int], splits: int = SPLITS, seed
         for place, size in enumerate(sizes):
             first[place, split] = table[order[:size]].mean(axis=0)
             second[place, split] = table[order[size : 2 * size]].mean(axis=0)
-    return [float(value) for value in spearman(first, second).mean(axis=1)]
+    return [float(value) for value in spearman_rows(first, second).mean(axis=1)]
 
 
 def stability_curve(table: Floats, splits: int = SPLITS, seed: int = 0) -> list[tuple[int, float]]:

@@ -53,6 +53,12 @@ def lwa_scorers() -> list[Component[Any]]:
         ),
         Component("weight-magnitude", f"{at}.weight_magnitude:WeightMagnitude", reference="Han et al. 2015"),
         Component("random", f"{at}.random:Random"),
+        Component("borda", f"{at}.borda:Borda", reference="Borda 1781; Dwork et al. 2001, Rank aggregation methods"),
+        Component(
+            "robust-rank-aggregation",
+            f"{at}.robust_rank_aggregation:RobustRankAggregation",
+            reference="Kolde et al. 2012, Robust rank aggregation for gene list integration and meta-analysis",
+        ),
     ]
 
 

@@ -104,6 +104,7 @@ def scores_of(
             "component": components[name],
             "unit": scores.unit,
             "reference": references.get(name),
+            "combines": scores.facts.get("combines"),
             **_layers(scores, confidence),
             **_certainty(scores, counts),
         }

@@ -6,6 +6,6 @@ def test_my_scorer():
 """
 
 from lwa_core.testing.conformance import check_scorer
-from lwa_core.testing.tiny import tiny_probe, tiny_recommender
+from lwa_core.testing.tiny import tiny_board, tiny_probe, tiny_recommender
 
-__all__ = ["check_scorer", "tiny_probe", "tiny_recommender"]
+__all__ = ["check_scorer", "tiny_board", "tiny_probe", "tiny_recommender"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from lwa_core.modeling.layered import LayeredModel
 from lwa_core.modeling.probe import Probe
 from lwa_core.plugins import Registry
 from lwa_core.protocols import Recommender
+from lwa_core.types import LayerScores, ScoreBoard
 
 
 def tiny_recommender(**settings: Any) -> Recommender:
@@ -19,6 +21,14 @@ def tiny_recommender(**settings: Any) -> Recommender:
     cls = Registry.discover().find("recommender", "sequential").load()
     recommender: Recommender = cls(**{"layers": 4, "width": 16, "max_length": 12, **settings})
     return recommender
+
+
+def tiny_board(names: Sequence[str], depth: int = 4, *, scale: float = 1.0, seed: int = 0) -> ScoreBoard:
+    """Scores for combining: normal tables of 1, 2, 3 … rows; those of the first scorer are multiplied by `scale`."""
+    rng = np.random.default_rng(seed)
+    tables = [rng.normal(size=(rows, depth)) for rows, _ in enumerate(names, start=1)]
+    tables[0] *= scale
+    return ScoreBoard({name: LayerScores(name, table) for name, table in zip(names, tables, strict=True)})
 
 
 def tiny_probe(

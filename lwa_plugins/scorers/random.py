@@ -17,6 +17,7 @@ class Random:
     """Uniform random scores, from the recipe's seed. They say nothing about the layers, and are there to be beaten."""
 
     unit: ClassVar[str] = "random"
+    baseline: ClassVar[bool] = True
 
     def score(self, probe: Probe) -> torch.Tensor:
         import torch

@@ -17,6 +17,7 @@ from lwa_core.agreement import (
     overlap,
     robust_rank_aggregation,
     spearman,
+    spearman_rows,
 )
 
 TIED = np.array([[1.0, 2, 2, 3, 5], [4.0, 1, 3, 3, 3], [0.5, 0.1, 0.7, 0.9, 0.8]])
@@ -42,7 +43,8 @@ def naive_w(scores):
 def test_spearman_is_scipys(rows, data):
     others = data.draw(hnp.arrays(np.float64, (3, 7), elements=st.integers(0, 4).map(float)))
 
-    for a, b, found in zip(rows, others, spearman(rows, others), strict=True):
+    assert [spearman(a, b) for a, b in zip(rows, others, strict=True)] == spearman_rows(rows, others).tolist()
+    for a, b, found in zip(rows, others, spearman_rows(rows, others), strict=True):
         if len(set(a)) == 1 or len(set(b)) == 1:
             assert 0.0 == found
         else:

@@ -2,6 +2,7 @@
 
 from lwa_core import Component, hookimpl
 from lwa_core.protocols import (
+    CombiningScorer,
     Compressor,
     Dataset,
     ObservingScorer,
@@ -21,9 +22,11 @@ from lwa_plugins.datasets.synthetic import Synthetic
 from lwa_plugins.datasets.table import Table
 from lwa_plugins.recommenders.sequential import Sequential
 from lwa_plugins.scorers.block_influence import BlockInfluence
+from lwa_plugins.scorers.borda import Borda
 from lwa_plugins.scorers.fisher import Fisher
 from lwa_plugins.scorers.leave_one_out import LeaveOneOut
 from lwa_plugins.scorers.random import Random
+from lwa_plugins.scorers.robust_rank_aggregation import RobustRankAggregation
 from lwa_plugins.scorers.shapley import Shapley
 from lwa_plugins.scorers.weight_magnitude import WeightMagnitude
 from lwa_plugins.selectors.budget import Budget
@@ -36,6 +39,7 @@ datasets: list[type[Dataset]] = [Synthetic, MovieLens, Sequences, Atomic, Review
 recommenders: list[type[Recommender]] = [Sequential]
 observing: list[type[ObservingScorer]] = [Fisher, BlockInfluence]
 querying: list[type[QueryingScorer]] = [LeaveOneOut, Shapley, WeightMagnitude, Random]
+combining: list[type[CombiningScorer]] = [Borda, RobustRankAggregation]
 selectors: list[type[Selector]] = [TopK, Uniform, RandomSelector, Budget, Greedy]
 compressors: list[type[Compressor]] = [Drop, Distill, QLoRA]
 
