@@ -17,6 +17,7 @@ COMMANDS = {
     "report": "Write or show the report of a run.",
     "recommend": "Recommend items with the models of a run.",
     "plugins": "List plugins, or show what a component can be set to.",
+    "bench": "Compare scorers and selectors on many models.",
     "schema": "Print the JSON Schema of recipes, for editors.",
     "doctor": "Check this machine and the installed plugins.",
 }

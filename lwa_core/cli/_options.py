@@ -41,7 +41,7 @@ _set_option = click.option(
     metavar="KEY=VALUE",
     help="Change a value of the recipe, for example select.keep=4 or score.fisher.name=f; may be repeated.",
 )
-_local_option = click.option(
+local_option = click.option(
     "--no-local-plugins",
     "allow_local",
     flag_value=False,
@@ -52,7 +52,7 @@ _local_option = click.option(
 
 def recipe_options(command: F) -> F:
     """`overrides: tuple[str, ...]`, `block: tuple[str, ...]` and `allow_local: bool`: how a recipe is to be read."""
-    for option in (_local_option, block_option, _set_option):
+    for option in (local_option, block_option, _set_option):
         command = option(command)
     return command
 

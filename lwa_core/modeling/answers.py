@@ -37,7 +37,8 @@ class Answers:
         kl: NDArray[np.float64] | None,
     ) -> None:
         """Remember a family of answers, each (subsets, examples)."""
-        arrays = {"kept": np.asarray([bits(kept) for kept in keeps], dtype=np.uint64), "losses": losses, "ranks": ranks}
+        numbers = np.asarray([bits(kept) for kept in keeps], dtype=np.uint64)
+        arrays: dict[str, NDArray[Any]] = {"kept": numbers, "losses": losses, "ranks": ranks}
         if kl is not None:
             arrays["kl"] = kl
         self.learn(arrays)
@@ -47,10 +48,10 @@ class Answers:
     def learn(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Take a family of answers in: `kept` (subsets,) as bits, and `losses`, `ranks`, maybe `kl`."""
         keeps = [layers(int(value)) for value in arrays["kept"]]
-        for name, table in (("losses", self.losses), ("ranks", self.ranks), ("kl", self.kl)):
-            if name in arrays:
-                for kept, row in zip(keeps, arrays[name], strict=True):
-                    table.setdefault(kept, row)  # type: ignore[attr-defined]
+        tables: dict[str, dict[Kept, Any]] = {"losses": self.losses, "ranks": self.ranks, "kl": self.kl}
+        for name, table in tables.items():
+            for kept, row in zip(keeps, arrays[name], strict=True) if name in arrays else ():
+                table.setdefault(kept, row)
 
 
 def bits(kept: Kept) -> int:

@@ -1,0 +1,1 @@
+"""`lwa bench`: scorers and selectors compared on many models, data sets and seeds."""

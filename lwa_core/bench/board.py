@@ -1,0 +1,151 @@
+"""From cells to a leaderboard: every scorer and selector over all cells, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from lwa_core.types import Estimate
+
+RESAMPLES = 2000
+
+
+@attrs.frozen
+class Row:
+    """One line of the leaderboard.
+
+    Args:
+        name: What the benchmark calls it.
+        kind: `scorer`, `selector` or `expectation`.
+        regret: Mean over the depths of loss above the cross-fitted best subset, in nats, over the cells.
+        gain: Mean over the depths of loss below the expected random subset, in nats, over the cells.
+        wins: In how many cells the interval of the gain lies above zero.
+        losses: In how many it lies below zero.
+        cells: How many cells there are.
+        passes: Mean cost in forward passes over the calibration examples.
+        cpu_seconds: Mean, on one thread.
+        stability: Mean rank correlation between halves of the samples; None for selectors and single rows.
+        leave_one_out: Mean rank correlation with leave-one-out.
+        shapley: Mean rank correlation with the exact Shapley values.
+        cut: Share of the teacher's NDCG@10 after the removal, for each share of removed layers.
+        healed: The same after the healing budget; None where nothing was healed.
+        planted: Kind of planted layer -> in how many of the cells it came last.
+        controls: How many cells had controls.
+        untrained_wins: In how many controls the gain on an untrained model had an interval above zero.
+    """
+
+    name: str
+    kind: str
+    regret: Estimate
+    gain: Estimate
+    wins: int
+    losses: int
+    cells: int
+    passes: float | None
+    cpu_seconds: float | None
+    stability: float | None
+    leave_one_out: float | None
+    shapley: float | None
+    cut: tuple[float, ...]
+    healed: tuple[float, ...] | None
+    planted: Mapping[str, int]
+    controls: int
+    untrained_wins: int
+
+
+def leaderboard(cells: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """Rows by rising regret, the expected random subset among them.
+
+    The unit of the intervals is the cell: cells are drawn by name, then by seed within the name (a hierarchical
+    bootstrap), so that three seeds of one data set do not count as three data sets.
+    """
+    names = [entry["name"] for entry in cells[0]["entries"]]
+    rows = [_row(name, [(cell, _entry(cell, name)) for cell in cells]) for name in names]
+    return sorted([*rows, _random(cells)], key=lambda row: row.regret.mean)
+
+
+def _entry(cell: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = next(entry for entry in cell["entries"] if entry["name"] == name)
+    return found
+
+
+def _row(name: str, made: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> Row:
+    cells, entries = [cell for cell, _ in made], [entry for _, entry in made]
+    controlled = [entry for entry in entries if "planted" in entry]
+    agrees = [entry["agrees"] for entry in entries if entry["agrees"]]
+    healed = [[step["healed"] for step in entry["healed"]] for entry in entries]
+    return Row(
+        name=name,
+        kind=entries[0]["kind"],
+        regret=_over_cells(cells, [entry["regret"]["mean"] for entry in entries]),
+        gain=_over_cells(cells, [entry["gain"]["mean"] for entry in entries]),
+        wins=sum(entry["gain"]["low"] > 0 for entry in entries),
+        losses=sum(entry["gain"]["high"] < 0 for entry in entries),
+        cells=len(entries),
+        passes=_mean([entry["passes"] for entry in entries]),
+        cpu_seconds=_mean([entry["cpu_seconds"] for entry in entries]),
+        stability=_mean([entry.get("stability") for entry in entries]),
+        leave_one_out=_mean([told["leave-one-out"] for told in agrees]),
+        shapley=_mean([told["shapley"] for told in agrees]),
+        cut=_shares(cells, [[step["cut"] for step in entry["healed"]] for entry in entries]),
+        healed=None if any(value is None for row in healed for value in row) else _shares(cells, healed),
+        planted={
+            kind: sum(entry["planted"][kind] == 1 for entry in controlled)
+            for kind in (controlled[0]["planted"] if controlled else ())
+        },
+        controls=len(controlled),
+        untrained_wins=sum(entry["untrained_gain"]["low"] > 0 for entry in controlled),
+    )
+
+
+def _random(cells: Sequence[Mapping[str, Any]]) -> Row:
+    """The expected random subset: no choice at all, known exactly from the table."""
+    return Row(
+        name="random subset (expected)",
+        kind="expectation",
+        regret=_over_cells(cells, [cell["random"]["regret"]["mean"] for cell in cells]),
+        gain=Estimate(0.0, 0.0, 0.0),
+        wins=0,
+        losses=0,
+        cells=len(cells),
+        passes=0.0,
+        cpu_seconds=0.0,
+        stability=None,
+        leave_one_out=None,
+        shapley=None,
+        cut=(),
+        healed=None,
+        planted={},
+        controls=0,
+        untrained_wins=0,
+    )
+
+
+def _over_cells(cells: Sequence[Mapping[str, Any]], values: Sequence[float], seed: int = 0) -> Estimate:
+    """Mean over the cells and its 95 % interval from a hierarchical bootstrap over names and seeds."""
+    groups: dict[str, list[float]] = {}
+    for cell, value in zip(cells, values, strict=True):
+        groups.setdefault(cell["cell"], []).append(value)
+    rng = np.random.default_rng(seed)
+    tables = [np.asarray(group) for group in groups.values()]
+    means = np.empty(RESAMPLES)
+    for number in range(RESAMPLES):
+        drawn = [tables[i] for i in rng.integers(len(tables), size=len(tables))]
+        means[number] = np.mean([table[rng.integers(len(table), size=len(table))].mean() for table in drawn])
+    low, high = np.quantile(means, [0.025, 0.975])
+    return Estimate(float(np.mean([table.mean() for table in tables])), float(low), float(high))
+
+
+def _shares(cells: Sequence[Mapping[str, Any]], values: Sequence[Sequence[float]]) -> tuple[float, ...]:
+    teachers = np.array([cell["teacher"]["ndcg@10"] for cell in cells])
+    table: NDArray[np.float64] = np.asarray(values) / teachers[:, None]
+    return tuple(float(value) for value in table.mean(axis=0))
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None

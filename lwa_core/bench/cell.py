@@ -1,0 +1,345 @@
+"""One cell of a benchmark: a trained model, the table of all its layer subsets, what each scorer and selector chose."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lwa_core import stages
+from lwa_core.agreement import spearman
+from lwa_core.bench.document import Bench, Cell
+from lwa_core.bench.regret import compared
+from lwa_core.errors import LwaError
+from lwa_core.evaluation.metrics import ndcg
+from lwa_core.evaluation.ranking import rank_examples
+from lwa_core.events import Bus, Listener, StageReporter
+from lwa_core.fitting import score_histories
+from lwa_core.modeling.answers import Answers, Kept
+from lwa_core.modeling.layered import LayeredModel
+from lwa_core.modeling.planting import KINDS, plant
+from lwa_core.modeling.probe import Probe
+from lwa_core.plan import Stage, key_of, make_plan
+from lwa_core.protocols import Reporter
+from lwa_core.recipe import Recipe, Use
+from lwa_core.run import Execution
+from lwa_core.store import Store, digest, read_json, write_json
+from lwa_core.types import DepthPlan, LayerScores, RunContext, ScoreBoard
+
+VERSION = 1
+"""Goes up when the same cell gives other figures."""
+
+SUBSETS_AT_ONCE = 512
+
+
+def measure_cell(bench: Bench, cell: Cell, store: Store, listeners: Sequence[Listener] = ()) -> dict[str, Any]:
+    """Everything about one cell, JSON-ready. What the store has is not computed again."""
+    torch.set_num_threads(1)  # CPU-seconds are those of one thread
+    folder = store.root / "bench" / f"{bench.name}-{cell.name}-{cell.seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    recipe = attrs.evolve(
+        cell.recipe, scorers=bench.scorers, compress=() if bench.heal is None else (bench.heal,), name=folder.name
+    )
+    bus = Bus(recipe.registry, RunContext(folder.name, folder), listeners)
+    run = _Cell(bench, recipe, Execution(recipe, store, make_plan(recipe), bus, folder))
+    return {"cell": cell.name, "seed": cell.seed, **run.carry_out()}
+
+
+class _Cell:
+    """One cell while it is measured."""
+
+    def __init__(self, bench: Bench, recipe: Recipe, run: Execution) -> None:
+        self.bench, self.recipe, self.run = bench, recipe, run
+        run.prepare()
+        self.depth = run.teacher.depth
+        if self.depth < 4:
+            raise LwaError(f"a model of {self.depth} layers leaves nothing to compare", "use at least 4 layers")
+        self.removals = range(1, self.depth // 2 + 1)
+        self.context = ["bench", VERSION, run.plan.answers, attrs.asdict(bench.measure)]
+
+    def carry_out(self) -> dict[str, Any]:
+        made = {use.name: self._entry(use) for use in self.bench.entries}
+        test = self._table("test", self.test_probe)
+        entries = [self._told(use, made[use.name], test) for use in self.bench.entries]
+        return {
+            "depth": self.depth,
+            "teacher": {"ndcg@10": self._teacher_quality(), "loss": -float(test[-1].mean())},
+            "examples": {"calibration": self.probe().examples, "test": test.shape[1]},
+            "table_cpu_seconds": self.table_cpu,
+            "random": compared(test, self.depth, None, self.removals, self.bench.measure.bootstrap),
+            "entries": entries,
+        }
+
+    # What is asked
+
+    def probe(self, answers: Answers | None = None) -> Probe:
+        """The calibration examples; nothing is known of them where no answers are given."""
+        return stages.make_probe(self.recipe, self.run.data, self.run.teacher, _Silent(), answers)
+
+    @cached_property
+    def test_probe(self) -> Probe:
+        """Test examples, which no scorer and no selector sees."""
+        data, count = self.run.data, self.bench.measure.test
+        examples = data.test
+        if len(examples) > count:
+            rows = np.random.default_rng(self.recipe.seed).choice(len(examples), size=count, replace=False)
+            examples = examples.take(np.sort(rows))
+        answers = stages.stored_answers(self.run.store, digest([self.run.plan.answers, "test", count]))
+        return Probe(
+            self.run.teacher,
+            self.recipe.recommender.instance,
+            data.histories(examples),
+            data.targets(examples),
+            batch=self.recipe.calibration.batch,
+            answers=answers,
+        )
+
+    def _table(self, name: str, probe: Probe) -> NDArray[np.float64]:
+        """Minus the loss of every example under every subset of layers (2^layers, examples)."""
+        subsets = probe.subsets()
+        # Subsets that begin alike are asked together; in parts, so that a kill loses little.
+        by_prefix = sorted(subsets, key=lambda kept: [layer in kept for layer in range(self.depth)])
+        for start in range(0, len(by_prefix), SUBSETS_AT_ONCE):
+            probe.evaluate(by_prefix[start : start + SUBSETS_AT_ONCE], "loss")
+            self.run.bus.emit("progress", f"table of {name}", done=start, total=len(by_prefix))
+        return probe.evaluate(subsets, "loss")
+
+    @cached_property
+    def calibration(self) -> tuple[Answers, float]:
+        """The answers for all subsets on the calibration examples, and the CPU-seconds that they took."""
+        key = digest([*self.context, "table"])
+        answers = stages.stored_answers(self.run.store, self.run.plan.answers)
+
+        def make(folder: Path, _: StageReporter) -> None:
+            fresh = Answers(keep=answers.keep)
+            started = time.process_time()
+            self._table("calibration", self.probe(fresh))
+            write_json(folder / "table.json", {"cpu_seconds": time.process_time() - started})
+
+        path = self.run.stage(Stage("table of calibration", "bench-table", key), make)
+        self._table("calibration", self.probe(answers))
+        return answers, float(read_json(path / "table.json")["cpu_seconds"])
+
+    @property
+    def table_cpu(self) -> float:
+        return self.calibration[1]
+
+    # What the scorers and selectors answer
+
+    def _entry(self, use: Use) -> dict[str, Any]:
+        """What one scorer or selector chose, from the store or made now."""
+        key = key_of("bench-entry", self.recipe, use, context=self.context, combines=self._combined(use))
+        stage = Stage(f"{use.kind} {use.name}", "bench-entry", key, use)
+        make = self._make_scores if use.kind == "scorer" else self._make_sets
+        path = self.run.stage(stage, partial(self._make, make, use))
+        return {**read_json(path / "entry.json"), "folder": path}
+
+    def _combined(self, use: Use) -> list[Any]:
+        """What a scorer that combines others depends on, or a selector that follows one."""
+        if use.kind == "scorer" and not hasattr(use.instance, "combine"):
+            return []
+        return [[other.name, other.component, other.settings] for other in self.bench.scorers]
+
+    def _make(self, make: Callable[[Use, Path], dict[str, Any]], use: Use, folder: Path, report: StageReporter) -> None:
+        write_json(folder / "entry.json", make(use, folder))
+
+    def _make_scores(self, use: Use, folder: Path) -> dict[str, Any]:
+        scored, cpu = self._scored(use, self._counting_probe())
+        stages.write_scores(folder, scored)
+        order = scored.scores.order()
+        return {
+            "kept": [sorted(order[removed:]) for removed in self.removals],
+            "passes": scored.passes,
+            "cpu_seconds": cpu,
+            "stability": scored.scores.stability(),
+            **self._controls(use),
+        }
+
+    def _make_sets(self, use: Use, folder: Path) -> dict[str, Any]:
+        probe = self._counting_probe()
+        started = time.process_time()
+        counts = tuple(self.depth - removed for removed in self.removals)
+        plan: DepthPlan = attrs.evolve(use.instance, keep=counts).select(
+            stages.TeacherSelection(self.depth, self.recipe.seed, self.board, lambda: probe)
+        )
+        cpu = time.process_time() - started + probe.borrowed
+        return {"kept": [list(tier) for tier in plan.tiers], "passes": probe.cost, "cpu_seconds": cpu}
+
+    @cached_property
+    def board(self) -> ScoreBoard:
+        """The scores of all scorers that need no others'."""
+        plain = [use for use in self.bench.scorers if not hasattr(use.instance, "combine")]
+        return ScoreBoard({use.name: stages.read_scores(use.name, self._entry(use)["folder"]) for use in plain})
+
+    def _scored(self, use: Use, probe: _CountingProbe) -> tuple[stages.Scored, float]:
+        """A scorer asked alone: its table, what it cost, and its CPU-seconds."""
+        started = time.process_time()
+        if hasattr(use.instance, "combine"):
+            table = stages.checked_table(use, use.instance.combine(self.board), self.depth)
+            scored = stages.Scored(stages.layer_scores(use, table, {}), 0.0)
+        elif stages.is_observing(use):
+            scored = stages.observed_scores([use], probe, _Silent())[use.name]
+        else:
+            scored = stages.queried_scores(use, probe)
+        return scored, time.process_time() - started + probe.borrowed
+
+    def _counting_probe(self) -> _CountingProbe:
+        answers, cpu = self.calibration
+        plain = self.probe()
+        counting = _CountingProbe(
+            plain.model,
+            plain.recommender,
+            plain.histories,
+            plain.targets,
+            utility=plain.utility,
+            batch=plain.batch,
+            seed=plain.seed,
+            training_targets=plain.training_targets,
+        )
+        counting.table, counting.table_cpu = answers, cpu
+        return counting
+
+    # Controls
+
+    def _controls(self, use: Use) -> dict[str, Any]:
+        """Where a scorer puts layers that are known not to matter: 1 is last."""
+        if self.depth > self.bench.measure.controls or hasattr(use.instance, "combine"):
+            return {}
+        at = self.depth // 2
+        places = {}
+        for kind in KINDS:
+            planted, possible = plant(self.run.teacher, kind, at, self.recipe.seed)
+            order = self._scores_on(use, planted).order()
+            places[kind] = min(order.index(layer) for layer in possible) + 1
+        order = self._scores_on(use, self.untrained[0]).order()
+        kept = [sorted(order[removed:]) for removed in self.removals]
+        told = compared(self.untrained[1], self.depth, kept, self.removals, self.bench.measure.bootstrap)
+        return {"planted": places, "untrained_gain": told["gain"]}
+
+    def _scores_on(self, use: Use, model: LayeredModel) -> LayerScores:
+        probe = stages.make_probe(self.recipe, self.run.data, model, _Silent())
+        if stages.is_observing(use):
+            return stages.observed_scores([use], probe, _Silent())[use.name].scores
+        return stages.queried_scores(use, probe).scores
+
+    @cached_property
+    def untrained(self) -> tuple[LayeredModel, NDArray[np.float64]]:
+        """A model with random weights, and its table on the test examples."""
+        torch.manual_seed(self.recipe.seed)
+        recommender = self.recipe.recommender.instance
+        model = stages.layered(recommender.build(self.run.data.catalogue), recommender)
+        seen = self.test_probe
+        probe = Probe(model, recommender, seen.histories, seen.targets, batch=seen.batch)
+        return model, probe.evaluate(probe.subsets(), "loss")
+
+    # What is told of an entry
+
+    def _told(self, use: Use, made: Mapping[str, Any], test: NDArray[np.float64]) -> dict[str, Any]:
+        kept = [tuple(tier) for tier in made["kept"]]
+        told = {key: value for key, value in made.items() if key != "folder"}
+        measure = self.bench.measure
+        return {
+            "name": use.name,
+            "component": use.component,
+            "kind": use.kind,
+            **told,
+            **compared(test, self.depth, kept, self.removals, measure.bootstrap),
+            "agrees": self._agrees(made["folder"]) if use.kind == "scorer" else None,
+            "healed": [self._healed(kept[self._removed(share) - 1]) for share in measure.healed],
+        }
+
+    def _removed(self, share: float) -> int:
+        return min(max(round(share * self.depth), 1), self.removals[-1])
+
+    def _agrees(self, folder: Path) -> dict[str, float]:
+        """Rank correlation with leave-one-out and with the exact Shapley values of the calibration examples."""
+        own = stages.read_scores("", folder).mean
+        table = self._table("calibration", self.probe(self.calibration[0])).mean(axis=1)
+        full = len(table) - 1
+        alone = np.array([table[full] - table[full & ~(1 << layer)] for layer in range(self.depth)])
+        shapley = exact_shapley(table, self.depth)
+        return {"leave-one-out": float(spearman(own, alone)), "shapley": float(spearman(own, shapley))}
+
+    def _teacher_quality(self) -> float:
+        stage = self.run.plan.rankings[0]
+        path = self.run.stage(stage, partial(self.run.make_ranking, self.run.teacher_folder))
+        return float(ndcg(dict(stages.read_rankings(path))["model"].ranks, 10).mean())
+
+    def _healed(self, kept: Kept) -> dict[str, Any]:
+        """NDCG@10 of all test users, of the cut model and after the healing budget."""
+        key = digest([*self.context, "cut", list(kept)])
+        path = self.run.stage(Stage(f"rank cut {_shown(kept)}", "bench-cut", key), partial(self._rank_cut, kept))
+        told: dict[str, Any] = {"kept": list(kept), "cut": read_json(path / "cut.json")["ndcg@10"], "healed": None}
+        if self.bench.heal is not None:
+            (tier,) = self.run.plan.tiers(DepthPlan(self.depth, [kept]))
+            (model,), (ranking,) = tier.models, tier.rankings
+            model, ranking = (
+                attrs.evolve(s, name=f"{what} {_shown(kept)}") for s, what in ((model, "heal"), (ranking, "rank"))
+            )
+            made = self.run.stage(model, partial(self.run.make_student, model, kept, self.run.teacher_folder))
+            ranked = self.run.stage(ranking, partial(self.run.make_ranking, made))
+            told["healed"] = float(ndcg(dict(stages.read_rankings(ranked))["model"].ranks, 10).mean())
+        return told
+
+    def _rank_cut(self, kept: Kept, folder: Path, report: StageReporter) -> None:
+        model, data = self.run.teacher, self.run.data
+        with model.skipping(kept):
+            scores = partial(score_histories, self.recipe.recommender.instance, model.model)
+            seen = self.recipe.evaluate.filter_seen
+            ranking = rank_examples(scores, data, data.test, filter_seen=seen, depth=10, report=report)
+        write_json(folder / "cut.json", {"ndcg@10": float(ndcg(ranking.ranks, 10).mean())})
+
+
+class _CountingProbe(Probe):
+    """A probe that knows nothing, but takes the table of all subsets where all of it is asked for.
+
+    The CPU-seconds that the table took, measured when it was made, are added to those of whoever takes it.
+    """
+
+    table: Answers
+    table_cpu: float
+    borrowed: float = 0.0
+
+    def _answer(self, new: list[Kept], kl: bool) -> None:
+        if kl or len(new) < 2**self.depth - 1:
+            super()._answer(new, kl)
+            return
+        self.borrowed += self.table_cpu
+        for kept in new:
+            self._answers.losses[kept] = self.table.losses[kept]
+            self._answers.ranks[kept] = self.table.ranks[kept]
+
+
+class _Silent(Reporter):
+    """Nobody listens."""
+
+    def progress(self, done: int, total: int, message: str = "") -> None: ...
+
+    def warn(self, code: str, message: str) -> None: ...
+
+    def note(self, message: str) -> None: ...
+
+
+def exact_shapley(values: NDArray[np.float64], depth: int) -> NDArray[np.float64]:
+    """Shapley values of the layers from the value of every subset in bit order (2^layers,) (Shapley 1953)."""
+    from math import comb
+
+    subsets = np.arange(2**depth)
+    sizes = np.array([bin(subset).count("1") for subset in subsets])
+    weights = np.array([1 / (depth * comb(depth - 1, size)) if size < depth else 0.0 for size in range(depth + 1)])
+    found = np.empty(depth)
+    for layer in range(depth):
+        without = subsets[(subsets >> layer & 1) == 0]
+        found[layer] = (weights[sizes[without]] * (values[without | 1 << layer] - values[without])).sum()
+    return found
+
+
+def _shown(kept: Sequence[int]) -> str:
+    return ",".join(map(str, kept))

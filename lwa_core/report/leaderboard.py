@@ -1,0 +1,120 @@
+"""The leaderboard of a benchmark, for the terminal and for Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from lwa_core.evaluation.text import MINUS, percent
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+@attrs.frozen
+class Board:
+    """One table: a title, the titles of its columns, and a line an entry, the lowest regret first."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def boards(result: Mapping[str, Any]) -> list[Board]:
+    """What was chosen; what it cost and how sure it is; the controls; what is left of the quality."""
+    made = [_choices(result), _costs(result), _controls(result), _quality(result)]
+    return [board for board in made if board.rows]
+
+
+def _choices(result: Mapping[str, Any]) -> Board:
+    rows = [
+        [_name(row), _estimate(row["regret"]), "0" if row["kind"] == "expectation" else _estimate(row["gain"])]
+        for row in result["leaderboard"]
+    ]
+    title = f"{result['bench']}, {len(result['cells'])} cells: loss in nats above the best set, and below a random one"
+    return Board(title, ("", "regret", "gain over random"), rows)
+
+
+def _costs(result: Mapping[str, Any]) -> Board:
+    figures = (("passes", 1), ("cpu_seconds", 1), ("stability", 2), ("leave_one_out", 2), ("shapley", 2))
+    rows = [
+        [
+            _name(row),
+            *(f"{row[key]}/{row['cells']}" for key in ("wins", "losses")),
+            *(_number(row[key], digits) for key, digits in figures),
+        ]
+        for row in result["leaderboard"]
+        if row["kind"] != "expectation"
+    ]
+    columns = ("", "better", "worse", "passes", "CPU s", "stability", "ρ LOO", "ρ Shapley")
+    title = (
+        "cells with a gain or a loss shown, cost, and rank correlations: of halves, with leave-one-out, with Shapley"
+    )
+    return Board(title, columns, rows)
+
+
+def _controls(result: Mapping[str, Any]) -> Board:
+    scorers = [row for row in result["leaderboard"] if row["kind"] == "scorer" and row["controls"]]
+    kinds = list(dict.fromkeys(kind for row in scorers for kind in row["planted"]))
+    rows = [
+        [
+            _name(row),
+            *(f"{row['planted'][kind]}/{row['controls']}" for kind in kinds),
+            f"{row['untrained_wins']}/{row['controls']}",
+        ]
+        for row in scorers
+    ]
+    columns = ("", *(f"{kind} last" for kind in kinds), "untrained better")
+    return Board("controls: planted layers put last, and gains shown on untrained models", columns, rows)
+
+
+def _quality(result: Mapping[str, Any]) -> Board:
+    shares = [f"{round(100 * share)} %" for share in result["measure"]["healed"]]
+    columns = ["", *(f"cut by {share}" for share in shares)]
+    if result["heal"] is not None:
+        columns += [f"cut by {share}, healed" for share in shares]
+    rows = [
+        [_name(row), *(percent(value) for value in (*row["cut"], *(row["healed"] or ())))]
+        for row in result["leaderboard"]
+        if row["kind"] != "expectation"
+    ]
+    return Board("share of the teacher's NDCG@10 kept, mean over the cells", columns, rows)
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    return f"{row['name']} (set)" if row["kind"] == "selector" else str(row["name"])
+
+
+def tables(result: Mapping[str, Any]) -> list[Table]:
+    """The boards for the terminal."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    made = []
+    for board in boards(result):
+        table = Table(title=board.title, title_justify="left", box=SIMPLE_HEAD)
+        for place, title in enumerate(board.columns):
+            table.add_column(title, justify="left" if place == 0 else "right", no_wrap=True)
+        for row in board.rows:
+            table.add_row(*row)
+        made.append(table)
+    return made
+
+
+def markdown(result: Mapping[str, Any]) -> str:
+    """The boards as Markdown."""
+    parts = []
+    for board in boards(result):
+        lines = [board.columns, ["---", *["---:"] * (len(board.columns) - 1)], *board.rows]
+        parts.append(f"{board.title}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n")
+    return "\n".join(parts)
+
+
+def _estimate(value: Mapping[str, float]) -> str:
+    return f"{value['mean']:.3f} ({value['low']:.3f} to {value['high']:.3f})".replace("-", MINUS)
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}".replace("-", MINUS)
