@@ -60,19 +60,40 @@ def models():
     return made
 
 
-def scores(name, component, mean, *, half=None, stability=None, unit="nats"):
+def scores(name, component, mean, *, half=None, stability=None, unit="nats", combines=None):
     return {
         "name": name,
         "component": component,
         "unit": unit,
         "reference": None if name == "random" else "Somebody & Somebody 2024, Layers",
-        "count": 1 if half is None else 1024,
+        "combines": combines,
+        "count": 1 if half is None else len(combines) if combines else 1024,
         "mean": mean,
         "standard_error": None if half is None else [half / 1.96] * len(mean),
         "low": None if half is None else [value - half for value in mean],
         "high": None if half is None else [value + half for value in mean],
         "stability": stability,
+        "bottom": None if half is None else [chances(mean, DEPTH - len(tier)) for tier in reversed(TIERS)],
+        "stability_curve": [
+            [n, round(stability * (n + 40) / (n + 80), 3)] for n in (8, 16, 32, 64, 128, 256, 512) if stability
+        ],
     }
+
+
+def chances(mean, removed):
+    lowest = sorted(mean)[:removed]
+    probability = [0.97 if value in lowest else round(0.03 * removed / (DEPTH - removed), 4) for value in mean]
+    return {"removed": removed, "resamples": 1000, "probability": probability}
+
+
+NAMES = ["fisher", "leave-one-out", "weight-magnitude", "random"]
+
+
+def symmetric(diagonal, *rows):
+    """A table (scorers, scorers) from its lower triangle."""
+    size = len(rows) + 1
+    below = {(i, j): value for i, row in enumerate(rows, start=1) for j, value in enumerate(row)}
+    return [[diagonal if i == j else below[max(i, j), min(i, j)] for j in range(size)] for i in range(size)]
 
 
 METRICS = {
@@ -114,10 +135,36 @@ METRICS = {
         ),
         scores("weight-magnitude", "weight-magnitude", [5.0, 4.9, 4.7, 4.6, 4.8, 5.2, 5.4, 5.5], unit=""),
         scores("random", "random", [0.3, 0.9, 0.1, 0.5, 0.7, 0.2, 0.4, 0.8], unit=""),
+        scores(
+            "borda",
+            "borda",
+            [5.67, 2.67, 3.0, 0.33, 2.0, 5.0, 2.67, 6.67],
+            half=3.1,
+            unit="rank points",
+            combines=NAMES[:3],
+        ),
     ],
     "agreement": {
-        "names": ["fisher", "leave-one-out", "weight-magnitude", "random"],
-        "kendall": [[1.0, 0.71, 0.14, -0.21], [0.71, 1.0, 0.0, -0.3], [0.14, 0.0, 1.0, 0.07], [-0.21, -0.3, 0.07, 1.0]],
+        "names": NAMES,
+        "kendall": symmetric(1.0, [0.71], [0.14, 0.0], [-0.21, -0.3, 0.07]),
+        "kendall_p": symmetric(None, [0.0141], [0.7195, 1.0], [0.5484, 0.3991, 0.9049]),
+        "permutations": 40320,
+        "exact": True,
+        "concordance": {"names": NAMES[:3], "w": 0.62, "p": 0.0409, "permutations": 9999, "exact": False},
+        "overlap": [
+            {
+                "k": 4,
+                "chance": 2.0,
+                "shared": symmetric(4, [4], [3, 3], [1, 1, 2]),
+                "p": symmetric(None, [0.0143], [0.2429, 0.2429], [0.9857, 0.9857, 0.7571]),
+            },
+            {
+                "k": 2,
+                "chance": 0.5,
+                "shared": symmetric(2, [2], [1, 1], [0, 0, 1]),
+                "p": symmetric(None, [0.0357], [0.4643, 0.4643], [1.0, 1.0, 0.4643]),
+            },
+        ],
     },
     "plan": {
         "selector": "greedy",

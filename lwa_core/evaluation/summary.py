@@ -13,6 +13,7 @@ from lwa_core.evaluation.ranking import Ranking
 from lwa_core.evaluation.statistics import compare, intervals
 from lwa_core.sections import Evaluate
 from lwa_core.types import Estimate, Floats, LayerScores, ScoreBoard
+from lwa_core.uncertainty import RESAMPLES
 
 
 def summarise(
@@ -174,7 +175,10 @@ def _certainty(scores: LayerScores, removed: Sequence[int]) -> dict[str, Any]:
     """
     chances = [(k, scores.bottom(k)) for k in removed]
     return {
-        "bottom": [{"removed": k, "probability": _rounded(p)} for k, p in chances if p is not None] or None,
+        "bottom": [
+            {"removed": k, "resamples": RESAMPLES, "probability": _rounded(p)} for k, p in chances if p is not None
+        ]
+        or None,
         "stability_curve": [[n, _number(rho)] for n, rho in scores.stability_curve()],
     }
 

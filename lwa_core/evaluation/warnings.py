@@ -81,10 +81,13 @@ def _seen_targets(results: Results) -> Iterator[Warned]:
 def _unstable(results: Results) -> Iterator[Warned]:
     for scores in results.metrics["scores"]:
         if scores["stability"] is not None and scores["stability"] < STABLE:
+            combines = scores.get("combines")
             yield _warning(
                 "unstable-ranking",
-                f"the order of the layers by {scores['name']} depends on which examples were looked at: between halves "
-                f"of its {scores['count']} samples the rank correlation is {number(scores['stability'], 2)}",
+                f"the order of the layers by {scores['name']} depends on which "
+                f"{'scorers are combined' if combines else 'examples were looked at'}: between halves of its "
+                f"{scores['count']} {'scorers' if combines else 'samples'} the rank correlation is "
+                f"{number(scores['stability'], 2)}",
             )
 
 

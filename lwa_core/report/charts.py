@@ -70,7 +70,7 @@ def layer_scores(scores: Mapping[str, Any]) -> str:
         axes.set_ylabel(scores["unit"] or "score")
         axes.set_xticks(list(layers) if len(layers) <= 16 else list(layers)[:: len(layers) // 12 + 1])
 
-    return _svg(f"scores of {scores['name']}", draw, height=2.2)
+    return draw_svg(f"scores of {scores['name']}", draw, height=2.2)
 
 
 def forest(points: Sequence[Point], label: str) -> str:
@@ -88,7 +88,7 @@ def forest(points: Sequence[Point], label: str) -> str:
         axes.set_ylim(-0.7, len(points) - 0.3)
         axes.set_xlabel(label)
 
-    return _svg(f"{label} of every model", draw, height=0.8 + 0.27 * len(points))
+    return draw_svg(f"{label} of every model", draw, height=0.8 + 0.27 * len(points))
 
 
 def trade_off(points: Sequence[Point], across: str, up: str) -> str:
@@ -119,7 +119,7 @@ def trade_off(points: Sequence[Point], across: str, up: str) -> str:
         axes.set_xlabel(across)
         axes.set_ylabel(up)
 
-    return _svg(f"{up} against {across}", draw, height=2.8)
+    return draw_svg(f"{up} against {across}", draw, height=2.8)
 
 
 def training_curve(name: str, history: Sequence[Mapping[str, float]], key: str, label: str, best: int) -> str:
@@ -137,7 +137,7 @@ def training_curve(name: str, history: Sequence[Mapping[str, float]], key: str, 
         axes.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
-    return _svg(f"{label} of {name} by epoch", draw, height=2.0)
+    return draw_svg(f"{label} of {name} by epoch", draw, height=2.0)
 
 
 def _apart(axes: Axes, points: Sequence[Point]) -> list[float]:
@@ -155,7 +155,7 @@ def _apart(axes: Axes, points: Sequence[Point]) -> list[float]:
     return heights
 
 
-def _svg(name: str, draw: Callable[[Axes], None], height: float) -> str:
+def draw_svg(name: str, draw: Callable[[Axes], None], height: float) -> str:
     """Draw on axes 4.2 inches wide; the SVG is the same text whenever and wherever it is drawn."""
     import matplotlib as mpl
     from cycler import cycler

@@ -26,6 +26,7 @@ from lwa_core.evaluation.text import (
     with_interval,
 )
 from lwa_core.evaluation.warnings import performance_warnings
+from lwa_core.report import certainty
 
 
 @attrs.frozen
@@ -69,11 +70,11 @@ def sections(results: Results) -> dict[str, Any]:
         "time": time(results),
         "timing": results.timing,
         "memory": bool((results.performance or {}).get("memory")),
-        "scores": [{**scores, "note": _score_note(scores)} for scores in metrics["scores"]],
+        "scores": [{**scores, "note": certainty.note(scores)} for scores in metrics["scores"]],
+        "certainty": certainty.told(metrics["scores"], metrics["agreement"], metrics["plan"]["depth"]),
         "score_table": score_table(metrics["scores"], metrics["plan"]["depth"]),
         "calibration": metrics["calibration"],
         "agreement": metrics["agreement"],
-        "agreement_table": agreement_table(metrics["agreement"]),
         "plan": plan(results),
         "plan_table": plan_table(plan(results), metrics["plan"]["depth"]),
         "trace": tomli_w.dumps(_tomlable(metrics["plan"]["trace"])).strip(),
@@ -277,13 +278,6 @@ def score_table(scores: Sequence[Mapping[str, Any]], depth: int) -> Table:
     return Table(("scorer", *(f"layer {layer}" for layer in range(depth))), rows)
 
 
-def agreement_table(agreement: Mapping[str, Any]) -> Table:
-    """Kendall's tau between every two scorers."""
-    names = agreement["names"]
-    rows = [(name, *(number(tau, 2) for tau in row)) for name, row in zip(names, agreement["kendall"], strict=True)]
-    return Table(("", *names), rows)
-
-
 def training(entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Every model that was trained: its history, the epoch that was kept, and the metric's key."""
     told = []
@@ -294,13 +288,6 @@ def training(entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         shown = {"shown": metric_name(metric) if metric else "", "best": number(kept[0]) if kept else NOT_MEASURED}
         told.append({**entry, "metric": metric, **shown})
     return told
-
-
-def _score_note(scores: Mapping[str, Any]) -> str:
-    if scores["count"] < 2:
-        return "one sample: no sampling error"
-    stability = NOT_MEASURED if scores["stability"] is None else number(scores["stability"], 2)
-    return f"{scores['count']:,} samples; rank correlation between halves of them: {stability}"
 
 
 def _steps(steps: Sequence[Mapping[str, Any]]) -> Table:

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from lwa_core.evaluation.results import Results, read_results
 from lwa_core.evaluation.text import metric_name
 from lwa_core.report import charts
+from lwa_core.report.certainty import Matrix, stability_chart
 from lwa_core.report.charts import Point
 from lwa_core.report.content import Table, process_memory, sections
 from lwa_core.store import write_atomically
@@ -79,7 +80,9 @@ def _markdown_text(value: Any) -> Any:
     return MARKDOWN_SPECIAL.sub(r"\\\1", " ".join(value.split()))
 
 
-def _markdown_table(table: Table) -> _Ready:
+def _markdown_table(table: Table | Matrix) -> _Ready:
+    if isinstance(table, Matrix):
+        table = Table(table.head, table.cells)
     aligned = "---" if table.text else "---:"
     lines = [[str(_markdown_text(column)) for column in table.columns], ["---", *[aligned] * (len(table.columns) - 1)]]
     rows = [[str(_markdown_text(cell)) for cell in row] for row in table.rows]
@@ -102,6 +105,7 @@ def _charts(results: Results, told: dict[str, Any]) -> dict[str, Any]:
     return {
         "forest": Markup(charts.forest(_points(results), label)),
         "scores": {scores["name"]: Markup(charts.layer_scores(scores)) for scores in told["scores"]},
+        "stability": {s["name"]: Markup(c) if (c := stability_chart(s)) else None for s in told["scores"]},
         "trade_offs": trade_offs,
         "training": {entry["name"]: _training(entry) for entry in told["training"] if entry["history"]},
     }

@@ -94,13 +94,57 @@ def test_scores_are_told_with_their_errors():
     assert one["reference"] is None
 
 
-def test_agreement_is_kendalls_tau():
-    board = ScoreBoard(
-        {name: LayerScores(name, np.array([row])) for name, row in {"a": [1.0, 2, 3], "b": [1.0, 3, 2]}.items()}
-    )
+def test_certainty_is_told_for_each_number_of_removed_layers():
+    rng = np.random.default_rng(0)
+    many = LayerScores("f", rng.normal([1.0, 2.0, 3.0], 0.1, size=(40, 3)))
+    one = LayerScores("m", np.array([[3.0, 1.0, 2.0]]), facts={"combines": ["f"]})
 
-    told = agreement_of(board)
+    clear, alone = scores_of(ScoreBoard({"f": many, "m": one}), {"f": "", "m": ""}, {}, removed=[2, 0, 1, 2])
+
+    assert [
+        {"removed": 1, "resamples": 1000, "probability": [1.0, 0.0, 0.0]},
+        {"removed": 2, "resamples": 1000, "probability": [1.0, 1.0, 0.0]},
+    ] == clear["bottom"]
+    assert [[8, 1.0], [16, 1.0]] == clear["stability_curve"]
+    assert (None, []) == (alone["bottom"], alone["stability_curve"])
+    assert (None, ["f"]) == (clear["combines"], alone["combines"])
+
+
+def board_of(**rows):
+    return {name: LayerScores(name, np.array([row], dtype=float)) for name, row in rows.items()}
+
+
+def test_agreement_is_kendalls_tau():
+    told = agreement_of(ScoreBoard(board_of(a=[1, 2, 3], b=[1, 3, 2])))
 
     assert ["a", "b"] == told["names"]
-    # Two of three pairs in the same order, one not.
+    # Two of three pairs in the same order, one not: of the 6 orders all have |tau| of at least 1/3.
     assert [[1.0, 1 / 3], [1 / 3, 1.0]] == [pytest.approx(row) for row in told["kendall"]]
+    assert [[None, 1.0], [1.0, None]] == told["kendall_p"]
+    assert (6, True, []) == (told["permutations"], told["exact"], told["overlap"])
+    assert ["a", "b"] == told["concordance"]["names"]
+    # Rank sums 2, 5, 5 around 4, and W = 12 · 6 / (4 · 24). As much or more: (2, 4, 6), (2, 5, 5), (3, 3, 6) of six.
+    assert (0.75, pytest.approx(3 / 6)) == (told["concordance"]["w"], told["concordance"]["p"])
+
+
+def test_overlap_is_told_for_each_number_of_kept_layers():
+    told = agreement_of(ScoreBoard(board_of(a=[1, 2, 3, 4], b=[4, 1, 2, 3])), keeps=[1, 2, 4, 2])
+
+    assert [2, 1] == [entry["k"] for entry in told["overlap"]]
+    two, one = told["overlap"]
+    assert (1.0, [[2, 1], [1, 2]]) == (two["chance"], two["shared"])
+    # Of the six pairs of layers one shares none.
+    assert [[None, pytest.approx(5 / 6)], [pytest.approx(5 / 6), None]] == two["p"]
+    assert (0.25, [[1, 0], [0, 1]], 1.0) == (one["chance"], one["shared"], one["p"][0][1])
+
+
+def test_agreement_leaves_out_what_is_combined_and_w_what_is_a_baseline():
+    scores = board_of(a=[1, 2, 3], b=[1, 3, 2], r=[2, 2, 1], borda=[2, 5, 5])
+
+    told = agreement_of(ScoreBoard(scores, baselines=frozenset({"r"}), combined=frozenset({"borda"})))
+
+    assert ["a", "b", "r"] == told["names"]
+    assert ["a", "b"] == told["concordance"]["names"]
+    alone = agreement_of(ScoreBoard(scores, baselines=frozenset({"r", "b"}), combined=frozenset({"borda"})))
+    assert alone["concordance"] is None
+    assert json.dumps(told, allow_nan=False)

@@ -56,6 +56,18 @@ def test_a_student_equal_to_the_teacher_needs_no_warning():
     assert [] == messages(told(equal), "interval-touches-zero")
 
 
+def test_an_unstable_combination_is_a_matter_of_its_scorers():
+    def combine(metrics):
+        metrics["scores"][1].update(name="borda", combines=["a", "b", "c", "d"], count=4)
+
+    (said,) = messages(told(combine), "unstable-ranking")
+
+    assert (
+        "the order of the layers by borda depends on which scorers are combined: between halves of its 4 scorers the "
+        "rank correlation is 0.61"
+    ) == said
+
+
 def test_unstable_rankings_are_named():
     found = messages(told(), "unstable-ranking")
 

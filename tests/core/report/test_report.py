@@ -117,8 +117,8 @@ def test_every_figure_of_the_results_is_there(tmp_path):
 def test_there_is_a_chart_for_every_scorer_and_every_training(tmp_path):
     page, _ = report_of(tmp_path, measured=example_run.performance())
 
-    # models, two trade-offs, four scorers, two figures of two trainings
-    assert 1 + 2 + 4 + 2 * 2 == page.count("svg")
+    # models, two trade-offs, five scorers, two of them with a stability curve, two figures of two trainings
+    assert 1 + 2 + 5 + 2 + 2 * 2 == page.count("svg")
     labels = [attributes.get("aria-label", "") for tag, attributes in page.elements if tag == "svg"]
     assert {f"scores of {s['name']}" for s in example_run.METRICS["scores"]} <= set(labels)
 
@@ -234,7 +234,7 @@ def test_markdown_tables_have_as_many_cells_as_columns(tmp_path):
     _, markdown = report_of(tmp_path, measured=example_run.performance())
 
     tables = re.findall(r"(?:^\|.*\n)+", markdown, flags=re.MULTILINE)
-    assert 11 == len(tables)
+    assert 16 == len(tables)
     for table in tables:
         assert 1 == len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()})
 
