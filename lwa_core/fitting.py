@@ -12,6 +12,7 @@ from lwa_core.data import PreparedData
 from lwa_core.evaluation.metrics import ndcg
 from lwa_core.evaluation.ranking import rank_examples
 from lwa_core.modeling.saving import device
+from lwa_core.products import fast_linear_maps
 from lwa_core.protocols import Batch, History, Recommender, Reporter
 from lwa_core.training import Trained, TrainingSettings, train
 
@@ -71,6 +72,6 @@ def train_on(
 def score_histories(recommender: Recommender, model: torch.nn.Module, histories: Sequence[History]) -> torch.Tensor:
     """Scores of all items after each history (histories, items), on the model's device, without gradients."""
     place = next(model.parameters()).device
-    with torch.no_grad():
+    with torch.no_grad(), fast_linear_maps():
         batch = recommender.example_batch(histories)
         return recommender.scores(model, {name: value.to(place) for name, value in batch.items()})

@@ -6,12 +6,12 @@ the logits are computed once, and what is kept for the backward pass is as small
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
 from typing import Any, cast
 
 import torch
 from torch.autograd.function import once_differentiable
+
+from lwa_core.products import product
 
 CHUNK = 256
 """Positions at once on a CPU: with a few thousand items their logits fit into the second- and third-level cache."""
@@ -32,7 +32,7 @@ def cross_entropy(hidden: torch.Tensor, table: torch.Tensor, targets: torch.Tens
         return hidden.sum(dim=1)
     forming = torch.is_grad_enabled()
     into = forming and hidden.requires_grad, forming and table.requires_grad
-    return cast(torch.Tensor, _CrossEntropy.apply(hidden, table, targets, into))
+    return cast(torch.Tensor, _CrossEntropy.apply(hidden, table, targets, into))  # type: ignore[no-untyped-call]
 
 
 class _CrossEntropy(torch.autograd.Function):
@@ -47,7 +47,7 @@ class _CrossEntropy(torch.autograd.Function):
         return losses
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, weights: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None, None, None]:
         hidden, table, targets, into_hidden, into_table = ctx.saved_tensors
         if into_hidden is not None:
@@ -89,28 +89,3 @@ def _chunked(
         if into_table is not None:
             into_table += product(states.T, softmax.T)
     return losses, into_hidden, None if into_table is None else into_table.T
-
-
-def product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """left·rightᵀ, (n, k) and (m, k) -> (n, m), without a gradient.
-
-    For float32 on a CPU by oneDNN where torch has it: torch itself asks MKL, which makes no use of the wide registers
-    of some processors (here 2.2 times slower on an AMD one).
-    """
-    both = {left.dtype, right.dtype}, {left.device.type, right.device.type}
-    fast = _onednn_linear() if both == ({torch.float32}, {"cpu"}) else None
-    return left @ right.T if fast is None else fast(left, right)
-
-
-@cache
-def _onednn_linear() -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None:
-    """The operator that torch's compiler emits for a linear map on a CPU; tried first, as it has no public name."""
-
-    def linear(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-        return cast(torch.Tensor, torch.ops.mkldnn._linear_pointwise(left, right, None, "none", [], ""))
-
-    left, right = torch.arange(12.0).view(3, 4), torch.arange(20.0).view(5, 4)
-    try:
-        return linear if torch.equal(linear(left, right), left @ right.T) else None
-    except (AttributeError, NotImplementedError, RuntimeError):
-        return None

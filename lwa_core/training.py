@@ -23,6 +23,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 
 from lwa_core.errors import ModelError
 from lwa_core.modeling.saving import quiet_transformers
+from lwa_core.products import fast_linear_maps
 from lwa_core.protocols import Batch, History, Reporter
 from lwa_core.store import damage, seal
 
@@ -187,7 +188,8 @@ class _Trainer(Trainer):  # type: ignore[misc]  # transformers is untyped
     def compute_loss(
         self, model: torch.nn.Module, inputs: Batch, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> torch.Tensor:
-        return self.lwa_loss(model, inputs)
+        with fast_linear_maps():
+            return self.lwa_loss(model, inputs)
 
     def floating_point_ops(self, inputs: Batch) -> int:
         return 0

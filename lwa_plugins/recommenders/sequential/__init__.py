@@ -136,7 +136,7 @@ class Sequential:
         return batch
 
     def loss(self, model: torch.nn.Module, batch: Batch) -> Losses:
-        """In training the `training_loss`; in eval mode always full cross-entropy, so that layers are judged exactly."""
+        """In training the `training_loss`; in eval mode always full cross-entropy, by which layers are judged."""
         from lwa_core.training import Losses
 
         valid = batch["labels"] > 0
