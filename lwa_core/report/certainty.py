@@ -130,17 +130,16 @@ def tau(agreement: Mapping[str, Any]) -> Matrix:
 
 
 def overlaps(agreement: Mapping[str, Any]) -> Iterator[Matrix]:
-    """How many of the kept layers every two scorers share, for each number of kept layers."""
+    """How many of the kept layers every two scorers share, for each number of kept layers; chance has no tint."""
     names = agreement["names"]
     for entry in agreement.get("overlap") or []:
-        k, rows = entry["k"], []
+        k, chance, rows = entry["k"], entry["chance"], []
         for i, name in enumerate(names):
             pairs = zip(entry["shared"][i], entry["p"][i], strict=True)
-            rows.append((name, [Cell(str(shared), _p(p), shared / k) for shared, p in pairs]))
-        share = entry["chance"] / k
-        title = f"Shared among the {k} highest (by chance {number(entry['chance'], 1)}, {percent(share)})"
+            rows.append((name, [Cell(str(n), _p(p), (n - chance) / (k - chance)) for n, p in pairs]))
+        title = f"Shared among the {k} highest (by chance {number(chance, 1)}, {percent(chance / k)})"
         if k == 1:
-            title = f"The same highest layer (by chance {percent(share)})"
+            title = f"The same highest layer (by chance {percent(chance)})"
         yield Matrix(title, "", names, rows)
 
 
