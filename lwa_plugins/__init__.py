@@ -48,9 +48,38 @@ def lwa_scorers() -> list[Component[Any]]:
         ),
         Component("block-influence", f"{at}.block_influence:BlockInfluence", reference="Men et al. 2024, ShortGPT"),
         Component("leave-one-out", f"{at}.leave_one_out:LeaveOneOut", reference="Veit et al. 2016"),
+        Component("greedy-order", f"{at}.greedy_order:GreedyOrder", reference="Song et al. 2024, SLEB"),
         Component(
             "shapley", f"{at}.shapley:Shapley", reference="Shapley 1953; Castro et al. 2009; Mitchell et al. 2022"
         ),
+        Component("banzhaf", f"{at}.banzhaf:Banzhaf", reference="Banzhaf 1965; Wang & Jia 2023, Data Banzhaf"),
+        Component(
+            "kernel-shap",
+            f"{at}.kernel_shap:KernelShap",
+            reference="Lundberg & Lee 2017; Covert & Lee 2021, Improving KernelSHAP",
+        ),
+        Component(
+            "logit-lens",
+            f"{at}.logit_lens:LogitLens",
+            reference="nostalgebraist 2020, interpreting GPT: the logit lens; Belrose et al. 2023, the tuned lens",
+        ),
+        Component(
+            "gate-path",
+            f"{at}.gate_path:GatePath",
+            reference="Aumann & Shapley 1974, Values of non-atomic games; Sundararajan et al. 2017, Axiomatic attribution",
+        ),
+        Component(
+            "conductance",
+            f"{at}.conductance:Conductance",
+            reference="Dhamdhere et al. 2019, How important is a neuron; Sundararajan et al. 2017",
+        ),
+        Component(
+            "hutchinson",
+            f"{at}.hutchinson:Hutchinson",
+            reference="Hutchinson 1990; Yao et al. 2020, PyHessian; Dong et al. 2020, HAWQ-V2",
+        ),
+        Component("first-last", f"{at}.first_last:FirstLast", reference="Gromov et al. 2024"),
+        Component("last-first", f"{at}.last_first:LastFirst"),
         Component("weight-magnitude", f"{at}.weight_magnitude:WeightMagnitude", reference="Han et al. 2015"),
         Component("random", f"{at}.random:Random"),
         Component("borda", f"{at}.borda:Borda", reference="Borda 1781; Dwork et al. 2001, Rank aggregation methods"),
@@ -71,6 +100,24 @@ def lwa_selectors() -> list[Component[Any]]:
         Component("random", f"{at}.random:Random"),
         Component("budget", f"{at}.budget:Budget"),
         Component("greedy", f"{at}.greedy:Greedy", reference="Song et al. 2024, SLEB"),
+        Component("beam", f"{at}.beam:Beam", reference="Song et al. 2024, SLEB, with the beam of Lowerre 1976, HARPY"),
+        Component("exact", f"{at}.exact:Exact"),
+        Component(
+            "gate-qubo",
+            f"{at}.gate_qubo:GateQubo",
+            reference="Kwon et al. 2022, A fast post-training pruning framework for transformers (there for heads and "
+            "neurons); Hassibi & Stork 1993, Optimal brain surgeon",
+        ),
+        Component(
+            "evolution",
+            f"{at}.evolution:Evolution",
+            reference="Sieberling et al. 2025, EvoPress: accurate dynamic model compression via evolutionary search",
+        ),
+        Component(
+            "contiguous",
+            f"{at}.contiguous:Contiguous",
+            reference="Gromov et al. 2024, The unreasonable ineffectiveness of the deeper layers",
+        ),
     ]
 
 
@@ -84,6 +131,7 @@ def lwa_compressors() -> list[Component[Any]]:
             f"{at}.distill:Distill",
             reference="Hinton et al. 2015; Romero et al. 2015, FitNets; Sanh et al. 2019, DistilBERT",
         ),
+        Component("fine-tune", f"{at}.fine_tune:FineTune", reference="Sajjad et al. 2023"),
         Component("qlora", f"{at}.qlora:QLoRA", reference="Dettmers et al. 2023, QLoRA"),
     ]
 

@@ -17,7 +17,7 @@ RUN = re.compile(r"lwa-runs/runs/[\w.-]+")
 
 RECIPE = """\
 name = "shown"
-plugins = ["./growth.py", "./alone.py", "./first.py", "./fine_tune.py", "./listener.py"]
+plugins = ["./growth.py", "./alone.py", "./median.py", "./first.py", "./fine_tune.py", "./listener.py"]
 
 [data]
 use = "synthetic"
@@ -37,12 +37,15 @@ use = "growth"
 [[score]]
 use = "alone"
 
+[[score]]
+use = "median-rank"
+
 [select]
 use = "first"
 keep = 1
 
 [[compress]]
-use = "fine-tune"
+use = "heal"
 epochs = 1
 
 [evaluate]
@@ -61,8 +64,8 @@ def shown(marker: str, page: str = "docs/plugins.md") -> str:
 def finished(tmp_path_factory) -> Path:
     """The folder of a run that uses every plugin of docs/plugins.md."""
     base = tmp_path_factory.mktemp("shown")
-    markers = {"growth": "class Growth", "alone": "class Alone", "first": "class First", "fine_tune": "class FineTune"}
-    for name, marker in {**markers, "listener": "def lwa_event"}.items():
+    markers = {"growth": "class Growth", "alone": "class Alone", "first": "class First", "heal": "class Heal"}
+    for name, marker in {**markers, "median": "class MedianRank", "listener": "def lwa_event"}.items():
         (base / f"{name}.py").write_text(shown(marker), encoding="utf-8")
     folder, _ = run(base, base / "store", text=RECIPE)
     return folder
@@ -72,14 +75,14 @@ def test_the_shown_plugins_do_their_work(finished):
     from lwa_core.store import read_json
 
     metrics = read_json(finished / "metrics.json")
-    assert ["growth", "alone"] == [scores["name"] for scores in metrics["scores"]]
+    assert ["growth", "alone", "median-rank"] == [scores["name"] for scores in metrics["scores"]]
     assert [[0]] == metrics["plan"]["tiers"]
-    assert ["fine-tune-1"] == [model["name"] for model in metrics["models"] if model["kind"] == "student"]
+    assert ["heal-1"] == [model["name"] for model in metrics["models"] if model["kind"] == "student"]
     stages = [line.rsplit(" ", 1)[0] for line in (finished / "seconds.txt").read_text().splitlines()]
-    assert {"data", "teacher", "score growth", "select", "fine-tune-1"} <= set(stages)
+    assert {"data", "teacher", "score growth", "select", "heal-1"} <= set(stages)
 
 
-@pytest.mark.parametrize("name", ["Constant", "Growth", "Alone"])
+@pytest.mark.parametrize("name", ["Constant", "Growth", "Alone", "MedianRank"])
 def test_the_shown_scorers_hold_to_what_every_scorer_must(name):
     space: dict = {"__name__": name}
     exec(shown(f"class {name}"), space)
