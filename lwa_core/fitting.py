@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -72,6 +73,6 @@ def train_on(
 def score_histories(recommender: Recommender, model: torch.nn.Module, histories: Sequence[History]) -> torch.Tensor:
     """Scores of all items after each history (histories, items), on the model's device, without gradients."""
     place = next(model.parameters()).device
-    with torch.no_grad(), fast_linear_maps():
+    with torch.no_grad(), fast_linear_maps() if len(histories) > 1 else nullcontext():
         batch = recommender.example_batch(histories)
         return recommender.scores(model, {name: value.to(place) for name, value in batch.items()})

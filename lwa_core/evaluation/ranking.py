@@ -48,7 +48,7 @@ def rank_examples(
     *,
     filter_seen: bool,
     depth: int,
-    batch: int = 256,
+    batch: int = 128,
     report: Reporter | None = None,
 ) -> Ranking:
     """Rank the target of every example among all items.

@@ -169,6 +169,10 @@ class Sequential:
     def scores(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
         import torch
 
+        from lwa_plugins.recommenders.sequential.model import SequentialModel
+
+        if type(model) is SequentialModel and model.can_be_asked_at():
+            return self.head(model, model.at(batch["input_ids"], batch["last"]))
         hidden = model(batch["input_ids"]).last_hidden_state
         rows = torch.arange(len(hidden), device=hidden.device)
         return self.head(model, hidden[rows, batch["last"]])

@@ -159,11 +159,28 @@ class SequentialModel(PreTrainedModel):  # type: ignore[misc]  # transformers is
             nn.init.zeros_(module.bias)
 
     def forward(self, input_ids: torch.Tensor) -> BaseModelOutput:
-        positions = torch.arange(input_ids.shape[1], device=input_ids.device)
-        states = self.dropout(self.item_embedding(input_ids) + self.position_embedding(positions))
+        states = self._embedded(input_ids)
         for block in self.blocks:
             states = block(states)
         return BaseModelOutput(last_hidden_state=self.norm(states))
+
+    def at(self, input_ids: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+        """What `forward` gives at one place of each example (examples, width), in eval mode."""
+        states = self._embedded(input_ids)
+        for block in self.blocks[:-1]:
+            states = block(states)
+        return cast(torch.Tensor, self.norm(cast(Block, self.blocks[-1]).at(states, places)))
+
+    def can_be_asked_at(self) -> bool:
+        """Whether `at` is what `forward` gives: the last block is its own, and nobody listens to it or to the model."""
+        if self.training or not len(self.blocks) or type(self.blocks[-1]) not in BLOCKS.values():
+            return False
+        bypassed: list[nn.Module] = [self, *self.blocks[-1].modules()]
+        return not any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in bypassed)
+
+    def _embedded(self, input_ids: torch.Tensor) -> torch.Tensor:
+        positions = torch.arange(input_ids.shape[1], device=input_ids.device)
+        return cast(torch.Tensor, self.dropout(self.item_embedding(input_ids) + self.position_embedding(positions)))
 
 
 AutoConfig.register(SequentialConfig.model_type, SequentialConfig)

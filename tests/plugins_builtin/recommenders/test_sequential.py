@@ -172,6 +172,38 @@ def test_encode_and_head_are_the_two_halves_of_the_scores(model):
     torch.testing.assert_close(RECOMMENDER.head(model, hidden), score_histories(RECOMMENDER, model, histories))
 
 
+class Doubled(torch.nn.Module):
+    def __init__(self, block):
+        super().__init__()
+        self.block = block
+
+    def forward(self, states):
+        return 2 * self.block(states)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("change", ["hook", "inner hook", "model hook", "replaced", "training"])
+def test_a_last_block_that_is_watched_or_changed_is_really_called(change):
+    recommender = tiny_recommender(layers=2, dropout=0.0)
+    model = tiny_probe(recommender).model.model
+    batch = recommender.example_batch([window[:-1] for window in WINDOWS], np.array([0, 29, 5]))
+    last, called = model.blocks[-1], []
+    if change == "replaced":
+        model.blocks[-1] = Doubled(last)
+    elif change == "training":
+        model.train()
+    else:
+        module = {"hook": last, "inner hook": last.attention.q_proj, "model hook": model}[change]
+        module.register_forward_hook(lambda *_: called.append(1))
+    plain = recommender.head(model, recommender.encode(model, batch)[0])
+    called.clear()
+
+    scores = recommender.scores(model, batch)
+
+    torch.testing.assert_close(scores, plain)
+    assert called == ([1] if "hook" in change else [])
+
+
 def test_tied_embeddings_learn_from_both_ends(model):
     """Of the items of one window, the first is input only, the last target only, one between is both."""
     ids = torch.tensor([[4, 5, 6]])
