@@ -183,12 +183,24 @@ class Sequential:
         return hidden[valid], batch["labels"][valid] - 1
 
     def head(self, model: torch.nn.Module, hidden: torch.Tensor) -> torch.Tensor:
-        return hidden @ _item_table(model).T
+        import torch
+
+        from lwa_core.products import product
+
+        table = _item_table(model)
+        return hidden @ table.T if torch.is_grad_enabled() else product(hidden, table)
 
     def has_fast_tail(self, model: torch.nn.Module) -> bool:
+        """Where the blocks' weights are plain: not 4-bit, and without an adapter."""
+        from torch import nn
+
         from lwa_plugins.recommenders.sequential.model import SequentialModel
 
-        return type(model) is SequentialModel
+        return type(model) is SequentialModel and all(
+            type(module) is nn.Linear
+            for block in model.blocks
+            for module in (block.attention.k_proj, block.attention.v_proj)
+        )
 
     def tail(self, model: torch.nn.Module, states: torch.Tensor, batch: Batch) -> torch.Tensor:
         import torch

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch.autograd.function import once_differentiable
+
+from lwa_core.products import product
 
 
 def sampled_softmax(
@@ -13,9 +17,9 @@ def sampled_softmax(
 ) -> torch.Tensor:
     """Cross-entropy of each target against the same sampled items (targets,), corrected for the sampling.
 
-    log q, q = negatives/items, is taken off each negative's logit (Bengio & Senécal 2008, section III; Yi et al. 2019,
-    equation 3), so that the sum under the logarithm has the mean of the full softmax's; with every item as a negative
-    it is the full softmax. A negative that is the target itself is left out.
+    log q, q = negatives/items, is taken off each negative's logit (logQ correction: Bengio & Senécal 2008; Yi et al.
+    2019), so that the mean of the sum under the logarithm is the full softmax's; with every item as a negative it is
+    the full softmax. A negative that is the target itself is left out.
 
     Args:
         hidden: (targets, width).
@@ -24,9 +28,35 @@ def sampled_softmax(
         negatives: Distinct item indices, each drawn with the same chance (negatives,).
     """
     own = (hidden * F.embedding(targets, table)).sum(dim=1)
-    others = hidden @ F.embedding(negatives, table).T - math.log(len(negatives) / len(table))
-    others = others.masked_fill(negatives == targets[:, None], -torch.inf)
-    return torch.cat([own[:, None], others], dim=1).logsumexp(dim=1) - own
+    column = targets.new_full((len(table),), -1)
+    column[negatives] = torch.arange(len(negatives), device=column.device)
+    candidates = F.embedding(negatives, table)
+    others: torch.Tensor = _LogSumExp.apply(hidden, candidates, column[targets])  # type: ignore[no-untyped-call]
+    return F.softplus(others - math.log(len(negatives) / len(table)) - own)
+
+
+class _LogSumExp(torch.autograd.Function):
+    """log Σ exp(h·c) over the candidates (targets,), one left out where `left_out` (targets,) is its column, not −1.
+
+    Its own function because the softmax in place is all that the backward pass needs, and oneDNN makes the products.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden: torch.Tensor, candidates: torch.Tensor, left_out: torch.Tensor) -> torch.Tensor:
+        softmax = product(hidden, candidates)  # logits, so far (targets, candidates)
+        (rows,) = (left_out >= 0).nonzero(as_tuple=True)
+        softmax[rows, left_out[rows]] = torch.finfo(softmax.dtype).min / 4  # finite: it may be the only one
+        top = softmax.amax(dim=1)
+        softmax = softmax.softmax(dim=1)
+        ctx.save_for_backward(hidden, candidates, softmax)
+        return top - softmax.amax(dim=1).log()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
+        hidden, candidates, softmax = ctx.saved_tensors
+        weighted = softmax * gradient[:, None]
+        return product(weighted, candidates.T), product(weighted.T, hidden.T), None
 
 
 def gbce(
@@ -35,7 +65,7 @@ def gbce(
     """Generalised binary cross-entropy at every position (examples, time), averaged over the target and the negatives.
 
     −(log σᵝ(s⁺) + Σ log(1 − σ(s⁻))) / (negatives + 1), with β = α(t(1 − 1/α) + 1/α) for the sampling rate
-    α = negatives/(items − 1) and the calibration t (Petrov & Macdonald 2023, gSASRec, equations 9 and 12). t = 0 is
+    α = negatives/(items − 1) and the calibration t (Petrov & Macdonald 2023, gSASRec). t = 0 is
     plain binary cross-entropy; t = 1 takes back the whole overconfidence that few negatives cause. A negative that is
     the target itself counts nothing.
 

@@ -46,14 +46,19 @@ class Attention(nn.Module):
         return self._joined(causal_attention(q, k, v, dropout))
 
     def at(self, states: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-        """What `forward` gives at one place of each example (examples, 1, width)."""
+        """What `forward` gives at one place of each example (examples, 1, width).
+
+        One query needs no key and no value of any position: q·(K x + b) = (Kᵀ q)·x + q·b, of which the last is the same
+        for all x and falls out of the softmax, and Σ a (V x + b) = V Σ a x + b for weights a that add up to 1.
+        """
         rows = torch.arange(len(states), device=states.device)
-        q, k, v = (
-            self._heads(projected)
-            for projected in (self.q_proj(states[rows, places][:, None]), self.k_proj(states), self.v_proj(states))
-        )
-        before = torch.arange(states.shape[1], device=states.device) <= places[:, None]  # (examples, time)
-        return self._joined(F.scaled_dot_product_attention(q, k, v, attn_mask=before[:, None, None]))
+        keys, values = (w.weight.unflatten(0, (self.heads, -1)) for w in (self.k_proj, self.v_proj))  # (heads, own, width)
+        q = self.q_proj(states[rows, places]).view(len(states), self.heads, -1)
+        scores = torch.einsum("nho,how->nhw", q, keys) @ states.transpose(1, 2) * q.shape[2] ** -0.5
+        behind = torch.arange(states.shape[1], device=states.device) > places[:, None]  # (examples, time)
+        looked = scores.masked_fill(behind[:, None], -torch.inf).softmax(dim=2) @ states  # (examples, heads, width)
+        mixed = torch.einsum("nhw,how->nho", looked, values).flatten(1) + self.v_proj.bias
+        return cast(torch.Tensor, self.o_proj(mixed))[:, None]
 
     def _heads(self, projected: torch.Tensor) -> torch.Tensor:
         return projected.view(*projected.shape[:2], self.heads, -1).transpose(1, 2)

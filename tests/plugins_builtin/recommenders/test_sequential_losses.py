@@ -71,6 +71,24 @@ def test_the_sampled_sum_has_the_mean_of_the_full_one():
     torch.testing.assert_close(ratios.mean(dim=0), full(hidden, table, targets).exp())
 
 
+def test_the_gradients_of_the_sampled_softmax_pass_the_check_by_finite_differences():
+    hidden, table = drawn(6, 3).requires_grad_(), drawn(8, 3, seed=1).requires_grad_()
+    targets, negatives = torch.tensor([0, 1, 2, 3, 3, 7]), torch.tensor([3, 5, 0])
+
+    assert torch.autograd.gradcheck(lambda h, t: sampled_softmax(h, t, targets, negatives), (hidden, table))
+
+
+def test_a_target_that_is_the_only_negative_has_no_loss_and_no_gradient():
+    hidden, table = drawn(1, 3).float().requires_grad_(), drawn(4, 3, seed=1).float().requires_grad_()
+
+    loss = sampled_softmax(hidden, table, torch.tensor([2]), torch.tensor([2]))
+    loss.sum().backward()
+
+    assert loss.item() == 0
+    assert not hidden.grad.any()
+    assert not table.grad.any()
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(3, 9), st.integers(1, 12), st.floats(0, 1), st.data())
 def test_gbce_is_its_definition(items, count, t, data):
