@@ -102,6 +102,11 @@ class Probe:
         """
         return self._passes + trie_evaluations(self._asked, self.depth) / self.depth
 
+    @property
+    def asked_all(self) -> bool:
+        """Whether every subset of the layers was asked for."""
+        return len(self._asked) == 1 << self.depth
+
     def tell(self, name: str, value: Any) -> None:
         """Note a JSON-ready fact about the score that is being made; it is kept with it and shown in the report."""
         self.facts[name] = value
