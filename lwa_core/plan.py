@@ -23,6 +23,12 @@ from lwa_core.types import DepthPlan
 ANSWERS_VERSION = 1
 """Goes up when the same question gets another answer."""
 
+ALL_ASKED = "asked.json"
+"""Lies with the result of a stage that asked for every subset of the layers."""
+
+OPTIMALITY_VERSION = 1
+"""Goes up when the same answers give other figures."""
+
 
 @attrs.frozen
 class Stage:
@@ -78,6 +84,14 @@ class Plan:
             )
             models.append(Stage(student_name(use.name, layers, number, plan), "model", upstream, use))
         return Tier(layers, tuple(models), tuple(ranking_stage(self.recipe, self.data, m) for m in models))
+
+    def optimality(self, plan: DepthPlan) -> Stage:
+        """The stage that sets the chosen layers beside all subsets, in a run that asked for all of them."""
+        evaluate = self.recipe.evaluate
+        how = [self.recipe.calibration.utility, evaluate.bootstrap, evaluate.confidence]
+        tiers = [list(tier) for tier in plan.tiers]
+        key = digest(["optimality", OPTIMALITY_VERSION, self.answers, how, tiers])
+        return Stage("compare with all subsets", "optimality", key)
 
     def performance(self, models: Sequence[Stage]) -> Stage:
         """The stage that measures time and memory of all models, on this machine."""
@@ -148,6 +162,11 @@ def stored_selection(plan: Plan, store: Store) -> DepthPlan | None:
 def read_selection(folder: Path) -> DepthPlan:
     """The depth plan that a selection stage stored."""
     return DepthPlan(**read_json(folder / "plan.json"))
+
+
+def all_asked(folders: Sequence[Path]) -> bool:
+    """Whether the stage of one of these results asked for every subset of the layers."""
+    return any((folder / ALL_ASKED).is_file() for folder in folders)
 
 
 def ranking_stage(recipe: Recipe, data: Stage, model: Stage) -> Stage:

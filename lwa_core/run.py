@@ -24,7 +24,7 @@ from lwa_core.metrics import assemble
 from lwa_core.modeling.answers import Answers
 from lwa_core.modeling.layered import LayeredModel
 from lwa_core.modeling.probe import Probe
-from lwa_core.plan import Plan, Stage, Tier, make_plan, read_selection
+from lwa_core.plan import Plan, Stage, Tier, all_asked, make_plan, read_selection
 from lwa_core.ranker import load_ranker
 from lwa_core.recipe import Recipe, Use, combined_by
 from lwa_core.store import Store, digest, explained, read_json, write_atomically, write_json
@@ -84,13 +84,14 @@ class Execution:
             self.score_folders[stage.name] = self.stage(stage, partial(self._make_scores, stage))
         selection_folder = self.stage(self.plan.select, self._make_selection)
         depth_plan = read_selection(selection_folder)
+        optimality = self._optimality(depth_plan, [*self.score_folders.values(), selection_folder])
         tiers = self.plan.tiers(depth_plan)
         models = {"teacher": self.teacher_folder}
         for tier in tiers:
             self._compress_tier(tier, models)
         rankings = self._rankings(tiers, models)
         self._link_models(models)
-        self._write_metrics(depth_plan, tiers, models, rankings)
+        self._write_metrics(depth_plan, tiers, models, rankings, optimality)
         self._write_performance([self.plan.teacher, *(model for tier in tiers for model in tier.models)])
 
     # What the stages share
@@ -138,6 +139,7 @@ class Execution:
         probe = self._probe(report)
         if not stages.is_observing(stage.use):
             scored = stages.queried_scores(stage.use, probe)
+            stages.note_all_asked(folder, probe.asked_all)
         else:
             if stage.use.name not in self.observed:
                 self.observed = stages.observed_scores(self._unstored_observers(), probe, report)
@@ -157,6 +159,17 @@ class Execution:
             make_probe=lambda: self._probe(report),
         )
         stages.write_selection(folder, self.recipe.select.instance.select(selection))
+        stages.note_all_asked(folder, selection.asked_all)
+
+    def _optimality(self, plan: DepthPlan, folders: Sequence[Path]) -> Any:
+        """How far the chosen layers are from the best, where a stage of this run asked for every subset of them."""
+        if not all_asked(folders):
+            return None
+
+        def make(folder: Path, report: StageReporter) -> None:
+            stages.write_optimality(folder, self._probe(report), plan.tiers, self.recipe)
+
+        return read_json(self.stage(self.plan.optimality(plan), make) / "optimality.json")
 
     def _compress_tier(self, tier: Tier, models: dict[str, Path]) -> None:
         upstream = self.teacher_folder
@@ -215,11 +228,16 @@ class Execution:
                 _mirror(source / stages.MODEL, target)
 
     def _write_metrics(
-        self, plan: DepthPlan, tiers: Sequence[Tier], models: Mapping[str, Path], rankings: Mapping[str, Ranking]
+        self,
+        plan: DepthPlan,
+        tiers: Sequence[Tier],
+        models: Mapping[str, Path],
+        rankings: Mapping[str, Ranking],
+        optimality: Any,
     ) -> None:
         facts = {name: read_json(path / "facts.json") for name, path in models.items()}
         metrics = assemble(self.recipe, self.data, self.board, plan, tiers, models, facts, rankings, self.warnings)
-        write_json(self.folder / "metrics.json", metrics)
+        write_json(self.folder / "metrics.json", {**metrics, "optimality": optimality})
 
     def _write_performance(self, models: Sequence[Stage]) -> None:
         from lwa_core.evaluation.performance import machine

@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 from lwa_core.data import Examples, PreparedData
 from lwa_core.data.prepare import prepare
 from lwa_core.errors import LwaError, ModelError, PluginError
+from lwa_core.evaluation.optimum import optimality_of
 from lwa_core.evaluation.ranking import Ranking, rank_examples
 from lwa_core.fitting import fit_model, score_histories, train_on
 from lwa_core.modeling.answers import Answers
@@ -21,6 +22,7 @@ from lwa_core.modeling.layered import LayeredModel
 from lwa_core.modeling.observation import finished, observe, passes
 from lwa_core.modeling.probe import Probe
 from lwa_core.modeling.sizes import memory_bytes, parameter_count
+from lwa_core.plan import ALL_ASKED
 from lwa_core.protocols import Batch, ObservingScorer, Recommender, Reporter
 from lwa_core.ranker import Ranker, load_ranker
 from lwa_core.store import Store, damage, digest, read_json, write_json
@@ -244,6 +246,11 @@ class TeacherSelection:
             self._costs[kind] = measure_costs(self.probe, kind)
         return self._costs[kind]
 
+    @property
+    def asked_all(self) -> bool:
+        """Whether the selector asked for every subset of the layers."""
+        return self._probe is not None and self._probe.asked_all
+
 
 def measure_costs(probe: Probe, kind: str) -> LayerCosts:
     """Parameters, megabytes or milliseconds of each layer, counted or timed on the model itself."""
@@ -258,6 +265,26 @@ def measure_costs(probe: Probe, kind: str) -> LayerCosts:
 
     layers = tuple(size(layer) for layer in model.layers)
     return LayerCosts(kind, layers, size(model.base) - sum(layers))
+
+
+def note_all_asked(folder: Path, asked_all: bool) -> None:
+    """Write down with a stage's result that it asked for every subset of the layers, if it did."""
+    if asked_all:
+        write_json(folder / ALL_ASKED, {"all_subsets": True})
+
+
+def write_optimality(folder: Path, probe: Probe, tiers: Sequence[tuple[int, ...]], recipe: Recipe) -> None:
+    """Set the chosen layers beside all subsets, on the calibration examples."""
+    evaluate = recipe.evaluate
+    told = optimality_of(
+        probe.evaluate(probe.subsets()),
+        tiers,
+        utility=probe.utility,
+        resamples=evaluate.bootstrap,
+        confidence=evaluate.confidence,
+        seed=recipe.seed,
+    )
+    write_json(folder / "optimality.json", told)
 
 
 def write_selection(folder: Path, plan: DepthPlan) -> None:

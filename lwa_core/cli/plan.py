@@ -63,7 +63,7 @@ def command(
 
 
 def _rows(recipe: Recipe, plan: Plan, store: Store) -> list[dict[str, Any]]:
-    from lwa_core.plan import stored_selection
+    from lwa_core.plan import all_asked, stored_selection
 
     def row(stage: Stage) -> dict[str, Any]:
         state = "stored" if store.has(stage.kind, stage.key) else "to do"
@@ -81,6 +81,8 @@ def _rows(recipe: Recipe, plan: Plan, store: Store) -> list[dict[str, Any]]:
         models = [model for tier in tiers for model in tier.models]
         students = [row(model) for model in models] + [row(ranking) for tier in tiers for ranking in tier.rankings]
         last = [row(plan.performance([plan.teacher, *models]))]
+        if all_asked([store.path(stage.kind, stage.key) for stage in (*plan.scores, plan.select)]):
+            students.insert(0, row(plan.optimality(selection)))
     return [*before, *students, *(row(stage) for stage in plan.rankings), *last]
 
 

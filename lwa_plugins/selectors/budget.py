@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import attrs
 
-from lwa_core.errors import LwaError
 from lwa_core.protocols import Selection
 from lwa_core.settings import setting
 from lwa_core.types import DepthPlan, LayerCosts
+from lwa_plugins.selectors._sets import KINDS, budget_setting, limit_of
 
 
 @attrs.frozen
@@ -20,30 +20,21 @@ class Budget:
     on this machine; give exactly one budget.
     """
 
-    megabytes: float | None = setting(None, help="parameters and buffers in memory", unit="10^6 bytes", above=0)
-    parameters: int | None = setting(None, help="parameters of the whole model, item table included", minimum=1)
-    milliseconds: float | None = setting(None, help="median of one request at batch 1", unit="ms", above=0)
+    parameters: int | None = budget_setting("parameters")
+    megabytes: float | None = budget_setting("megabytes")
+    milliseconds: float | None = budget_setting("milliseconds")
     by: str = setting("", help="the scorer to follow; the recipe's first where left out", names="score")
 
     def __attrs_post_init__(self) -> None:
-        if sum(value is not None for value in (self.megabytes, self.parameters, self.milliseconds)) != 1:
-            raise ValueError("exactly one of megabytes, parameters, milliseconds is the budget")
+        if sum(getattr(self, kind) is not None for kind in KINDS) != 1:
+            raise ValueError(f"exactly one of {', '.join(KINDS)} is the budget")
 
     def select(self, selection: Selection) -> DepthPlan:
         scorer = self.by or selection.board.names[0]
-        kind = next(k for k in ("megabytes", "parameters", "milliseconds") if getattr(self, k) is not None)
-        limit = float(getattr(self, kind))
-        costs = selection.costs(kind)
-        kept = best_subset(selection.board[scorer].mean.tolist(), costs, limit)
-        if not kept:
-            cheapest = costs.base + min(costs.layers)
-            raise LwaError(
-                f"no layer fits into {limit:g} {kind}: the model without layers takes {costs.base:g}, "
-                f"with its cheapest layer {cheapest:g}",
-                f"raise select.{kind} to at least {cheapest:g}",
-            )
-        trace = {"scorer": scorer, "kind": kind, "limit": limit, "cost": costs.of(kept), "base": costs.base}
-        return DepthPlan(selection.depth, [kept], {**trace, "layers": list(costs.layers)})
+        limit = limit_of(self, selection)
+        assert limit is not None
+        kept = best_subset(selection.board[scorer].mean.tolist(), limit.costs, limit.ceiling)
+        return DepthPlan(selection.depth, [kept], {"scorer": scorer, **limit.told(kept)})
 
 
 def best_subset(scores: Sequence[float], costs: LayerCosts, limit: float) -> list[int]:

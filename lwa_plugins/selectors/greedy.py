@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import attrs
 
 from lwa_core.protocols import Selection
-from lwa_core.settings import setting
 from lwa_core.types import DepthPlan
+from lwa_plugins.selectors._sets import SetSelector, best_by_size, depth_plan
+from lwa_plugins.selectors.beam import descend
 
 
 @attrs.frozen
-class Greedy:
+class Greedy(SetSelector):
     """From all layers, remove again and again the one whose loss costs the least mean utility (SLEB).
 
     Unlike a ranking, it sees that two layers can be spared one at a time and not together. Of equals the later goes.
+    With a budget it goes down to one layer, and the best of all sets that it measured and that fit is taken.
     """
 
-    keep: int | tuple[int, ...] = setting(help="how many layers stay; a list makes one student each", minimum=1)
-
     def select(self, selection: Selection) -> DepthPlan:
-        counts = selection.counts(self.keep)
-        kept = tuple(range(selection.depth))
-        chain = {len(kept): kept}
-        removals = []
-        while len(kept) > min(counts):
-            options = [tuple(j for j in kept if j != i) for i in reversed(kept)]
-            values = selection.probe.evaluate(options).mean(axis=1)
-            best = int(values.argmax())
-            removed = (set(kept) - set(options[best])).pop()
-            removals.append({"removed": removed, "utility": float(values[best])})
-            kept = options[best]
-            chain[len(kept)] = kept
-        return DepthPlan(selection.depth, [chain[count] for count in counts], {"removals": removals})
+        asked = self.asked(selection)
+        looked = descend(selection.probe, asked, width=1)
+        removals = [
+            {"removed": (set(before) - set(after)).pop(), "utility": looked[after]}
+            for before, after in pairwise(best_by_size(looked).values())
+        ]
+        return depth_plan(selection, asked, looked, "mean utility", {"removals": removals})

@@ -212,3 +212,47 @@ def test_a_recipe_object_runs_from_python(first):
     base, folder, _ = first
 
     assert run_recipe(load_recipe(write_recipe(base), ()), Store(base / "store")) == folder
+
+
+EXACT = TEXT.replace('use = "greedy"\nkeep = [2, 1]', 'use = "exact"\nkeep = [2, 1]')
+
+
+def test_a_run_that_measured_every_subset_says_how_far_from_the_best_its_layers_are(first, tmp_path):
+    base, plain, _ = first
+    shutil.copytree(base / "store", tmp_path / "store")
+
+    folder, events = run(tmp_path, tmp_path / "store", text=EXACT)
+
+    told = metrics_of(folder)["optimality"]
+    assert "compare with all subsets" in computed(events)
+    assert [1, 1] == [tier["rank"] for tier in told["tiers"]]
+    assert [1, 2, 3] == [entry["layers"] for entry in told["depths"]]
+    trace = {point["layers"]: point["difference"] for point in metrics_of(folder)["plan"]["trace"]["front"]}
+    assert {entry["layers"]: entry["best"]["mean"] for entry in told["depths"]} == pytest.approx(trace)
+    assert metrics_of(plain)["optimality"] is None
+
+
+def test_what_a_store_happens_to_hold_makes_no_difference(first, tmp_path):
+    """All answers are there after `exact`; a run that did not ask for them does not tell of them."""
+    base, plain, _ = first
+    shutil.copytree(base / "store", tmp_path / "store")
+    run(tmp_path, tmp_path / "store", text=EXACT)
+    shutil.rmtree(tmp_path / "store" / "runs")
+
+    again, _ = run(base, tmp_path / "store")
+
+    assert (again / "metrics.json").read_bytes() == (plain / "metrics.json").read_bytes()
+
+
+def test_lost_answers_are_asked_for_again(first, tmp_path):
+    base, _, _ = first
+    shutil.copytree(base / "store", tmp_path / "store")
+    folder, _ = run(tmp_path, tmp_path / "store", text=EXACT)
+    before = (folder / "metrics.json").read_bytes()
+    for kind in ("answers", "optimality"):
+        shutil.rmtree(tmp_path / "store" / "results" / kind)
+
+    again, events = run(tmp_path, tmp_path / "store", text=EXACT)
+
+    assert ["compare with all subsets"] == computed(events)
+    assert (again / "metrics.json").read_bytes() == before

@@ -29,7 +29,12 @@ from lwa_plugins.scorers.random import Random
 from lwa_plugins.scorers.robust_rank_aggregation import RobustRankAggregation
 from lwa_plugins.scorers.shapley import Shapley
 from lwa_plugins.scorers.weight_magnitude import WeightMagnitude
+from lwa_plugins.selectors.beam import Beam
 from lwa_plugins.selectors.budget import Budget
+from lwa_plugins.selectors.contiguous import Contiguous
+from lwa_plugins.selectors.evolution import Evolution
+from lwa_plugins.selectors.exact import Exact
+from lwa_plugins.selectors.gate_qubo import GateQubo
 from lwa_plugins.selectors.greedy import Greedy
 from lwa_plugins.selectors.random import Random as RandomSelector
 from lwa_plugins.selectors.top_k import TopK
@@ -40,7 +45,8 @@ recommenders: list[type[Recommender]] = [Sequential]
 observing: list[type[ObservingScorer]] = [Fisher, BlockInfluence]
 querying: list[type[QueryingScorer]] = [LeaveOneOut, Shapley, WeightMagnitude, Random]
 combining: list[type[CombiningScorer]] = [Borda, RobustRankAggregation]
-selectors: list[type[Selector]] = [TopK, Uniform, RandomSelector, Budget, Greedy]
+selectors: list[type[Selector]] = [TopK, Uniform, RandomSelector, Budget, Greedy, Beam, Exact]
+more_selectors: list[type[Selector]] = [GateQubo, Evolution, Contiguous]
 compressors: list[type[Compressor]] = [Drop, Distill, QLoRA]
 
 
