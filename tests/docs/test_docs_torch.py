@@ -17,7 +17,7 @@ RUN = re.compile(r"lwa-runs/runs/[\w.-]+")
 
 RECIPE = """\
 name = "shown"
-plugins = ["./growth.py", "./alone.py", "./median.py", "./first.py", "./fine_tune.py", "./listener.py"]
+plugins = ["./growth.py", "./alone.py", "./median.py", "./first.py", "./heal.py", "./listener.py"]
 
 [data]
 use = "synthetic"
