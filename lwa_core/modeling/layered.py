@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -11,8 +10,13 @@ import torch
 from torch import nn
 
 from lwa_core.errors import ModelError
+from lwa_core.modeling.blocks import StandIn, assert_same_shape, block_input, block_output, with_output
+from lwa_core.modeling.cut_config import PLAIN_DEPTHS
+from lwa_core.modeling.made_up import made_up_inputs
+from lwa_core.modeling.same import difference_of_answers
+from lwa_core.modeling.surgery import cut_model
 
-DEPTH_NAMES = ("num_hidden_layers", "num_layers", "n_layer", "n_layers")
+__all__ = ["LayeredModel", "base_of", "block_input", "block_output", "find_blocks", "stand_in", "with_output"]
 
 
 class LayeredModel:
@@ -38,7 +42,10 @@ class LayeredModel:
     @property
     def layers(self) -> nn.ModuleList:
         """The blocks, first to last."""
-        blocks = self.base.get_submodule(self.path)
+        try:
+            blocks = self.base.get_submodule(self.path)
+        except AttributeError as error:
+            raise ModelError(f"the model has no list of blocks at {self.path!r}: {error}") from error
         if not isinstance(blocks, nn.ModuleList):
             raise ModelError(f"{self.path!r} is no list of blocks but a {type(blocks).__name__}")
         return blocks
@@ -80,6 +87,9 @@ class LayeredModel:
         def hook(gate: torch.Tensor) -> Any:
             def after(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
                 before = block_input(args, kwargs)
+                assert_same_shape(before, block_output(output))
+                if gate.dim() and len(gate) != len(before):
+                    raise ModelError(f"gates for {len(gate)} examples, but a block takes states {tuple(before.shape)}")
                 shaped = gate.to(before.dtype).reshape(-1, *[1] * (before.dim() - 1)) if gate.dim() else gate
                 return with_output(output, before + shaped * (block_output(output) - before))
 
@@ -94,8 +104,12 @@ class LayeredModel:
 
     @contextmanager
     def skipping(self, kept: Sequence[int]) -> Iterator[None]:
-        """Leave the layers that are not in `kept` out of every forward pass, without computing them."""
-        with self.replaced({i: _Skip(layer) for i, layer in enumerate(self.layers) if i not in set(kept)}):
+        """Leave the layers that are not in `kept` out of every forward pass.
+
+        They are not computed, but for one that makes something that the layers behind it need (T5's first); each is
+        run once to see that.
+        """
+        with self.replaced({i: StandIn(layer) for i, layer in enumerate(self.layers) if i not in set(kept)}):
             yield
 
     @contextmanager
@@ -111,55 +125,50 @@ class LayeredModel:
             for i, module in originals.items():
                 layers[i] = module
 
-    def keep(self, kept: Sequence[int]) -> LayeredModel:
+    def keep(self, kept: Sequence[int], inputs: Mapping[str, Any] | None = None) -> LayeredModel:
         """A copy of the model that has just these layers, in their order.
 
-        Its `save_pretrained` folder loads with plain `from_pretrained`: depth, per-layer lists of the configuration
-        and the layers' own numbers follow.
+        Its `save_pretrained` folder loads with plain `from_pretrained`: depth, everything that the configuration says
+        of single layers, and the layers' own numbers follow. What only the first layer has and hands on moves to the
+        layer that is first then (T5's relative position bias).
+
+        Args:
+            kept: The layers, in order.
+            inputs: What to call the model with to see that it answers as the full one that skips the other layers;
+                made up from the configuration where left out.
 
         Raises:
-            ModelError: The layers are not distinct layers of this model, or the configuration of this family cannot
-                say how many layers it has, so that a reload would come back with other layers.
+            ModelError: The layers are not distinct layers of this model, or no configuration of this family says what
+                they are, so that a reload would come back as another model.
         """
         kept = list(kept)
         if not kept or kept != sorted(set(kept)) or not all(0 <= i < self.depth for i in kept):
             raise ModelError(f"cannot keep layers {kept} of a model with layers 0..{self.depth - 1}")
-        depth = self.depth
-        student = LayeredModel(copy.deepcopy(self.base), self.path)
-        layers = student.layers
-        chosen = [layers[i] for i in kept]
-        for new, layer in enumerate(chosen):
-            for module in layer.modules():
-                if isinstance(getattr(module, "layer_idx", None), int):
-                    module.layer_idx = new  # type: ignore[assignment]
-        parent, _, name = self.path.rpartition(".")
-        setattr(student.base.get_submodule(parent), name, nn.ModuleList(chosen))
-        cut_config(student.base, kept, depth)
-        _assert_reloads(student.base)
-        return student
+        student = cut_model(self.base, self.path, kept)
+        self._assert_same_answers(student, kept, inputs)
+        return LayeredModel(student, self.path)
 
-
-class _Skip(nn.Module):
-    """Stands in for a layer that is left out: gives back its input, in the form of the layer's output."""
-
-    def __init__(self, layer: nn.Module, state: torch.Tensor | None = None, tupled: bool = False) -> None:
-        super().__init__()
-        self.__dict__["_layer"] = layer  # not a submodule: it must not be seen by hooks or state_dict
-        self.__dict__["_state"] = state
-        self.__dict__["_tupled"] = tupled
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        state = self._state if self._state is not None else block_input(args, kwargs)
-        return (state,) if self._tupled else state
-
-    def __getattr__(self, name: str) -> Any:
-        # Models look at attributes of their blocks, such as `attention_type`.
-        return getattr(self.__dict__["_layer"], name)
+    def _assert_same_answers(self, student: nn.Module, kept: Sequence[int], inputs: Mapping[str, Any] | None) -> None:
+        try:
+            said = difference_of_answers(self, student, kept, made_up_inputs(self.base) if inputs is None else inputs)
+        except ModelError as error:
+            if inputs is None and not type(self.base).__module__.startswith("transformers."):
+                return  # a recommender of one's own takes what it likes; its layers were compared
+            raise ModelError(
+                f"whether {type(self.base).__name__} answers the same with layers {list(kept)} cannot be seen: "
+                f"{error.message}",
+                "give `keep` the `inputs` that the model is called with",
+            ) from error
+        if said is not None:
+            raise ModelError(
+                f"{type(self.base).__name__} with layers {list(kept)} would answer differently: {said}",
+                "docs/families.md says what can be removed from which family",
+            )
 
 
 def stand_in(layer: nn.Module, state: torch.Tensor, tupled: bool) -> nn.Module:
-    """A module that gives out `state` in place of what `layer` would compute."""
-    return _Skip(layer, state, tupled)
+    """A module that gives out `state` in place of what `layer` would compute; `tupled`: the layer gives back a tuple."""
+    return StandIn(layer, state, plain=not tupled)
 
 
 def base_of(model: nn.Module) -> nn.Module:
@@ -169,76 +178,38 @@ def base_of(model: nn.Module) -> nn.Module:
 
 
 def find_blocks(model: nn.Module) -> str:
-    """Path of the one list of equal blocks, by the depth that the configuration states where there are several.
+    """Path of the one list of blocks, by the depth that the configuration states where there are several.
+
+    Blocks are of one class; where there are as many as the configuration states, they may be of several.
 
     Raises:
-        ModelError: None, or several; the message lists them for the `blocks` argument.
+        ModelError: None, or several, the message lists them for the `blocks` argument; or fewer blocks than layers.
     """
+    depth = stated_depth(model)
     found: dict[str, nn.ModuleList] = {}
     for path, module in model.named_modules():
         inside = any(path.startswith(f"{outer}.") for outer in found)
-        if isinstance(module, nn.ModuleList) and len(module) and not inside and len({type(m) for m in module}) == 1:
+        if not isinstance(module, nn.ModuleList) or not len(module) or inside:
+            continue
+        if len(module) == depth or len({type(m) for m in module}) == 1:
             found[path] = module
     if not found:
         raise ModelError("the model has no torch.nn.ModuleList of equal blocks", "name the list with `blocks`")
-    depth = stated_depth(model)
     fitting = [path for path, blocks in found.items() if len(blocks) == depth] if len(found) > 1 else list(found)
     if len(fitting) != 1:
         listed = ", ".join(f"{path} ({len(blocks)})" for path, blocks in found.items())
         raise ModelError(f"several lists could be the layers: {listed}", "name the list with `blocks`")
+    if depth is not None and len(found[fitting[0]]) != depth:
+        raise ModelError(
+            f"the configuration states {depth} layers, but {fitting[0]} holds {len(found[fitting[0]])} blocks: "
+            "layers that share their weights cannot be told apart",
+            "name another list with `blocks`",
+        )
     return fitting[0]
 
 
 def stated_depth(model: nn.Module) -> int | None:
     """How many layers the configuration says there are."""
     config = getattr(model, "config", None)
-    values = [getattr(config, name, None) for name in DEPTH_NAMES]
+    values = [getattr(config, name, None) for name in PLAIN_DEPTHS]
     return next((value for value in values if isinstance(value, int)), None)
-
-
-def cut_config(model: nn.Module, kept: Sequence[int], depth: int) -> None:
-    """Bring a configuration in line with the kept layers: the depth, and every list that has one entry a layer."""
-    config: Any = getattr(model, "config", None)
-    if config is None or stated_depth(model) is None:
-        raise ModelError(f"{type(model).__name__} has no configuration that states its depth, so it cannot be reloaded")
-    for name, value in list(vars(config).items()):
-        if isinstance(value, (list, tuple)) and len(value) == depth and not name.startswith("_"):
-            setattr(config, name, type(value)(value[i] for i in kept))
-    for name in DEPTH_NAMES:
-        if getattr(config, name, None) == depth:
-            setattr(config, name, len(kept))
-
-
-def _assert_reloads(model: nn.Module) -> None:
-    """A fresh model of the cut configuration must have exactly the cut model's tensors."""
-    with torch.device("meta"):
-        fresh = type(model)(copy.deepcopy(model.config))
-    mine = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    theirs = {name: tuple(value.shape) for name, value in fresh.state_dict().items()}
-    if mine != theirs:
-        odd = sorted(set(mine.items()) ^ set(theirs.items()))[:3]
-        raise ModelError(
-            f"layers of {type(model).__name__} cannot be removed so that it reloads: {odd} would not match",
-            "this family is not supported",
-        )
-
-
-def block_input(args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor:
-    """The hidden states that a block was called with."""
-    value = args[0] if args else kwargs.get("hidden_states")
-    if not isinstance(value, torch.Tensor):
-        raise ModelError("a block was called without hidden states as its first argument")
-    return value
-
-
-def block_output(output: Any) -> torch.Tensor:
-    """The hidden states that a block gave back (many families give a tuple)."""
-    value = output[0] if isinstance(output, tuple) else output
-    if not isinstance(value, torch.Tensor):
-        raise ModelError(f"a block gave back {type(value).__name__} instead of hidden states")
-    return value
-
-
-def with_output(output: Any, states: torch.Tensor) -> Any:
-    """`output` with other hidden states in it."""
-    return (states, *output[1:]) if isinstance(output, tuple) else states
