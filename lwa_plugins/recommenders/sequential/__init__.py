@@ -194,13 +194,10 @@ class Sequential:
         """Where the blocks' weights are plain: not 4-bit, and without an adapter."""
         from torch import nn
 
-        from lwa_plugins.recommenders.sequential.model import SequentialModel
+        from lwa_plugins.recommenders.sequential.model import Attention, SequentialModel
 
-        return type(model) is SequentialModel and all(
-            type(module) is nn.Linear
-            for block in model.blocks
-            for module in (block.attention.k_proj, block.attention.v_proj)
-        )
+        attentions = [module for module in model.modules() if isinstance(module, Attention)]
+        return type(model) is SequentialModel and all(type(m) is nn.Linear for a in attentions for m in (a.k_proj, a.v_proj))
 
     def tail(self, model: torch.nn.Module, states: torch.Tensor, batch: Batch) -> torch.Tensor:
         import torch

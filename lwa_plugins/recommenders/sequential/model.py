@@ -52,7 +52,8 @@ class Attention(nn.Module):
         for all x and falls out of the softmax, and Σ a (V x + b) = V Σ a x + b for weights a that add up to 1.
         """
         rows = torch.arange(len(states), device=states.device)
-        keys, values = (w.weight.unflatten(0, (self.heads, -1)) for w in (self.k_proj, self.v_proj))  # (heads, own, width)
+        # (heads, own, width)
+        keys, values = (linear.weight.unflatten(0, (self.heads, -1)) for linear in (self.k_proj, self.v_proj))
         q = self.q_proj(states[rows, places]).view(len(states), self.heads, -1)
         scores = torch.einsum("nho,how->nhw", q, keys) @ states.transpose(1, 2) * q.shape[2] ** -0.5
         behind = torch.arange(states.shape[1], device=states.device) > places[:, None]  # (examples, time)
@@ -177,10 +178,13 @@ class SequentialModel(PreTrainedModel):  # type: ignore[misc]  # transformers is
         return cast(torch.Tensor, self.norm(cast(Block, self.blocks[-1]).at(states, places)))
 
     def can_be_asked_at(self) -> bool:
-        """Whether `at` is what `forward` gives: the last block is its own, and nobody listens to it or to the model."""
-        if self.training or not len(self.blocks) or type(self.blocks[-1]) not in BLOCKS.values():
+        """Whether `at` is what `forward` gives: the last block is plain, and nobody listens to it or to the model."""
+        last = self.blocks[-1] if len(self.blocks) else None
+        if self.training or not isinstance(last, Block) or type(last) not in BLOCKS.values():
             return False
-        bypassed: list[nn.Module] = [self, *self.blocks[-1].modules()]
+        if any(type(linear) is not nn.Linear for linear in (last.attention.k_proj, last.attention.v_proj)):
+            return False  # 4-bit, or with an adapter
+        bypassed: list[nn.Module] = [self, *last.modules()]
         return not any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in bypassed)
 
     def _embedded(self, input_ids: torch.Tensor) -> torch.Tensor:

@@ -90,7 +90,7 @@ def test_drop_gives_the_teacher_without_the_other_layers(data, tmp_path):
     dropped = Drop().compress(job)
 
     with job.teacher.skipping(KEPT):
-        assert torch.equal(scores(job, job.teacher.model), scores(job, dropped))
+        torch.testing.assert_close(scores(job, job.teacher.model), scores(job, dropped), rtol=1e-5, atol=1e-6)
     assert same(weights(dropped), weights(job.teacher.keep(KEPT).model))
     assert job.trained is None
 
