@@ -130,14 +130,15 @@ def _over_cells(cells: Sequence[Mapping[str, Any]], values: Sequence[float], see
     groups: dict[str, list[float]] = {}
     for cell, value in zip(cells, values, strict=True):
         groups.setdefault(cell["cell"], []).append(value)
+    sizes = np.array([len(group) for group in groups.values()])
+    table = np.array([np.resize(group, sizes.max()) for group in groups.values()])  # (names, seeds), padded
     rng = np.random.default_rng(seed)
-    tables = [np.asarray(group) for group in groups.values()]
-    means = np.empty(RESAMPLES)
-    for number in range(RESAMPLES):
-        drawn = [tables[i] for i in rng.integers(len(tables), size=len(tables))]
-        means[number] = np.mean([table[rng.integers(len(table), size=len(table))].mean() for table in drawn])
-    low, high = np.quantile(means, [0.025, 0.975])
-    return Estimate(float(np.mean([table.mean() for table in tables])), float(low), float(high))
+    names = rng.integers(len(sizes), size=(RESAMPLES, len(sizes)))
+    seeds = (rng.random((*names.shape, sizes.max())) * sizes[names][:, :, None]).astype(np.int64)
+    real = np.arange(sizes.max()) < sizes[names][:, :, None]
+    drawn = np.where(real, table[names[:, :, None], seeds], 0.0).sum(axis=2) / sizes[names]
+    low, high = np.quantile(drawn.mean(axis=1), [0.025, 0.975])
+    return Estimate(float(np.mean([np.mean(group) for group in groups.values()])), float(low), float(high))
 
 
 def _shares(cells: Sequence[Mapping[str, Any]], values: Sequence[Sequence[float]]) -> tuple[float, ...]:
