@@ -135,7 +135,7 @@ class BenchReader(Reader):
     def _use(self, kind: str, table: Any, path: TomlPath, named: bool = False) -> Use | None:
         if kind == "selector" and isinstance(table, dict):
             if "keep" in table:
-                said = "the benchmark sets 'keep' itself: all depths down to half the layers"
+                said = "the benchmark sets 'keep' itself: all depths to half the layers"
                 self.problems.append(Problem("unknown-setting", said, (*path, "keep"), "leave it out", at_key=True))
             table = {**table, "keep": 1}
         return super()._use(kind, table, path, named)

@@ -73,7 +73,7 @@ def test_all_problems_are_told_at_once(folder):
     assert [
         "/bench.toml:6:1: error[unknown-setting]: unknown setting 'nmae' in [[cell]]",
         "/bench.toml:13:7: error[unknown-component]: no scorer is called 'fischer'",
-        "/bench.toml:17:1: error[unknown-setting]: the benchmark sets 'keep' itself: all depths down to half the layers",
+        "/bench.toml:17:1: error[unknown-setting]: the benchmark sets 'keep' itself: all depths to half the layers",
         "/bench.toml:19:2: error[unknown-setting]: unknown table 'heel'",
     ] == problems(folder, text)
 
