@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from lwa_core import errors, hooks
+from lwa_core.bench.document import BenchHead, CellTable, Measure
 from lwa_core.cli import COMMANDS, INTERRUPTED, main
 from lwa_core.plugins import Offer, Registry
 from lwa_core.recipe import SECTIONS, SEVERAL, SINGLE, TABLES, Head
@@ -29,6 +30,7 @@ How things fit together is in the [guide](guide.md), how to add a component in [
 
 * [Recipe](#recipe)
 * [Components](#components)
+* [Benchmark](#benchmark)
 * [Commands](#commands)
 * [Exit codes](#exit-codes)
 * [Hooks](#hooks)
@@ -40,6 +42,13 @@ RECIPE = """\
 Keys before the first table, then tables.
 A key that is not listed here, or not among the settings of the component in use, is an error.
 A setting without a default has to be given; `–` stands for a setting that is off where it is left out.
+"""
+
+BENCHMARK = """\
+## Benchmark
+
+The file of `lwa bench`, under the same rules as a recipe.
+How it compares is in [bench](bench.md).
 """
 
 COMPONENTS = """\
@@ -67,7 +76,7 @@ A hook that is implemented and not listed here makes the plugin broken.
 
 def render() -> str:
     """The whole page."""
-    parts = [OPENING, *_recipe(), *_components(), *_commands(), *_exit_codes(), *_hooks()]
+    parts = [OPENING, *_recipe(), *_components(), *_benchmark(), *_commands(), *_exit_codes(), *_hooks()]
     return "\n".join(part.rstrip("\n") + "\n" for part in parts)
 
 
@@ -99,6 +108,24 @@ def _components() -> Iterator[str]:
         for offer in registry.components(kind):
             if offer.provider.name == BUILT_IN:
                 yield from _component(offer)
+
+
+def _benchmark() -> Iterator[str]:
+    yield BENCHMARK
+    yield "### Keys at the top of a benchmark\n"
+    yield _settings(BenchHead)
+    yield "### [[cell]]\n"
+    yield _prose(CellTable)
+    yield _settings(CellTable)
+    yield "### [measure]\n"
+    yield _prose(Measure)
+    yield _settings(Measure)
+    yield "### [[score]], [[select]] and [heal] of a benchmark\n"
+    yield (
+        "What is compared, and how students are healed: `use` names a scorer, a selector, a compressor, and all other "
+        "keys are its settings. The benchmark sets `keep` of every selector itself. `last-first` and `uniform` are "
+        "always compared, and so is a random subset, in expectation.\n"
+    )
 
 
 def _component(offer: Offer) -> Iterator[str]:
