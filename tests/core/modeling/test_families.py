@@ -238,3 +238,13 @@ def test_the_page_names_the_version_that_is_tested():
     pinned = re.search(r"^transformers==(\S+)$", (PAGE.parents[1] / "constraints-dev.txt").read_text(), re.MULTILINE)
     assert pinned is not None
     assert f"transformers {pinned[1]}" in PAGE.read_text("utf-8")
+
+
+def test_the_python_on_the_page_does_what_it_shows(tmp_path, monkeypatch, capsys):
+    (text,) = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+
+    exec(text, {})
+
+    assert capsys.readouterr().out == "['full_attention', 'full_attention', 'full_attention', 'full_attention']\n"
+    assert transformers.Qwen3ForCausalLM.from_pretrained("qwen3-cut").config.num_hidden_layers == 4
