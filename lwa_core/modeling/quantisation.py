@@ -15,7 +15,7 @@ from torch import nn
 
 from lwa_core.errors import ModelError
 from lwa_core.modeling.layered import LayeredModel
-from lwa_core.modeling.saving import device, quiet_transformers
+from lwa_core.modeling.saving import device, forbid_repacking, quiet_transformers
 
 BLOCK = 64
 TOLERANCE = 1e-5
@@ -92,6 +92,7 @@ def quantise_nf4(student: LayeredModel) -> tuple[nn.Module, list[str], list[str]
             local_files_only=True,
             use_safetensors=True,
         )
+    forbid_repacking(model)
     model.config._name_or_path = model.name_or_path = ""  # else the adapter would name the temporary folder
     for name in set(layered) - set(unsafe):
         weight = model.get_submodule(name).weight

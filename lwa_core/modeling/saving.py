@@ -48,12 +48,25 @@ def load_pretrained(cls: Any, folder: Path) -> nn.Module:
     }
     if odd:
         raise ModelError(f"the weights in {folder} do not fit its config.json: {odd}")
+    if quantised:
+        forbid_repacking(model)
     if (folder / ADAPTER).is_dir():
         model = _with_adapter(model, folder / ADAPTER)
     if not quantised:
         model.to(device())
     model.eval()
     return model  # type: ignore[no-any-return]  # transformers is untyped
+
+
+def forbid_repacking(model: nn.Module) -> None:
+    """Let 4-bit weights stay as they were made.
+
+    On processors with AVX512-BF16 bitsandbytes 0.50 packs them anew in the first pass without gradients, the scales
+    rounded to bfloat16, and undoes that on saving, but for the rounding: another model would be saved than was used.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def _with_adapter(model: nn.Module, folder: Path) -> nn.Module:
