@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from lwa_core.evaluation.results import Results, read_results
 from lwa_core.evaluation.text import metric_name
-from lwa_core.report import charts
+from lwa_core.report import charts, optimum
 from lwa_core.report.certainty import Matrix, stability_chart
 from lwa_core.report.charts import Point
 from lwa_core.report.content import Table, process_memory, sections
@@ -31,7 +31,7 @@ def write_report(run_folder: Path) -> list[Path]:
         StoreError: `metrics.json` is missing or damaged, or the report cannot be written.
     """
     results = read_results(run_folder)
-    told = sections(results)
+    told = {**sections(results), "optimum": optimum.told(results.metrics)}
     written = []
     for name, text in (("report.html", html(results, told)), ("report.md", markdown(told))):
         write_atomically(run_folder / name, text.encode())
@@ -107,6 +107,7 @@ def _charts(results: Results, told: dict[str, Any]) -> dict[str, Any]:
         "scores": {scores["name"]: Markup(charts.layer_scores(scores)) for scores in told["scores"]},
         "stability": {s["name"]: Markup(c) if (c := stability_chart(s)) else None for s in told["scores"]},
         "trade_offs": trade_offs,
+        "optimum": Markup(optimum.chart(told["optimum"]["found"])) if told["optimum"] else None,
         "training": {entry["name"]: _training(entry) for entry in told["training"] if entry["history"]},
     }
 
