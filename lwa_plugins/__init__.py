@@ -66,7 +66,7 @@ def lwa_scorers() -> list[Component[Any]]:
         Component(
             "gate-path",
             f"{at}.gate_path:GatePath",
-            reference="Aumann & Shapley 1974, Values of non-atomic games; Sundararajan et al. 2017, Axiomatic attribution",
+            reference="Aumann & Shapley 1974, Values of non-atomic games; Sundararajan et al. 2017",
         ),
         Component(
             "conductance",

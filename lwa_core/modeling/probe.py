@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from lwa_core.errors import LwaError
 from lwa_core.modeling.answers import Answers, Kept
 from lwa_core.modeling.gradients import frozen
+from lwa_core.modeling.judge import Judge, at_least_single, ndcg_of
 from lwa_core.modeling.layered import LayeredModel
 from lwa_core.modeling.trie import Walk, trie_evaluations
 from lwa_core.protocols import Batch, History, Recommender, Reporter
 
-CUT_OFF = 10
 DEEPEST_TABLE = 16
 UTILITIES = ("loss", "ndcg", "kl")
 
@@ -141,7 +141,7 @@ class Probe:
     def logits(self, batch: Batch) -> torch.Tensor:
         """Full-catalogue logits of the next item after each history, of the model as it stands (examples, items)."""
         hidden, _ = self.recommender.encode(self.model.model, batch)
-        return self.recommender.head(self.model.model, hidden)
+        return at_least_single(self.recommender.head(self.model.model, hidden))
 
     def item_vectors(self) -> torch.Tensor:
         """What the head multiplies a hidden state with to score each item (items, width)."""
@@ -173,13 +173,18 @@ class Probe:
         """Utility of every calibration example under every subset of layers (subsets, examples); higher is better.
 
         Answers are remembered, and kept with the run.
+
+        Raises:
+            LwaError: A layer that is to be kept is not there, or the utility is none of `UTILITIES`.
         """
         utility = utility or self.utility
-        wanted = self._answered(keeps, kl=utility == "kl")
+        if utility not in UTILITIES:
+            raise LwaError(f"there is no utility {utility!r}", f"there are: {', '.join(UTILITIES)}")
         if utility == "ndcg":
-            return ndcg_of(np.stack([self._answers.ranks[kept] for kept in wanted]))
+            return ndcg_of(self.ranks(keeps))
+        wanted = self._answered(keeps, kl=utility == "kl")
         table = self._answers.kl if utility == "kl" else self._answers.losses
-        return -np.stack([table[kept] for kept in wanted]).astype(np.float64)
+        return -np.stack([table[kept] for kept in wanted])
 
     def ranks(self, keeps: Sequence[Sequence[int]]) -> NDArray[np.int64]:
         """Rank of every target in the full catalogue under every subset (subsets, examples); 1 is best.
@@ -187,10 +192,13 @@ class Probe:
         Items of the history are not filtered, and ties count for the target.
         """
         wanted = self._answered(keeps)
-        return np.stack([self._answers.ranks[kept] for kept in wanted]).astype(np.int64)
+        return np.stack([self._answers.ranks[kept] for kept in wanted], dtype=np.int64)
 
     def _answered(self, keeps: Sequence[Sequence[int]], *, kl: bool = False) -> list[Kept]:
         wanted = [tuple(sorted({int(layer) for layer in kept})) for kept in keeps]
+        odd = next((kept for kept in wanted if kept and not 0 <= kept[0] <= kept[-1] < self.depth), None)
+        if odd is not None:
+            raise LwaError(f"cannot keep layers {list(odd)} of a model with layers 0..{self.depth - 1}")
         self._asked.update(wanted)
         known: Mapping[Kept, Any] = self._answers.kl if kl else self._answers.losses
         new = sorted({kept for kept in wanted if kept not in known})
@@ -205,12 +213,12 @@ class Probe:
         divergences = np.empty((len(new), self.examples)) if kl else None
         for number, (chunk, batch) in enumerate(zip(chunks, self.batches(), strict=True)):
             with torch.no_grad():
-                judge = Judge(batch["targets"], kl)
-                found = Walk(self, batch, judge).run(new)
-            for row, kept in enumerate(new):
-                losses[row, chunk], ranks[row, chunk] = found[kept][0], found[kept][1]
+                found = Walk(self, batch, Judge(batch["targets"], kl)).run(new)
+                # One transfer for all: waiting for a GPU after every subset would leave it idle.
+                losses[:, chunk] = torch.stack([found[kept][0] for kept in new]).double().cpu().numpy()
+                ranks[:, chunk] = torch.stack([found[kept][1] for kept in new]).cpu().numpy()
                 if divergences is not None:
-                    divergences[row, chunk] = found[kept][2]
+                    divergences[:, chunk] = torch.stack([found[kept][2] for kept in new]).double().cpu().numpy()
             if self.report is not None:
                 self.report.progress(number + 1, len(chunks), f"{len(new)} layer subsets")
         self._answers.add(new, losses, ranks, divergences)
@@ -223,7 +231,8 @@ class Probe:
         One forward and one backward pass give them for every example, since examples do not mix. Without `gates`: at 1,
         the model as it is.
         """
-        at = torch.ones(self.depth) if gates is None else torch.as_tensor(gates, dtype=torch.float32)
+        kind = torch.promote_types(next(self.model.model.parameters()).dtype, torch.float32)
+        at = torch.ones(self.depth, dtype=kind) if gates is None else torch.as_tensor(gates, dtype=kind)
         rows = np.empty((self.examples, self.depth))
         self._passes += 2
         for chunk, batch in zip(self._chunks(self.batch), self.batches(), strict=True):
@@ -248,30 +257,3 @@ class Probe:
     @property
     def _device(self) -> torch.device:
         return next(self.model.model.parameters()).device
-
-
-class Judge:
-    """Turns the logits of one micro-batch into what is asked: loss, rank, and divergence from the full model."""
-
-    def __init__(self, targets: torch.Tensor, kl: bool) -> None:
-        self.targets = targets
-        self.kl = kl
-        self.full: torch.Tensor | None = None  # log-probabilities of the full model (examples, items)
-
-    def __call__(self, logits: torch.Tensor) -> tuple[NDArray[Any], ...]:
-        own = logits.gather(1, self.targets[:, None])
-        losses = logits.logsumexp(dim=1) - own[:, 0]
-        ranks = 1 + (logits > own).sum(dim=1)
-        told = (losses.double().cpu().numpy(), ranks.cpu().numpy())
-        if not self.kl:
-            return told
-        log_odds = logits.log_softmax(dim=1)
-        self.full = log_odds if self.full is None else self.full
-        divergence = F.kl_div(log_odds, self.full, reduction="none", log_target=True).sum(dim=1)
-        return (*told, divergence.double().cpu().numpy())
-
-
-def ndcg_of(ranks: NDArray[Any]) -> NDArray[np.float64]:
-    """NDCG@10 of ranks, one relevant item each."""
-    gains = 1 / np.log2(1.0 + ranks.astype(np.float64))
-    return np.where(ranks <= CUT_OFF, gains, 0.0)

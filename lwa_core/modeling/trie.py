@@ -1,8 +1,8 @@
 """Walk through layer subsets as a prefix trie.
 
-The state after layer i depends only on which of the layers 0..i are kept, so a layer runs once for every distinct prefix
-that keeps it. Depth first, at most 2 (depth + 1) states are alive: those of the path, and those of the full pass, which
-is the first path of all.
+The state after layer i depends only on which of the layers 0..i are kept, so a layer runs once for every distinct
+prefix that keeps it. Depth first, at most 2 (depth + 1) states are alive: those of the path, and those of the full
+pass, which is the first path of all.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch import nn
 
 from lwa_core.modeling.answers import Kept
 from lwa_core.modeling.layered import block_input, block_output, stand_in
+from lwa_core.products import fast_linear_maps
 from lwa_core.protocols import Batch, FastTail
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ class Walk:
         handles = [layer.register_forward_pre_hook(before, with_kwargs=True) for layer in self.layers]
         handles += [layer.register_forward_hook(after) for layer in self.layers]
         try:
-            return self.probe.logits(self.batch)
+            with fast_linear_maps():
+                return self.probe.logits(self.batch)
         finally:
             for handle in handles:
                 handle.remove()
@@ -97,14 +99,15 @@ class Walk:
             hidden = self.fast.last_layer(self.probe.model.model, self.layers[index], state, self.batch)
             answers[holding[0]] = self.judge(self.probe.recommender.head(self.probe.model.model, hidden))
             return
-        whole = all(kept[: index + 1] == tuple(range(index + 1)) for kept in holding)
+        whole = holding[0][: index + 1] == tuple(range(index + 1))
         self._descend(index + 1, self.full[index + 1] if whole else self._apply(index, state), holding, answers)
 
     def _apply(self, index: int, state: torch.Tensor) -> torch.Tensor:
         args, kwargs = self.calls[index]
-        if args:
-            return block_output(self.layers[index](state, *args[1:], **kwargs))
-        return block_output(self.layers[index](**{**kwargs, "hidden_states": state}))
+        with fast_linear_maps():
+            if args:
+                return block_output(self.layers[index](state, *args[1:], **kwargs))
+            return block_output(self.layers[index](**{**kwargs, "hidden_states": state}))
 
     def _tail(self, state: torch.Tensor) -> torch.Tensor:
         """What comes after the last block: by the recommender's own way, or by a pass whose blocks give out `state`."""

@@ -197,7 +197,8 @@ class Sequential:
         from lwa_plugins.recommenders.sequential.model import Attention, SequentialModel
 
         attentions = [module for module in model.modules() if isinstance(module, Attention)]
-        return type(model) is SequentialModel and all(type(m) is nn.Linear for a in attentions for m in (a.k_proj, a.v_proj))
+        maps = [linear for attention in attentions for linear in (attention.k_proj, attention.v_proj)]
+        return type(model) is SequentialModel and all(type(linear) is nn.Linear for linear in maps)
 
     def tail(self, model: torch.nn.Module, states: torch.Tensor, batch: Batch) -> torch.Tensor:
         import torch

@@ -1,0 +1,109 @@
+"""What the scorers share that ask for the utility of layer subsets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from lwa_core.modeling.probe import Probe
+
+UTILITIES = ("", "loss", "kl", "ndcg")
+UTILITY_HELP = (
+    "what a subset of layers is worth: minus the loss, minus the divergence from the full model (kl), or NDCG@10; "
+    "the recipe's calibration.utility where left out"
+)
+UNITS = {"": "utility", "loss": "nats", "kl": "nats", "ndcg": "NDCG@10"}
+
+
+def marginal_weights(depth: int, weight: Callable[[int], float]) -> NDArray[np.float64]:
+    """Weights of all layer subsets for values Σ_S weight(|S|) (v(S ∪ l) − v(S)), S without l (layers, 2^layers).
+
+    Subsets stand in the order of `Probe.subsets`. These are the semivalues of Dubey, Neyman & Weber 1981, Value theory
+    without efficiency: the Shapley value, the Banzhaf value.
+    """
+    import numpy as np
+
+    bits = np.arange(2**depth)
+    holds = (bits >> np.arange(depth)[:, None] & 1).astype(bool)  # (layers, subsets)
+    sizes = holds.sum(axis=0)
+    # A layer that joins meets one layer less than there are in the set that it then is in.
+    weights = np.array([weight(size) for size in range(depth)] + [0.0])
+    return np.asarray(np.where(holds, weights[sizes - 1], -weights[sizes]), dtype=np.float64)
+
+
+def by_example(weights: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Scores of every example alone (examples, layers), that weigh subsets (layers, subsets) of these values.
+
+    Args:
+        weights: What each subset counts for each layer (layers, subsets).
+        values: Utilities (subsets, examples).
+    """
+    import numpy as np
+
+    return np.asarray((weights @ values).T, dtype=np.float64)
+
+
+def interactions(values: NDArray[np.float64], depth: int, weight: Callable[[int], float]) -> NDArray[np.float64]:
+    """Interaction of every two layers (layers, layers), 0 on the diagonal, from the values of all subsets (2^layers,).
+
+    Σ_S weight(|S|) (v(S ∪ ij) − v(S ∪ i) − v(S ∪ j) + v(S)), S without i and j (Grabisch & Roubens 1999, An axiomatic
+    approach to the concept of interaction among players in cooperative games): negative where each of the two makes the
+    other less needed.
+    """
+    import numpy as np
+
+    bits = np.arange(2**depth)
+    holds = (bits >> np.arange(depth)[:, None] & 1).astype(np.int64)
+    weights = np.array([weight(size) for size in range(depth - 1)])
+    found = np.zeros((depth, depth))
+    for i in range(depth):
+        for j in range(i):
+            others = holds.sum(axis=0) - holds[i] - holds[j]
+            signs = (2 * holds[i] - 1) * (2 * holds[j] - 1)
+            found[i, j] = found[j, i] = (signs * weights[others]) @ values
+    return found
+
+
+def tell_sampling_of_examples(probe: Probe, alone: NDArray[np.float64]) -> None:
+    """Tell how far other examples could move scores whose rows are drawings over the same examples.
+
+    The standard error of the table holds the chance of the drawings alone. Both together are the root of the sum of
+    their squares.
+
+    Args:
+        probe: Of the score.
+        alone: The scores of each example alone, of which the scores are the means (examples, layers).
+    """
+    import numpy as np
+
+    if len(alone) > 1:
+        error = alone.std(axis=0, ddof=1) / np.sqrt(len(alone))
+        probe.tell("standard_error_over_examples", error.tolist())
+
+
+def tell_sum(probe: Probe, scores: NDArray[np.float64], full: float, none: float) -> None:
+    """Tell what the scores add up to, and what all layers together add to the utility: equal for a Shapley value."""
+    probe.tell("sum", float(scores.sum()))
+    probe.tell("all_layers_together", float(full - none))
+
+
+def relative(error: float, whole: float) -> float | None:
+    """An error as a share of what it is an error of, or None where that is 0."""
+    return None if whole == 0 else float(abs(error / whole))
+
+
+def assert_fewer(keep: int, depth: int) -> None:
+    """Raise LwaError where `keep` layers are no choice among `depth`."""
+    from lwa_core.errors import LwaError
+
+    if keep >= depth:
+        raise LwaError(f"no {keep} of {depth} layers are to be told from the others", "lower keep")
+
+
+def without(layer: int, layers: Sequence[Any]) -> tuple[Any, ...]:
+    """All of `layers` but one."""
+    return tuple(other for other in layers if other != layer)
