@@ -46,7 +46,37 @@ def lwa_scorers() -> list[Component[Any]]:
             reference="Theis et al. 2018, Faster gaze prediction with dense networks and Fisher pruning; "
             "Kunstner, Hennig & Balles 2019 for what the empirical Fisher is",
         ),
+        Component("true-fisher", f"{at}.true_fisher:TrueFisher", reference="Martens 2020; Kunstner et al. 2019"),
+        Component(
+            "fisher-saliency",
+            f"{at}.fisher_saliency:FisherSaliency",
+            reference="LeCun et al. 1990, Optimal brain damage; Theis et al. 2018",
+        ),
+        Component(
+            "kfac-trace", f"{at}.kfac_trace:KfacTrace", reference="Martens & Grosse 2015; Eschenhagen et al. 2023"
+        ),
+        Component("gate-taylor", f"{at}.gate_taylor:GateTaylor", reference="Molchanov et al. 2019"),
+        Component("gate-fisher", f"{at}.gate_fisher:GateFisher", reference="Molchanov et al. 2019; Theis et al. 2018"),
+        Component(
+            "weight-taylor",
+            f"{at}.weight_taylor:WeightTaylor",
+            reference="Molchanov et al. 2017; Lee et al. 2019, SNIP",
+        ),
         Component("block-influence", f"{at}.block_influence:BlockInfluence", reference="Men et al. 2024, ShortGPT"),
+        Component("angular", f"{at}.angular:Angular", reference="Gromov et al. 2024"),
+        Component("norm-ratio", f"{at}.norm_ratio:NormRatio"),
+        Component("cka", f"{at}.cka:Cka", reference="Kornblith et al. 2019; Song et al. 2012; Nguyen et al. 2021"),
+        Component(
+            "linear-probe",
+            f"{at}.linear_probe:LinearProbe",
+            reference="Alain & Bengio 2016; Xu et al. 2020; Hewitt & Liang 2019",
+        ),
+        Component("info-nce", f"{at}.info_nce:InfoNce", reference="van den Oord et al. 2018; Poole et al. 2019"),
+        Component(
+            "attention-entropy",
+            f"{at}.attention_entropy:AttentionEntropy",
+            reference="Voita et al. 2019; Jain & Wallace 2019",
+        ),
         Component("leave-one-out", f"{at}.leave_one_out:LeaveOneOut", reference="Veit et al. 2016"),
         Component("greedy-order", f"{at}.greedy_order:GreedyOrder", reference="Song et al. 2024, SLEB"),
         Component(

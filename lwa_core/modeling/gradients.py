@@ -1,10 +1,8 @@
 """Gradients of the weights of every layer, example by example, from one backward pass and without forming them twice.
 
-Hooks keep what went into each weighted module and catch the gradient at its output. From the two every example's own
-gradient follows, and often its squared norm follows without it: the gradient of example n with respect to a Linear's
-weight is a sum over its positions of g_t a_tᵀ (g: gradient at the output, a: input), and the squared norm of that sum
-is Σ_ts (g_t·g_s)(a_t·a_s) ("ghost norm", Li et al. 2022, Large language models can be strong differentially private
-learners). Weights are frozen meanwhile, so that no weight gradient of the batch is formed.
+Hooks keep what went into each weighted module and catch the gradient at its output; every example's own gradient
+follows from the two (`lwa_core.modeling.uses`). Weights are frozen meanwhile, so that no weight gradient of the batch is
+formed.
 
 The squared norm of an example's gradient is the empirical Fisher's trace for that example; squaring the gradient of a
 batch mean is something else (Kunstner, Hennig & Balles 2019).
@@ -17,60 +15,15 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, TypeAlias
 
-import attrs
 import torch
 from torch import nn
 
 from lwa_core.errors import ModelError
 from lwa_core.modeling.layered import LayeredModel, block_input
+from lwa_core.modeling.relative_bias import bias_by_example, bias_table
+from lwa_core.modeling.uses import LOW, Inputs, Use, inputs_of, is_known, is_norm, owns_weights, uses_of
 
-
-@attrs.frozen(eq=False)
-class Use:
-    """One use of a parameter in a forward pass, and the gradient that came back to it.
-
-    Args:
-        parameter: What was used.
-        gradient: At the module's output (examples, positions, out).
-        inputs: What the parameter was multiplied with: the module's input (examples, positions, in) for a `product`,
-            the normalised input (examples, positions, out) for a `scale`, ids (examples, positions) for a `lookup`;
-            None for a `bias`.
-        kind: `product` (Linear, Conv1D), `scale` (the weight of a norm), `bias`, `lookup` (Embedding).
-        transposed: A product whose weight is (in, out) instead of (out, in).
-        biased: A product whose module also adds a bias.
-    """
-
-    parameter: nn.Parameter
-    gradient: torch.Tensor
-    inputs: torch.Tensor | None
-    kind: str
-    transposed: bool = False
-    biased: bool = False
-
-    def matrix(self) -> torch.Tensor:
-        """Every example's gradient of the parameter (examples, *shape of the parameter)."""
-        if self.kind == "bias":
-            return self.gradient.sum(dim=1)
-        assert self.inputs is not None
-        if self.kind == "scale":
-            return (self.gradient * self.inputs).sum(dim=1)
-        if self.kind == "lookup":
-            empty = self.gradient.new_zeros(len(self.gradient), *self.parameter.shape)
-            return empty.scatter_add_(1, self.inputs[:, :, None].expand_as(self.gradient), self.gradient)
-        if self.transposed:
-            return self.inputs.transpose(1, 2) @ self.gradient
-        return self.gradient.transpose(1, 2) @ self.inputs
-
-    def squared_norm(self) -> torch.Tensor:
-        """Squared norm of every example's gradient of the parameter (examples,), double."""
-        if self.kind == "product":
-            assert self.inputs is not None
-            positions, fan = self.inputs.shape[1], self.inputs.shape[2] * self.gradient.shape[2]
-            if 2 * positions**2 < fan:
-                pairs = (self.inputs @ self.inputs.transpose(1, 2)) * (self.gradient @ self.gradient.transpose(1, 2))
-                return pairs.sum(dim=(1, 2)).double()
-        return _squares(self.matrix())
-
+__all__ = ["GradientTap", "LoopTap", "Use", "Visit", "Weights", "frozen", "supported", "tapped"]
 
 Visit: TypeAlias = Callable[[tuple[int, ...], Use, "torch.Tensor | None"], None]
 """Called for every parameter as its gradients come back: (layers that hold it, the use, the examples' gradients).
@@ -80,16 +33,37 @@ its uses add up; else None, and `use.matrix()` or `use.squared_norm()` makes wha
 """
 
 
-class GradientTap:
-    """Catches per-example weight gradients inside `tapped`; `backward` runs one backward pass and visits them all."""
+class Weights:
+    """Where the weights of the layers are, found once for all passes over a model."""
 
-    def __init__(self, model: LayeredModel, visit: Visit) -> None:
-        self.visit = visit
+    def __init__(self, model: LayeredModel) -> None:
+        self.model = model
         self.holders: dict[int, tuple[int, ...]] = {}
+        self.modules: dict[int, nn.Module] = {}
+        self.tables: list[tuple[nn.Module, nn.Embedding]] = []
         for index, layer in enumerate(model.layers):
             for parameter in layer.parameters():
                 self.holders[id(parameter)] = (*self.holders.get(id(parameter), ()), index)
+            for module in layer.modules():
+                if owns_weights(module):
+                    self.modules[id(module)] = module
+                if (table := bias_table(module)) is not None:
+                    self.tables.append((module, table))
+        for _, table in self.tables:
+            self.modules.pop(id(table), None)
+        self.unknown = next((module for module in self.modules.values() if not is_known(module)), None)
+        self.thawed = [parameter for parameter in model.model.parameters() if parameter.requires_grad]
+
+
+class GradientTap:
+    """Catches per-example weight gradients inside `tapped`; `backward` runs one backward pass and visits them all."""
+
+    def __init__(self, weights: Weights, visit: Visit) -> None:
+        self.visit = visit
+        self.holders = weights.holders
+        self.examples = 0
         self.uses: Counter[int] = Counter()
+        self.inputs: dict[tuple[Any, ...], tuple[torch.Tensor, Inputs]] = {}
         self.pending: dict[int, tuple[Use, torch.Tensor]] = {}
 
     def backward(self, total: torch.Tensor, *, again: bool = False) -> None:
@@ -102,25 +76,34 @@ class GradientTap:
     def forget(self) -> None:
         """Before another forward pass."""
         self.uses.clear()
+        self.inputs.clear()
+
+    def count(self, module: nn.Module) -> None:
+        """The parameters of a module are used once more."""
+        self.uses.update(id(parameter) for parameter in module.parameters(recurse=False))
 
     def watch(self, module: nn.Module) -> Any:
         """A forward hook for one weighted module."""
-        parameters = [id(parameter) for parameter in module.parameters(recurse=False)]
+        alone = id(module) if is_norm(module) else 0
 
-        def after(_: nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-            self.uses.update(parameters)
-            inputs = args[0].detach()
+        def after(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: torch.Tensor) -> None:
+            if not torch.is_grad_enabled():
+                return
+            if len(output) != self.examples or not output.requires_grad:
+                raise ModelError(f"a {type(module).__name__} in a layer is not called with states, one row an example")
+            self.count(module)
+            inputs = self._inputs(module, args[0] if args else next(iter(kwargs.values())), alone)
 
             def arrived(gradient: torch.Tensor) -> None:
                 for use in uses_of(module, inputs, gradient):
-                    self._arrived(use)
+                    self.arrived(use)
 
-            if output.requires_grad:
-                output.register_hook(arrived)
+            output.register_hook(arrived)
 
         return after
 
-    def _arrived(self, use: Use) -> None:
+    def arrived(self, use: Use) -> None:
+        """A gradient came back to a parameter."""
         key = id(use.parameter)
         if self.uses[key] == 1:
             self.visit(self.holders[key], use, None)
@@ -129,128 +112,76 @@ class GradientTap:
         before = self.pending.get(key)
         self.pending[key] = (use, matrix if before is None else before[1] + matrix)
 
+    def _inputs(self, module: nn.Module, value: torch.Tensor, alone: int) -> Inputs:
+        """The same for all maps that are called with the same tensor, such as those to queries, keys and values."""
+        key = (value.data_ptr(), value.shape, value.stride(), value._version, alone)
+        if key not in self.inputs:  # the tensor is kept too, so that no other can come to lie in its place
+            self.inputs[key] = (value.detach(), inputs_of(module, value))
+        return self.inputs[key][1]
+
 
 @contextmanager
-def tapped(model: LayeredModel, visit: Visit) -> Iterator[GradientTap]:
+def tapped(model: LayeredModel, visit: Visit, weights: Weights | None = None) -> Iterator[GradientTap]:
     """Catch per-example weight gradients of the layers in forward and backward passes inside.
 
+    Args:
+        model: Whose layers.
+        visit: Gets the gradients.
+        weights: Those of the model, where they were found before.
+
     Raises:
-        ModelError: A layer has weights in a module of a kind that is not known (`supported` says so beforehand).
+        ModelError: A layer has weights in a module of a kind that is not known (`supported` says so beforehand), or one
+            that is not called with one row an example.
     """
-    odd = next((m for layer in model.layers for m in layer.modules() if _owns_weights(m) and not _known(m)), None)
-    if odd is not None:
-        raise ModelError(f"per-example gradients of a {type(odd).__name__} are not known")
-    tap = GradientTap(model, visit)
-    with frozen(model), ExitStack() as hooks, torch.enable_grad():
-        seen: set[int] = set()
-        for layer in model.layers:
-            for module in layer.modules():
-                if _owns_weights(module) and id(module) not in seen:
-                    seen.add(id(module))
-                    hooks.callback(module.register_forward_hook(tap.watch(module)).remove)
+    weights = weights or Weights(model)
+    if weights.unknown is not None:
+        raise ModelError(f"per-example gradients of a {type(weights.unknown).__name__} are not known")
+    tap = GradientTap(weights, visit)
+
+    def begins(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        tap.examples = len(block_input(args, kwargs))
+
+    with frozen(model, weights), ExitStack() as hooks, torch.enable_grad():
+        hooks.callback(tap.forget)
+        hooks.callback(model.layers[0].register_forward_pre_hook(begins, with_kwargs=True).remove)
+        for module, table in weights.tables:
+            hooks.enter_context(bias_by_example(module, table, lambda: tap.examples, tap.count, tap.arrived))
+        for module in weights.modules.values():
+            hooks.callback(module.register_forward_hook(tap.watch(module), with_kwargs=True).remove)
         yield tap
 
 
 def supported(model: LayeredModel) -> bool:
     """Whether every weighted module of every layer is of a kind whose per-example gradients are known."""
-    return all(_known(module) for layer in model.layers for module in layer.modules() if _owns_weights(module))
+    return Weights(model).unknown is None
 
 
 @contextmanager
-def frozen(model: LayeredModel) -> Iterator[None]:
+def frozen(model: LayeredModel, weights: Weights | None = None) -> Iterator[None]:
     """No weight gradients: the graph starts at the input of the first block."""
 
     def rooted(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         state = block_input(args, kwargs).detach().requires_grad_()
         return ((state, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": state})
 
-    wanted = [parameter for parameter in model.model.parameters() if parameter.requires_grad]
-    with ExitStack() as stack:
-        for parameter in wanted:
+    thawed = [p for p in model.model.parameters() if p.requires_grad] if weights is None else weights.thawed
+    handle = model.layers[0].register_forward_pre_hook(rooted, with_kwargs=True)
+    try:
+        for parameter in thawed:
             parameter.requires_grad_(False)
-            stack.callback(parameter.requires_grad_, True)
-        stack.callback(model.layers[0].register_forward_pre_hook(rooted, with_kwargs=True).remove)
         yield
-
-
-def uses_of(module: nn.Module, inputs: torch.Tensor, gradient: torch.Tensor) -> list[Use]:
-    """The parameters of a module with the gradients of their one use.
-
-    Args:
-        module: Linear, Conv1D, LayerNorm, an RMSNorm, or Embedding.
-        inputs: (examples, ..., in), or ids (examples, ...).
-        gradient: (examples, ..., out).
-    """
-    examples = len(gradient)
-    gradient = gradient.reshape(examples, -1, gradient.shape[-1])
-    weight, bias = getattr(module, "weight", None), getattr(module, "bias", None)
-    uses = []
-    if isinstance(weight, nn.Parameter):
-        if isinstance(module, nn.Embedding):
-            ids = inputs.reshape(examples, -1)
-            uses.append(Use(weight, _without_padding(module, ids, gradient), ids, "lookup"))
-        elif _is_norm(module):
-            normed = _normed(module, inputs).reshape(examples, -1, inputs.shape[-1])
-            uses.append(Use(weight, gradient, normed, "scale"))
-        else:
-            flat = inputs.reshape(examples, -1, inputs.shape[-1])
-            transposed = not isinstance(module, nn.Linear)
-            uses.append(Use(weight, gradient, flat, "product", transposed, biased=bias is not None))
-    if isinstance(bias, nn.Parameter):
-        uses.append(Use(bias, gradient, None, "bias"))
-    return uses
-
-
-def _without_padding(module: nn.Embedding, ids: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-    """The row of `padding_idx` gets no gradient."""
-    return gradient if module.padding_idx is None else gradient * (ids != module.padding_idx)[:, :, None]
-
-
-def _owns_weights(module: nn.Module) -> bool:
-    return next(module.parameters(recurse=False), None) is not None
-
-
-def _known(module: nn.Module) -> bool:
-    names = {name for name, _ in module.named_parameters(recurse=False)}
-    if not names <= {"weight", "bias"}:
-        return False
-    return isinstance(module, (nn.Linear, nn.Embedding)) or _is_conv1d(module) or _is_norm(module)
-
-
-def _is_conv1d(module: nn.Module) -> bool:
-    """GPT-2's linear map, whose weight is (in, out)."""
-    return type(module).__name__ == "Conv1D" and getattr(module, "weight", torch.empty(0)).dim() == 2
-
-
-def _is_norm(module: nn.Module) -> bool:
-    """LayerNorm, torch's RMSNorm, and the RMSNorms of transformers (T5 calls its own a LayerNorm)."""
-    if isinstance(module, (nn.LayerNorm, nn.RMSNorm)):
-        return len(module.normalized_shape) == 1
-    name = type(module).__name__
-    return (name.endswith("RMSNorm") or name == "T5LayerNorm") and getattr(module, "weight", torch.empty(0)).dim() == 1
-
-
-def _normed(module: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
-    """What a norm multiplies its weight with."""
-    if isinstance(module, nn.LayerNorm):
-        return nn.functional.layer_norm(inputs, module.normalized_shape, eps=module.eps)
-    known = (getattr(module, name, None) for name in ("variance_epsilon", "eps"))
-    eps = next((value for value in known if value is not None), torch.finfo(inputs.dtype).eps)
-    return inputs * torch.rsqrt(inputs.square().mean(dim=-1, keepdim=True) + eps)
-
-
-def _squares(matrix: torch.Tensor) -> torch.Tensor:
-    """Sum of squares of each example (examples,), double."""
-    flat = matrix.flatten(1)
-    return torch.linalg.vector_norm(flat, dim=1).double().square()
+    finally:
+        for parameter in thawed:
+            parameter.requires_grad_(True)
+        handle.remove()
 
 
 class LoopTap:
     """The same for modules of any kind, for batches of one example: autograd forms the gradient of every parameter."""
 
-    def __init__(self, model: LayeredModel, visit: Visit) -> None:
+    def __init__(self, model: LayeredModel, visit: Visit, weights: Weights | None = None) -> None:
         self.visit = visit
-        self.holders = GradientTap(model, visit).holders
+        self.holders = (weights or Weights(model)).holders
         unique = {id(p): p for layer in model.layers for p in layer.parameters() if p.requires_grad}
         self.parameters = list(unique.values())
 
@@ -259,8 +190,8 @@ class LoopTap:
         gradients = torch.autograd.grad(total, self.parameters, retain_graph=again, allow_unused=True)
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             if gradient is not None:
-                use = Use(parameter, gradient[None], None, "whole")
-                self.visit(self.holders[id(parameter)], use, gradient[None])
+                whole = gradient.float() if gradient.dtype in LOW else gradient
+                self.visit(self.holders[id(parameter)], Use(parameter, whole[None], None, "whole"), None)
 
     def forget(self) -> None:
         """Nothing is kept between passes."""

@@ -16,8 +16,9 @@ import torch.nn.functional as F
 
 from lwa_core.errors import PluginError
 from lwa_core.modeling.attention import attention_probabilities
-from lwa_core.modeling.gradients import GradientTap, LoopTap, Use, frozen, supported, tapped
+from lwa_core.modeling.gradients import GradientTap, LoopTap, Use, Weights, frozen, tapped
 from lwa_core.modeling.layered import block_input, block_output
+from lwa_core.modeling.sums import Sums
 from lwa_core.protocols import Batch
 
 if TYPE_CHECKING:
@@ -106,9 +107,10 @@ def observe(probe: Probe, needs: Collection[str], *, draws: int = 1) -> Iterator
     generator = torch.Generator().manual_seed(probe.seed)
     if "target_vectors" in asked:
         probe.item_vectors()  # before anything is hooked
-    loop = bool(asked & (WEIGHTS | SAMPLED)) and not supported(probe.model)
+    weights = Weights(probe.model)
+    loop = bool(asked & (WEIGHTS | SAMPLED)) and weights.unknown is not None
     for batch in probe.batches(size=1 if loop else None):
-        yield _Pass(probe, batch, asked, draws, loop).run(generator)
+        yield _Pass(probe, batch, asked, draws, weights, loop).run(generator)
 
 
 def finished(scorer: Any, parts: Sequence[torch.Tensor], probe: Probe) -> torch.Tensor:
@@ -126,44 +128,32 @@ def finished(scorer: Any, parts: Sequence[torch.Tensor], probe: Probe) -> torch.
 class _Pass:
     """One micro-batch: one forward pass, and the backward passes from it."""
 
-    def __init__(self, probe: Probe, batch: Batch, needs: frozenset[str], draws: int, loop: bool) -> None:
-        self.probe, self.batch, self.needs, self.draws, self.loop = probe, batch, needs, draws, loop
+    def __init__(
+        self, probe: Probe, batch: Batch, needs: frozenset[str], draws: int, weights: Weights, loop: bool
+    ) -> None:
+        self.probe, self.batch, self.needs, self.draws = probe, batch, needs, draws
+        self.weights, self.loop = weights, loop
         self.mask = batch["attention_mask"].bool()
         self.gates: dict[int, torch.Tensor] = {}
-        self.sums = _Sums(probe, self.mask, needs)
+        self.sums = Sums(probe.depth, self.mask, needs)
         self.sampling = False
 
     def run(self, generator: torch.Generator) -> Observation:
         needs, found = self.needs, {}
         with ExitStack() as stack:
-            tap: GradientTap | LoopTap | None = None
-            if needs & (WEIGHTS | SAMPLED):
-                tap = (
-                    LoopTap(self.probe.model, self.sums.visit)
-                    if self.loop
-                    else stack.enter_context(tapped(self.probe.model, self.sums.visit))
-                )
-                stack.enter_context(torch.enable_grad())
-            elif needs & BACKWARD:
-                stack.enter_context(frozen(self.probe.model))
-                stack.enter_context(torch.enable_grad())
-            else:
-                stack.enter_context(torch.no_grad())
-            states = stack.enter_context(self.probe.model.observe()) if "states" in needs else None
-            looked = stack.enter_context(attention_probabilities(self.probe.model)) if "attention" in needs else None
-            if "gate_gradients" in needs:
-                self._watch_gates(stack)
-            logits = self.probe.logits(self.batch)
+            tap = self._tap(stack)
+            with ExitStack() as forward:
+                model = self.probe.model
+                states = forward.enter_context(model.observe()) if "states" in needs else None
+                looked = forward.enter_context(attention_probabilities(model)) if "attention" in needs else None
+                if "gate_gradients" in needs:
+                    self._watch_gates(forward)
+                logits = self.probe.logits(self.batch)
             losses = F.cross_entropy(logits, self.batch["targets"], reduction="none")
             if needs & BACKWARD:
-                again = bool(needs & SAMPLED)
-                if tap is None:
-                    losses.sum().backward()  # type: ignore[no-untyped-call]
-                else:
-                    tap.backward(losses.sum(), again=again)
+                tap.backward(losses.sum(), again=bool(needs & SAMPLED))
                 found = self.sums.take()
             if needs & SAMPLED:
-                assert tap is not None
                 found["sampled_gradient_norms"] = self._sampled(tap, logits, generator)
             if "gate_gradients" in needs:
                 found["gate_gradients"] = torch.stack([self.gates[i] for i in range(self.probe.depth)], dim=1)
@@ -178,16 +168,28 @@ class _Pass:
                 **found,
             )
 
-    def _sampled(self, tap: GradientTap | LoopTap, logits: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Labels are drawn on the CPU, so that a seed draws the same ones on every device."""
-        self.sampling = True
-        odds = logits.detach().double().softmax(dim=1).cpu()
+    def _tap(self, stack: ExitStack) -> GradientTap | LoopTap | _Plain:
+        if not self.needs & (BACKWARD | SAMPLED):
+            stack.enter_context(torch.no_grad())
+            return _Plain()
+        stack.enter_context(torch.enable_grad())
+        if not self.needs & (WEIGHTS | SAMPLED):
+            stack.enter_context(frozen(self.probe.model, self.weights))
+            return _Plain()
+        if self.loop:
+            return LoopTap(self.probe.model, self._visit, self.weights)
+        return stack.enter_context(tapped(self.probe.model, self._visit, self.weights))
+
+    def _visit(self, layers: tuple[int, ...], use: Use, matrix: torch.Tensor | None) -> None:
+        self.sums.visit(layers, use, matrix)
+
+    def _sampled(
+        self, tap: GradientTap | LoopTap | _Plain, logits: torch.Tensor, generator: torch.Generator
+    ) -> torch.Tensor:
+        self.sampling, self.sums = True, Sums(self.probe.depth, self.mask, {"gradient_norms"})
         rows = []
-        for draw in range(self.draws):
-            labels = torch.multinomial(odds, 1, generator=generator)[:, 0].to(logits.device)
-            self.sums.sampling = True
-            last = draw + 1 == self.draws
-            tap.backward(F.cross_entropy(logits, labels, reduction="sum"), again=not last)
+        for number, labels in enumerate(drawn(logits, self.draws, generator), start=1):
+            tap.backward(F.cross_entropy(logits, labels, reduction="sum"), again=number < self.draws)
             rows.append(self.sums.take()["gradient_norms"])
         return torch.stack(rows, dim=2)
 
@@ -197,11 +199,11 @@ class _Pass:
         def hook(index: int) -> Any:
             def after(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
                 out = block_output(output)
-                added = (out - block_input(args, kwargs)).detach()
+                added = (out.detach() - block_input(args, kwargs).detach()).flatten(1)
 
                 def arrived(gradient: torch.Tensor) -> None:
                     if not self.sampling:
-                        self.gates[index] = (gradient * added).flatten(1).sum(dim=1, dtype=torch.double)
+                        self.gates[index] = torch.linalg.vecdot(gradient.reshape(added.shape), added).double()
 
                 out.register_hook(arrived)
 
@@ -211,75 +213,19 @@ class _Pass:
             stack.callback(layer.register_forward_hook(hook(index), with_kwargs=True).remove)
 
 
-class _Sums:
-    """Adds up, layer by layer, what comes back to the parameters in one backward pass."""
+class _Plain:
+    """A backward pass that nothing listens to but the gates."""
 
-    def __init__(self, probe: Probe, mask: torch.Tensor, needs: frozenset[str]) -> None:
-        self.depth, self.mask, self.needs, self.sampling = probe.depth, mask, needs, False
-        self.examples = len(mask)
-        self._clear()
-
-    def _clear(self) -> None:
-        rows, device = (self.examples, self.depth), self.mask.device
-        self.norms = torch.zeros(rows, dtype=torch.double, device=device)
-        self.products = torch.zeros((*rows, 3), dtype=torch.double, device=device)
-        self.batch = torch.zeros((1, self.depth), dtype=torch.double, device=device)
-        self.factors: dict[int, list[torch.Tensor]] = {layer: [] for layer in range(self.depth)}
-
-    def visit(self, layers: tuple[int, ...], use: Use, matrix: torch.Tensor | None) -> None:
-        needs, places = self.needs, list(layers)
-        if self.sampling:
-            self.norms[:, places] += _norm(use, matrix)[:, None]
-            return
-        if "weight_products" in needs:
-            matrix = use.matrix() if matrix is None else matrix
-            product = (matrix * use.parameter.detach()).flatten(1)
-            told = (product.sum(dim=1), product.abs().sum(dim=1), product.square().sum(dim=1))
-            self.products[:, places] += torch.stack(told, dim=1).double()[:, None]
-        if "gradient_norms" in needs:
-            self.norms[:, places] += _norm(use, matrix)[:, None]
-        if "batch_gradient_norms" in needs:
-            self.batch[:, places] += (_summed(use, matrix) / self.examples).double().square().sum()
-        if "factors" in needs and use.kind == "product":
-            for layer in places:
-                self.factors[layer].append(_factors(use, self.mask))
-
-    def take(self) -> dict[str, torch.Tensor]:
-        found = {}
-        if self.sampling or "gradient_norms" in self.needs:
-            found["gradient_norms"] = self.norms
-        if "weight_products" in self.needs:
-            found["weight_products"] = self.products
-        if "batch_gradient_norms" in self.needs:
-            found["batch_gradient_norms"] = self.batch
-        if "factors" in self.needs and not self.sampling:
-            most = max(len(maps) for maps in self.factors.values())
-            empty = torch.zeros(self.examples, 2, dtype=torch.double, device=self.mask.device)
-            found["factors"] = torch.stack(
-                [torch.stack([*maps, *[empty] * (most - len(maps))], dim=1) for maps in self.factors.values()], dim=1
-            )
-        self._clear()
-        return found
+    def backward(self, total: torch.Tensor, *, again: bool = False) -> None:
+        total.backward(retain_graph=again)  # type: ignore[no-untyped-call]
 
 
-def _norm(use: Use, matrix: torch.Tensor | None) -> torch.Tensor:
-    if matrix is None:
-        return use.squared_norm()
-    return torch.linalg.vector_norm(matrix.flatten(1), dim=1).double().square()
+def drawn(logits: torch.Tensor, draws: int, generator: torch.Generator) -> torch.Tensor:
+    """Labels drawn from the model's own predictions (draws, examples).
 
-
-def _summed(use: Use, matrix: torch.Tensor | None) -> torch.Tensor:
-    """The gradient of the summed loss of the batch."""
-    if matrix is None and use.kind == "product" and use.inputs is not None:
-        flat = use.inputs.flatten(0, 1), use.gradient.flatten(0, 1)
-        return flat[1].T @ flat[0]
-    return (use.matrix() if matrix is None else matrix).sum(dim=0)
-
-
-def _factors(use: Use, mask: torch.Tensor) -> torch.Tensor:
-    """Mean of ‖a‖² and sum of ‖g‖² over the real positions of each example (examples, 2), double."""
-    assert use.inputs is not None
-    a = use.inputs.double().square().sum(dim=2) + use.biased  # (examples, positions)
-    g = use.gradient.double().square().sum(dim=2)
-    real = mask if mask.shape == a.shape else torch.ones_like(a, dtype=torch.bool)
-    return torch.stack([(a * real).sum(dim=1) / real.sum(dim=1), (g * real).sum(dim=1)], dim=1)
+    By the inverse of the distribution function, on the CPU, so that a seed draws the same ones on every device.
+    """
+    reached = logits.detach().softmax(dim=1).cpu().double().cumsum(dim=1)  # (examples, items)
+    places = torch.rand(len(logits), draws, dtype=torch.double, generator=generator) * reached[:, -1:]
+    labels = torch.searchsorted(reached, places, right=True).clamp(max=logits.shape[1] - 1)
+    return labels.T.to(logits.device)

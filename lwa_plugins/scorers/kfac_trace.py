@@ -1,0 +1,37 @@
+"""`kfac-trace`: the trace of the Kronecker-factored Fisher of each layer's linear maps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import attrs
+
+if TYPE_CHECKING:
+    import torch
+
+    from lwa_core.modeling.observation import Observation
+    from lwa_core.modeling.probe import Probe
+
+
+@attrs.frozen
+class KfacTrace:
+    """Σ_maps tr(A) tr(G), with A the mean over positions of a aᵀ and G the mean over examples of Σ_t g_t g_tᵀ.
+
+    K-FAC takes inputs a and output gradients g for independent (Martens & Grosse 2015); for maps that are shared over
+    positions this is the convention "expand" (Eschenhagen et al. 2023, section 3.2), with the empirical Fisher's
+    gradients. A bias counts as an input that is 1. For a trace no factor has to be formed. The product of two means is
+    no mean: the rows are its linearisation around them, whose mean is the product and whose standard error is that of
+    the delta method.
+    """
+
+    observes: ClassVar[frozenset[str]] = frozenset({"factors"})
+    unit: ClassVar[str] = "nats²"
+
+    def observe(self, seen: Observation) -> torch.Tensor:
+        assert seen.factors is not None  # it was asked for above
+        return seen.factors
+
+    def finish(self, rows: torch.Tensor, probe: Probe) -> torch.Tensor:
+        inputs, gradients = rows.unbind(dim=-1)  # (examples, layers, maps)
+        a, g = inputs.mean(dim=0), gradients.mean(dim=0)
+        return (a * gradients + inputs * g - a * g).sum(dim=2)
