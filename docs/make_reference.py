@@ -123,8 +123,8 @@ def _benchmark() -> Iterator[str]:
     yield "### [[score]], [[select]] and [heal] of a benchmark\n"
     yield (
         "What is compared, and how students are healed: `use` names a scorer, a selector, a compressor, and all other "
-        "keys are its settings. The benchmark sets `keep` of every selector itself. `last-first` and `uniform` are "
-        "always compared, and so is a random subset, in expectation.\n"
+        "keys are its settings. The benchmark sets `keep` of every selector itself. `first-last`, `last-first` and "
+        "`uniform` are always compared, and so is a random subset, in expectation.\n"
     )
 
 

@@ -16,7 +16,7 @@ from lwa_core.reader import Reader
 from lwa_core.recipe import Recipe, Use, check_recipe
 from lwa_core.settings import setting, structure
 
-BASELINES = ("last-first",)
+BASELINES = ("first-last", "last-first")
 """Scorers that are always compared."""
 
 BASELINE_SELECTORS = ("uniform",)

@@ -33,7 +33,7 @@ class Sequential:
     heads: int = setting(2, help="attention heads; must divide the width", minimum=1)
     block: str = setting(
         "pre-norm",
-        help="pre-norm: the plain transformer block; gated: its branches are gated, which deep models train better with",
+        help="pre-norm: the plain transformer block; gated: branches with gates, with which deep models train better",
         choices=("pre-norm", "gated"),
     )
     dropout: float = setting(0.2, help="dropout after embeddings, attention and feed-forward", minimum=0, maximum=0.9)

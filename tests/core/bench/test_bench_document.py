@@ -62,7 +62,7 @@ def test_each_cell_is_read_with_each_seed(folder):
 def test_the_baselines_are_always_compared(folder):
     bench = load_bench(write(folder, GOOD), ["block-influence", "fisher"])
 
-    assert ["fisher", "last-first", "block-influence"] == [use.name for use in bench.scorers]
+    assert ["fisher", "first-last", "last-first", "block-influence"] == [use.name for use in bench.scorers]
     assert ["greedy", "uniform"] == [use.name for use in bench.selectors]
 
 
