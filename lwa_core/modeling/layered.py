@@ -167,7 +167,7 @@ class LayeredModel:
 
 
 def stand_in(layer: nn.Module, state: torch.Tensor, tupled: bool) -> nn.Module:
-    """A module that gives out `state` in place of what `layer` would compute; `tupled`: the layer gives back a tuple."""
+    """A module that gives out `state` in place of what `layer` would compute, in a tuple if `tupled`."""
     return StandIn(layer, state, plain=not tupled)
 
 

@@ -66,7 +66,7 @@ def forbid_repacking(model: nn.Module) -> None:
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
+            vars(module)["support_avx512bf16_for_cpu"] = False
 
 
 def _with_adapter(model: nn.Module, folder: Path) -> nn.Module:
