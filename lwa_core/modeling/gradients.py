@@ -68,7 +68,7 @@ class GradientTap:
 
     def backward(self, total: torch.Tensor, *, again: bool = False) -> None:
         """One backward pass from a sum over examples; `again`: another one through the same graph will follow."""
-        total.backward(retain_graph=again)  # type: ignore[no-untyped-call]
+        total.backward(retain_graph=again)
         for use, matrix in self.pending.values():
             self.visit(self.holders[id(use.parameter)], use, matrix)
         self.pending.clear()

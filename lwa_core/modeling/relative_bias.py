@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -30,6 +30,7 @@ def bias_by_example(
 ) -> Iterator[None]:  # fmt: skip
     """Let `arrived` have the gradients of `table` whenever they come back; `used` hears of every lookup."""
     original: Any = module.compute_bias
+    weight = cast(nn.Parameter, table.weight)
     ids: list[torch.Tensor] = []
 
     def compute(*args: Any, **kwargs: Any) -> torch.Tensor:
@@ -42,7 +43,7 @@ def bias_by_example(
 
         def back(gradient: torch.Tensor) -> None:  # (examples, heads, queries, keys)
             apart = gradient.permute(0, 2, 3, 1).flatten(1, 2)
-            arrived(Use(table.weight, apart, places.reshape(1, -1).expand(len(apart), -1), "lookup"))
+            arrived(Use(weight, apart, places.reshape(1, -1).expand(len(apart), -1), "lookup"))
 
         own.register_hook(back)
         return own

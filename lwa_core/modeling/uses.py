@@ -102,7 +102,8 @@ class Use:
             known = self.known
             positions, wide, high = self.gradient.shape[1], known.values.shape[2], self.gradient.shape[2]
             if positions * (high + (0 if known.paired else wide)) <= wide * high:  # multiplications, either way
-                return torch.linalg.vecdot(known.pairs, _pairs(self.gradient)).double()
+                both: torch.Tensor = torch.linalg.vecdot(known.pairs, _pairs(self.gradient))
+                return both.double()
         return squares(self.matrix())
 
     @property
@@ -115,7 +116,8 @@ class Use:
 
 def squares(matrix: torch.Tensor) -> torch.Tensor:
     """Sum of squares of each example's gradient (examples,), double."""
-    return torch.linalg.vector_norm(matrix.flatten(1), dim=1).double().square()
+    norms: torch.Tensor = torch.linalg.vector_norm(matrix.flatten(1), dim=1)
+    return norms.double().square()
 
 
 def uses_of(module: nn.Module, source: Inputs, gradient: torch.Tensor) -> list[Use]:
