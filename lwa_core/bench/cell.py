@@ -62,7 +62,9 @@ class _Cell:
         if self.depth < 4:
             raise LwaError(f"a model of {self.depth} layers leaves nothing to compare", "use at least 4 layers")
         self.removals = range(1, self.depth // 2 + 1)
-        self.context = ["bench", VERSION, run.plan.answers, attrs.asdict(bench.measure)]
+        self.controlled = self.depth <= bench.measure.controls
+        told = [bench.measure.test, bench.measure.bootstrap, self.controlled]
+        self.context = ["bench", VERSION, run.plan.answers, told]
 
     def carry_out(self) -> dict[str, Any]:
         made = {use.name: self._entry(use) for use in self.bench.entries}
@@ -210,7 +212,7 @@ class _Cell:
 
     def _controls(self, use: Use) -> dict[str, Any]:
         """Where a scorer puts layers that are known not to matter: 1 is last."""
-        if self.depth > self.bench.measure.controls or hasattr(use.instance, "combine"):
+        if not self.controlled or hasattr(use.instance, "combine"):
             return {}
         at = self.depth // 2
         places = {}
