@@ -256,3 +256,19 @@ def test_lost_answers_are_asked_for_again(first, tmp_path):
 
     assert ["compare with all subsets"] == computed(events)
     assert (again / "metrics.json").read_bytes() == before
+
+
+def test_the_plan_names_the_comparison_once_it_is_known_that_there_is_one(tmp_path):
+    from lwa_core.cli.plan import _rows
+    from lwa_core.plan import make_plan
+
+    def states():
+        recipe = load_recipe(write_recipe(tmp_path, EXACT))
+        rows = _rows(recipe, make_plan(recipe), Store(tmp_path / "store"))
+        return {row["stage"]: row["state"] for row in rows}
+
+    before = states()
+    _, events = run(tmp_path, tmp_path / "store", text=EXACT)
+
+    assert "compare with all subsets" not in before
+    assert dict.fromkeys(computed(events), "stored") == states()
