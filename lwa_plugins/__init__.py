@@ -31,7 +31,8 @@ def lwa_recommenders() -> list[Component[Any]]:
             "sequential",
             f"{at}.sequential:Sequential",
             version=2,
-            reference="Kang & McAuley 2018, SASRec; Klenitskiy & Vasilev 2023 for the full cross-entropy",
+            reference="Kang & McAuley 2018, SASRec; Klenitskiy & Vasilev 2023 for the full cross-entropy; "
+            "Petrov & Macdonald 2023, gSASRec, for gbce",
         )
     ]
 

@@ -36,9 +36,9 @@ class PowerCutError(Exception):
     pass
 
 
-def fit(folder, *, steps=None, epochs=4, patience=10, curve=None, notes=None, scale=1.0):
+def fit(folder, *, steps=None, epochs=4, patience=10, curve=None, notes=None, scale=1.0, **settings):
     """Train a tiny model with dropout; after `steps` batches the power is cut."""
-    recommender = tiny_recommender(layers=2, dropout=0.3)
+    recommender = tiny_recommender(layers=2, dropout=0.3, **settings)
     torch.manual_seed(0)
     model = recommender.build(Catalogue(ids=tuple(map(str, range(30)))))
     done, evaluated = 0, iter(curve or ())
@@ -86,6 +86,15 @@ def test_goes_on_after_a_power_cut_to_the_same_weights(undisturbed, tmp_path, st
         fit(tmp_path, steps=steps)
 
     assert_same(fit(tmp_path), undisturbed)
+
+
+@pytest.mark.parametrize("loss", ["sampled", "gbce"])
+def test_what_is_sampled_after_a_power_cut_is_what_would_have_been(tmp_path, loss):
+    settings = {"training_loss": loss, "negatives": 4}
+    with pytest.raises(PowerCutError):
+        fit(tmp_path / "cut", steps=13, **settings)
+
+    assert_same(fit(tmp_path / "cut", **settings), fit(tmp_path / "whole", **settings))
 
 
 def test_training_that_was_finished_is_not_repeated(undisturbed, tmp_path):
