@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -120,8 +120,9 @@ class ObservingScorer(Protocol):
     A scorer that observes `sampled_gradient_norms` says by a setting `draws` how many drawings of labels it needs.
     """
 
-    observes: ClassVar[frozenset[str]]
-    """What it needs: any of `lwa_core.modeling.observation.OBSERVABLES`."""
+    @property
+    def observes(self) -> frozenset[str]:
+        """What it needs: any of `lwa_core.modeling.observation.OBSERVABLES`. A class attribute will do."""
 
     def observe(self, seen: Observation) -> torch.Tensor:
         """Scores of one micro-batch (examples, layers), or what `finish` needs of it. Higher means: keep."""

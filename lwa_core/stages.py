@@ -133,7 +133,8 @@ def stored_answers(store: Store, about: str) -> Answers:
         name = digest([sorted(arrays), arrays["kept"].tolist()])
 
         def make(folder: Path) -> None:
-            save_file({key: np.ascontiguousarray(value) for key, value in arrays.items()}, folder / "answers.safetensors")
+            contiguous = {key: np.ascontiguousarray(value) for key, value in arrays.items()}
+            save_file(contiguous, folder / "answers.safetensors")
 
         store.get_or_make("answers", f"{about[:32]}-{name[:32]}", make)
 
