@@ -1,8 +1,8 @@
 """The layers of a model, and what is asked of them. Importing this imports torch.
 
-bitsandbytes comes with transformers and accelerate, and on processors with AVX512-BF16 it fetches and runs code from the
-hub as it is imported, where the package `kernels` is installed; where it is not, it warns of that. It is imported here
-first, with `kernels` out of its reach: no code from a hub, and its own kernels do the work.
+bitsandbytes comes with transformers and accelerate, and on processors with AVX512-BF16 it fetches and runs code from
+the hub as it is imported, where the package `kernels` is installed; where it is not, it warns of that. It is imported
+here first, with `kernels` out of its reach: no code from a hub, and its own kernels do the work.
 """
 
 from __future__ import annotations

@@ -72,9 +72,9 @@ class _Listener(TorchFunctionMode):
 def _probabilities(
     query: torch.Tensor,
     key: torch.Tensor,
-    value: torch.Tensor,
+    value: torch.Tensor,  # noqa: ARG001 -- the arguments are those of the function that is listened to
     attn_mask: torch.Tensor | None = None,
-    dropout_p: float = 0.0,
+    dropout_p: float = 0.0,  # noqa: ARG001
     is_causal: bool = False,
     scale: float | None = None,
     enable_gqa: bool = False,
