@@ -1,47 +1,273 @@
-"""Per-example gradient norms equal those of a loop that takes one example at a time."""
+"""Per-example weight gradients equal those of a loop that takes one example at a time."""
 
+import itertools
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
+from wrapped import alone, made, observed, one_by_one, wrapped_probe
 
-from lwa_core.modeling.gradients import _by_hooks, _by_loop, squared_gradient_norms
+from lwa_core.errors import ModelError
+from lwa_core.modeling.gradients import supported, tapped
 from lwa_core.modeling.layered import LayeredModel
+from lwa_core.modeling.observation import observe
 from lwa_core.testing import tiny_probe, tiny_recommender
 
+WEIGHTS = ("gradient_norms", "weight_products")
+GROUPED = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8}
+SIZES = {"vocab_size": 40, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 3}
+FAMILIES = {
+    "GPT-2": ("GPT2Model", {"vocab_size": 40, "n_embd": 16, "n_layer": 3, "n_head": 2, "n_positions": 16}),
+    "T5 encoder": (
+        "T5EncoderModel",
+        {"vocab_size": 40, "d_model": 16, "d_kv": 8, "d_ff": 24, "num_heads": 2, "num_layers": 3}
+        | {"relative_attention_num_buckets": 6, "relative_attention_max_distance": 8},
+    ),
+    "Llama": ("LlamaModel", SIZES | GROUPED),
+    "Qwen3": ("Qwen3Model", SIZES | GROUPED),
+    "BERT": ("BertModel", SIZES | {"num_attention_heads": 2, "max_position_embeddings": 32}),
+}
 
-def one_at_a_time(probe, batch):
-    """The definition: one example, one backward pass, the squares of all gradients of a layer added up."""
-    model, rows = probe.model, []
-    for n in range(len(batch["input_ids"])):
-        model.model.zero_grad()
-        one = {name: value[n : n + 1] for name, value in batch.items()}
-        probe.recommender.loss(model.model, one).mean.sum().backward()
-        rows.append([sum(float(p.grad.double().square().sum()) for p in layer.parameters()) for layer in model.layers])
-    model.model.zero_grad()
-    return torch.tensor(rows, dtype=torch.double)
+
+def doubles(values):
+    return torch.tensor(values, dtype=torch.double)
 
 
+def norms(rows):
+    return doubles([[sum(float(g.square().sum()) for g in layer.values()) for layer in row] for row in rows])
+
+
+def products(rows, model):
+    """Σ w g, Σ |w g| and Σ w² g² from the gradients of the loop (examples, layers, 3)."""
+    weights = [dict(layer.named_parameters()) for layer in model.layers]
+    table = []
+    for row in rows:
+        terms = [
+            torch.cat([(own[name].detach() * g).flatten().double() for name, g in layer.items()])
+            for own, layer in zip(weights, row, strict=True)
+        ]
+        table.append([[float(t.sum()), float(t.abs().sum()), float(t.square().sum())] for t in terms])
+    return doubles(table)
+
+
+def assert_as_one_by_one(probe, rtol=1e-5):
+    found, rows = observed(probe, *WEIGHTS), one_by_one(probe)
+    close = {"rtol": rtol, "atol": 1e-9}
+    torch.testing.assert_close(found["gradient_norms"], norms(rows), **close)
+    expected = products(rows, probe.model)
+    close["atol"] = rtol * float(expected[..., 1].max())  # the signed sum cancels to the size of the rounding
+    torch.testing.assert_close(found["weight_products"], expected, **close)
+
+
+@pytest.mark.parametrize("block", ["pre-norm", "gated"])
 @pytest.mark.parametrize(("width", "max_length"), [(8, 12), (32, 4)], ids=["matrix form", "ghost form"])
-def test_equals_one_example_at_a_time(width, max_length):
-    probe = tiny_probe(tiny_recommender(width=width, max_length=max_length))
-    for batch in probe.batches():
-        expected = one_at_a_time(probe, batch)
-        losses = lambda batch=batch: probe.recommender.loss(probe.model.model, batch).mean  # noqa: E731
-
-        torch.testing.assert_close(squared_gradient_norms(probe.model, losses), expected, rtol=1e-5, atol=1e-12)
-        torch.testing.assert_close(_by_loop(probe.model, losses).double(), expected, rtol=1e-5, atol=1e-12)
+def test_sequential(block, width, max_length):
+    assert_as_one_by_one(tiny_probe(tiny_recommender(block=block, width=width, max_length=max_length)))
 
 
-def test_is_not_the_square_of_the_batch_gradient():
+@pytest.mark.parametrize("padding", ["left", "right"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_families(family, padding):
+    """The loop has no padding at all; its rows are the same whichever side the batch is padded on."""
+    name, settings = FAMILIES[family]
+    assert_as_one_by_one(wrapped_probe(made(name, **settings), width=16, padding=padding))
+
+
+@pytest.mark.parametrize("longest", [3, 30], ids=["ghost form", "matrix form"])
+def test_both_forms_of_a_map_whose_weight_is_transposed(longest):
+    name, settings = FAMILIES["GPT-2"]
+    assert_as_one_by_one(wrapped_probe(made(name, **settings | {"n_positions": 32}), width=16, longest=longest))
+
+
+class Net(nn.Module):
+    """Embeds ids and runs blocks one after the other."""
+
+    def __init__(self, *blocks):
+        super().__init__()
+        self.table, self.blocks = nn.Embedding(20, 6), nn.ModuleList(blocks)
+        self.double().eval()
+
+    def forward(self, input_ids, attention_mask=None):
+        states = self.table(input_ids)
+        for block in self.blocks:
+            states = block(states)
+        return states
+
+
+class Twice(nn.Module):
+    """One map used twice, and one whose weight is another's."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.third = nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 6)
+        self.third.weight = self.second.weight
+        self.norm = nn.LayerNorm(6)
+
+    def forward(self, states):
+        inner = self.norm(self.first(torch.tanh(self.first(states))))
+        return states + self.third(torch.tanh(self.second(self.norm(inner))))
+
+
+class Strange(nn.Module):
+    """Weights that lie directly in the block, and are multiplied in a way of their own."""
+
+    def __init__(self):
+        super().__init__()
+        self.gamma, self.mix = nn.Parameter(torch.randn(6)), nn.Bilinear(6, 6, 6)
+
+    def forward(self, states):
+        return states + self.gamma * torch.tanh(self.mix(states, states))
+
+
+def net_probe(*blocks, **settings):
+    torch.manual_seed(0)
+    return wrapped_probe(Net(*[block() for block in blocks]), width=6, **settings)
+
+
+def test_uses_of_tied_weights_are_added_up_before_they_are_squared():
+    probe = net_probe(Twice, Twice)
+    assert supported(probe.model)
+
+    assert_as_one_by_one(probe, rtol=1e-9)
+
+    tied = one_by_one(probe)[0][0]
+    assert "third.bias" in tied
+    assert "third.weight" not in tied  # it came as `second.weight`
+
+
+def test_weights_that_two_layers_share_count_in_both():
+    torch.manual_seed(0)
+    first, second = Twice(), Twice()
+    second.first = first.first
+
+    assert_as_one_by_one(wrapped_probe(Net(first, second), width=6), rtol=1e-9)
+
+
+def test_modules_of_unknown_kinds_are_taken_one_example_at_a_time():
+    probe = net_probe(Strange, Strange)
+    assert not supported(probe.model)
+
+    assert_as_one_by_one(probe, rtol=1e-9)
+    assert [len(part.losses) for part in observe(probe, ["gradient_norms"])] == [1] * probe.examples
+    with pytest.raises(ModelError, match="per-example gradients of a Strange are not known"):
+        tapped(probe.model, lambda *_: None).__enter__()
+
+
+@pytest.mark.parametrize("blocks", [(Twice, Twice), (Strange, Strange)], ids=["hooks", "loop"])
+def test_the_gradient_of_a_batch_is_that_of_its_mean_loss(blocks):
+    probe = net_probe(*blocks, batch=64)
+    losses = [torch.nn.functional.cross_entropy(probe.logits(b), b["targets"]) for b in probe.batches()]
+
+    found = [part.batch_gradient_norms for part in observe(probe, ["batch_gradient_norms"])]
+
+    if supported(probe.model):
+        grads = [
+            torch.autograd.grad(losses[0], list(layer.parameters()), retain_graph=True) for layer in probe.model.layers
+        ]
+        expected = doubles([[sum(float(g.square().sum()) for g in of) for of in grads]])
+        torch.testing.assert_close(torch.cat(found), expected, rtol=1e-9, atol=1e-12)
+    else:  # micro-batches of one
+        order = torch.from_numpy(probe.order)
+        torch.testing.assert_close(torch.cat(found), norms(one_by_one(probe))[order], rtol=1e-9, atol=0)
+
+
+def test_the_mean_of_squares_is_not_the_square_of_the_mean():
     probe = tiny_probe()
-    batch = next(iter(probe.batches()))
-    probe.recommender.loss(probe.model.model, batch).mean.mean().backward()
-    of_the_mean = [sum(float(p.grad.square().sum()) for p in layer.parameters()) for layer in probe.model.layers]
+    probe.batch = probe.examples
+
+    (seen,) = observe(probe, ["gradient_norms", "batch_gradient_norms"])
+
+    assert (seen.gradient_norms.mean(dim=0) > 1.5 * seen.batch_gradient_norms[0]).all()
+
+
+def naive_factors(probe, kinds):
+    """(examples, layers, maps, 2) by hooks on one example at a time: mean ‖a‖² and sum ‖g‖²."""
+    table = []
+    for n in range(probe.examples):
+        rows = [[] for _ in probe.model.layers]
+        handles = []
+        for row, layer in zip(rows, probe.model.layers, strict=True):
+            for module in (m for m in layer.modules() if type(m).__name__ in kinds):
+
+                def after(module, args, output, row=row):
+                    a = args[0].detach()[0].square().sum(dim=-1).mean() + (module.bias is not None)
+                    row.append(pair := [float(a)])
+                    output.register_hook(lambda g: pair.append(float(g.square().sum())))
+
+                handles.append(module.register_forward_hook(after))
+        single_loss(probe, n).backward()
+        for handle in handles:
+            handle.remove()
+        table.append(rows)
     probe.model.model.zero_grad()
+    return doubles(table)
 
-    norms = _by_hooks(probe.model, lambda: probe.recommender.loss(probe.model.model, batch).mean)
 
-    assert all(norms.mean(dim=0)[i] > 1.5 * of_the_mean[i] for i in range(probe.depth))
+def single_loss(probe, n):
+    batch = alone(probe, n)
+    return torch.nn.functional.cross_entropy(probe.logits(batch), batch["targets"])
+
+
+@pytest.mark.parametrize("padding", ["left", "right"])
+@pytest.mark.parametrize("family", ["GPT-2", "Llama"])
+def test_factors_are_squared_lengths_over_the_real_positions(family, padding):
+    name, settings = FAMILIES[family]
+    probe = wrapped_probe(made(name, **settings), width=16, padding=padding)
+
+    found = observed(probe, "factors")["factors"]
+
+    expected = naive_factors(probe, {"Linear", "Conv1D"})
+    for layer in range(probe.depth):  # the maps may come in any order
+        ours, theirs = (table[:, layer][:, table[:, layer, :, 1].sum(dim=0).argsort()] for table in (found, expected))
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["gradient_norms", "weight_products", "factors", "gate_gradients"])
+def test_rows_do_not_depend_on_the_size_of_the_micro_batches(name):
+    tables = []
+    for batch in (1, 3, 64):
+        probe = tiny_probe()
+        probe.batch = batch
+        tables.append(observed(probe, name)[name])
+
+    for a, b in itertools.pairwise(tables):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5 * float(a.abs().max()))
+
+
+def test_nothing_is_left_behind():
+    probe = tiny_probe()
+    frozen = probe.model.layers[1].up_proj.weight.requires_grad_(False)
+
+    observed(probe, *WEIGHTS, "factors", "gate_gradients")
+
+    modules = list(probe.model.model.modules())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in modules)
+    assert [p for p in probe.model.model.parameters() if not p.requires_grad] == [frozen]
+    assert all(p.grad is None for p in probe.model.model.parameters())
+
+
+def test_half_precision_weights_give_single_precision_gradients():
+    probe = tiny_probe()
+    expected = observed(probe, "gradient_norms")["gradient_norms"]
+    probe.model.model.bfloat16()
+
+    found = observed(probe, "gradient_norms")["gradient_norms"]
+
+    np.testing.assert_allclose(found.sum(dim=0), expected.sum(dim=0), rtol=0.1)
+
+
+def test_a_layer_that_is_called_with_no_row_for_each_example_is_refused():
+    class Turned(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.map = nn.Linear(6, 6)
+
+        def forward(self, states):
+            return self.map(states.transpose(0, 1)).transpose(0, 1)
+
+    with pytest.raises(ModelError, match="one row an example"):
+        observed(net_probe(Turned, Turned, longest=30), "gradient_norms")
 
 
 def test_linear_regression_has_a_closed_form():
@@ -56,13 +282,13 @@ def test_linear_regression_has_a_closed_form():
             return self.blocks[0](x)
 
     torch.manual_seed(0)
-    model, x, y = Regression(), torch.randn(5, 1, 3), torch.randn(5)
+    model, x, y, found = Regression(), torch.randn(5, 1, 3), torch.randn(5), []
 
-    def losses():
-        return (model(x)[:, 0, 0] - y).square()
-
-    norms = squared_gradient_norms(LayeredModel(model), losses)
+    with tapped(LayeredModel(model), lambda layers, use, matrix: found.append((layers, use.squared_norm()))) as tap:
+        tap.backward((model(x)[:, 0, 0] - y).square().sum())
 
     with torch.no_grad():
         expected = (2 * (model(x)[:, 0, 0] - y)).square() * x[:, 0].square().sum(dim=1)
-    torch.testing.assert_close(norms[:, 0], expected.double(), rtol=1e-5, atol=1e-8)
+    ((layers, squared),) = found
+    assert layers == (0,)
+    torch.testing.assert_close(squared, expected.double(), rtol=1e-5, atol=1e-8)
