@@ -109,6 +109,11 @@ def lwa_scorers() -> list[Component[Any]]:
             f"{at}.hutchinson:Hutchinson",
             reference="Hutchinson 1990; Yao et al. 2020, PyHessian; Dong et al. 2020, HAWQ-V2",
         ),
+        Component(
+            "laplace",
+            f"{at}.laplace:Laplace",
+            reference="MacKay 1992; Daxberger et al. 2021, Laplace redux; Immer et al. 2021; Houlsby et al. 2011",
+        ),
         Component("first-last", f"{at}.first_last:FirstLast", reference="Gromov et al. 2024"),
         Component("last-first", f"{at}.last_first:LastFirst"),
         Component("weight-magnitude", f"{at}.weight_magnitude:WeightMagnitude", reference="Han et al. 2015"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -62,6 +63,7 @@ class Draws:
     def __init__(self, probe: Probe, posterior: Posterior, method: str) -> None:
         self.probe, self.posterior, self.method = probe, posterior, method
         self.whole = _Logits(probe)
+        self.weights = dict(self.whole.named_parameters())
 
     def probabilities(self, batch: Batch, samples: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Of the model as it is (examples, items), and of S draws (S, examples, items)."""
@@ -74,20 +76,24 @@ class Draws:
     def logits(self, batch: Batch, generator: torch.Generator) -> torch.Tensor:
         """Logits of one draw (examples, items)."""
         changes = self.posterior.draw(generator)
-        weights = {name: (p, changes[id(p)]) for name, p in self.whole.named_parameters() if id(p) in changes}
         if self.method == "sampled":
-            return cast(
-                torch.Tensor, functional_call(self.whole, {n: p + d for n, (p, d) in weights.items()}, (batch,))
-            )
-        # The fused kernels of attention have no forward-mode derivative.
-        with forward_ad.dual_level(), sdpa_kernel(SDPBackend.MATH):
-            duals = {n: forward_ad.make_dual(p.detach(), d) for n, (p, d) in weights.items()}
+            moved = {name: p + changes[id(p)] for name, p in self.weights.items() if id(p) in changes}
+            return cast(torch.Tensor, functional_call(self.whole, moved, (batch,)))
+        return self._linearised({name: changes.get(id(p)) for name, p in self.weights.items()}, batch)
+
+    def _linearised(self, changes: Mapping[str, torch.Tensor | None], batch: Batch) -> torch.Tensor:
+        # Gradients are on, so that no one takes a path that has no derivative, and no weight wants one. The fused
+        # kernels of attention have no forward-mode derivative.
+        with torch.enable_grad(), forward_ad.dual_level(), sdpa_kernel(SDPBackend.MATH):
+            held = {name: p.detach() for name, p in self.weights.items()}
+            duals = {n: p if changes[n] is None else forward_ad.make_dual(p, changes[n]) for n, p in held.items()}
             try:
-                primal, tangent = forward_ad.unpack_dual(functional_call(self.whole, duals, (batch,)))
+                value, derivative = forward_ad.unpack_dual(functional_call(self.whole, duals, (batch,)))
             except NotImplementedError as error:
-                hint = 'set predictive = "sampled", or samples = 0 for none'
-                raise ModelError(f"the model cannot be linearised: {error}", hint) from error
-            return cast(torch.Tensor, primal if tangent is None else primal + tangent)
+                raise _not_linear(str(error)) from error
+            if derivative is None:
+                raise _not_linear("its logits come without a forward-mode derivative")
+            return cast(torch.Tensor, value.detach() + derivative.detach())
 
 
 class _Logits(nn.Module):
@@ -101,6 +107,10 @@ class _Logits(nn.Module):
     def forward(self, batch: Batch) -> torch.Tensor:
         probe: Probe = self.__dict__["probe"]
         return probe.logits(batch)
+
+
+def _not_linear(why: str) -> ModelError:
+    return ModelError(f"the model cannot be linearised: {why}", 'set predictive = "sampled", or samples = 0 for none')
 
 
 def _softmax(logits: torch.Tensor) -> NDArray[np.float64]:

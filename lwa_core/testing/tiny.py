@@ -44,4 +44,6 @@ def tiny_probe(
     rng = np.random.default_rng(seed)
     histories = [rng.integers(0, items, rng.integers(1, 15)).astype(np.int32) for _ in range(examples)]
     targets = rng.integers(0, items, examples)
-    return Probe(LayeredModel(model), recommender, histories, targets, utility=utility, batch=7, seed=seed)
+    probe = Probe(LayeredModel(model), recommender, histories, targets, utility=utility, batch=7, seed=seed)
+    probe.training_targets = 50 * examples
+    return probe
