@@ -65,10 +65,10 @@ def decompose(probabilities: Sequence[Any] | Floats) -> Decomposition:
         raise ValueError(f"at least two models' predictions (examples, items) are needed, not an array {p.shape}")
     if p.min(initial=0.0) < 0 or not np.allclose(p.sum(axis=2), 1, atol=1e-6):
         raise ValueError("predictions must be probabilities that add up to 1 for every example")
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         log_p, log_mean = np.log(p), np.log(p.mean(axis=0))
-    entropy = -np.where(p > 0, p * log_p, 0.0).sum(axis=2)
-    apart = np.where(p > 0, p * (log_p - log_mean), 0.0).sum(axis=2)
+        entropy = -np.where(p > 0, p * log_p, 0.0).sum(axis=2)
+        apart = np.where(p > 0, p * (log_p - log_mean), 0.0).sum(axis=2)
     return Decomposition(entropy, np.maximum(apart, 0.0))  # a divergence below 0 is rounding
 
 

@@ -20,7 +20,7 @@ from lwa_core.modeling.probe import Probe
 from lwa_core.protocols import Batch
 
 METHODS = ("linearised", "sampled")
-AT_ONCE = 2**25
+AT_ONCE = 2**23
 """Probabilities that may be held at once."""
 
 
@@ -45,14 +45,13 @@ def predictive(probe: Probe, posterior: Posterior, samples: int, method: str = "
     with torch.no_grad():
         items = probe.logits(next(probe.batches(size=1))).shape[1]
     size = max(1, min(probe.batch, AT_ONCE // (items * samples)))
-    parts, plain, mean, right = [], [], [], []
+    parts, plain, mean = [], [], []
     for batch in probe.batches(size=size):
-        own, others = drawn.probabilities(batch, samples)
-        parts.append(decompose(others))
+        own, others = drawn.log_probabilities(batch, samples)
+        parts.append(decompose(np.exp(others)))
         targets = batch["targets"].cpu().numpy()
-        right.append(targets)
         plain.append(_judged(own, targets))
-        mean.append(_judged(others.mean(axis=0), targets))
+        mean.append(_judged(np.logaddexp.reduce(others, axis=0) - np.log(samples), targets))
     probe.count_passes(samples * (2 if method == "linearised" else 1) + 1)
     return {**summary(joined(parts)), "method": method, **_calibration(np.concatenate(plain), np.concatenate(mean))}
 
@@ -65,13 +64,13 @@ class Draws:
         self.whole = _Logits(probe)
         self.weights = dict(self.whole.named_parameters())
 
-    def probabilities(self, batch: Batch, samples: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def log_probabilities(self, batch: Batch, samples: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Of the model as it is (examples, items), and of S draws (S, examples, items)."""
         generator = torch.Generator().manual_seed(self.probe.seed + 2)  # no labels are drawn with it
         with torch.no_grad():
             own = self.probe.logits(batch)
             logits = [self.logits(batch, generator) for _ in range(samples)]
-        return _softmax(own), np.stack([_softmax(one) for one in logits])
+        return _log_softmax(own), np.stack([_log_softmax(one) for one in logits])
 
     def logits(self, batch: Batch, generator: torch.Generator) -> torch.Tensor:
         """Logits of one draw (examples, items)."""
@@ -113,14 +112,14 @@ def _not_linear(why: str) -> ModelError:
     return ModelError(f"the model cannot be linearised: {why}", 'set predictive = "sampled", or samples = 0 for none')
 
 
-def _softmax(logits: torch.Tensor) -> NDArray[np.float64]:
-    return logits.double().softmax(dim=1).cpu().numpy()
+def _log_softmax(logits: torch.Tensor) -> NDArray[np.float64]:
+    return logits.double().log_softmax(dim=1).cpu().numpy()
 
 
-def _judged(odds: NDArray[np.float64], targets: NDArray[np.int64]) -> NDArray[np.float64]:
+def _judged(log_odds: NDArray[np.float64], targets: NDArray[np.int64]) -> NDArray[np.float64]:
     """Loss, confidence, and whether the first item was the one (examples, 3)."""
-    rows, first = np.arange(len(odds)), odds.argmax(axis=1)
-    return np.stack([-np.log(odds[rows, targets]), odds[rows, first], first == targets], axis=1)
+    rows, first = np.arange(len(log_odds)), log_odds.argmax(axis=1)
+    return np.stack([-log_odds[rows, targets], np.exp(log_odds[rows, first]), first == targets], axis=1)
 
 
 def _calibration(plain: NDArray[np.float64], mean: NDArray[np.float64]) -> dict[str, Any]:
