@@ -7,44 +7,65 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import attrs
 import torch
 import torch.nn.functional as F
-from torch.overrides import TorchFunctionMode
 
 from lwa_core.errors import ModelError
 from lwa_core.modeling.layered import LayeredModel
 
 
-@contextmanager
-def attention_probabilities(model: LayeredModel) -> Iterator[list[torch.Tensor]]:
-    """Collect the attention probabilities of every layer in the next forward pass.
+@attrs.frozen(eq=False)
+class Attention:
+    """What the heads of one layer look at.
 
-    The list that is yielded holds, after the pass, one tensor (examples, heads, queries, keys) a layer. Computed again
-    from the arguments of each call of `scaled_dot_product_attention`; where a layer calls it more than once (encoder
-    and cross attention), its first call counts.
+    Args:
+        probabilities: (examples, heads, queries, keys); rows add up to 1, or are zero where a query sees nothing.
+        visible: How many keys each query may look at (examples or 1, heads or 1, queries).
+    """
+
+    probabilities: torch.Tensor
+    visible: torch.Tensor
+
+
+@contextmanager
+def attention_probabilities(model: LayeredModel) -> Iterator[list[Attention]]:
+    """Collect what every layer's attention looks at in the next forward pass.
+
+    The list that is yielded holds, after the pass, one entry a layer. Computed again from the arguments of each call of
+    `torch.nn.functional.scaled_dot_product_attention`, which is replaced meanwhile; where a layer calls it more than
+    once (self and cross attention), its first call counts.
 
     Raises:
-        ModelError: A layer did not call it (on leaving the context).
+        ModelError: A layer did not call it (when the list is read).
     """
-    found: dict[int, torch.Tensor] = {}
+    found: dict[int, Attention] = {}
     current: list[int] = []
+    original = F.scaled_dot_product_attention
+
+    def listening(*args: Any, **kwargs: Any) -> torch.Tensor:
+        if current and current[-1] not in found:
+            with torch.no_grad():
+                found[current[-1]] = _seen(*args, **kwargs)
+        return original(*args, **kwargs)
+
     with ExitStack() as stack:
         for index, layer in enumerate(model.layers):
             stack.callback(layer.register_forward_pre_hook(lambda *_, i=index: current.append(i)).remove)
             stack.callback(layer.register_forward_hook(lambda *_: current.clear()).remove)
-        stack.enter_context(_Listener(found, current))
-        probabilities: list[torch.Tensor] = _InOrder(model.depth, found)
-        yield probabilities
+        stack.callback(setattr, F, "scaled_dot_product_attention", original)
+        F.scaled_dot_product_attention = listening
+        yield _InOrder(model.depth, found)
 
 
-class _InOrder(list[torch.Tensor]):
-    """The layers' tensors in order, read once the pass is over."""
+class _InOrder(list[Attention]):
+    """The layers' attention in order, read once the pass is over."""
 
-    def __init__(self, depth: int, found: dict[int, torch.Tensor]) -> None:
+    def __init__(self, depth: int, found: dict[int, Attention]) -> None:
         super().__init__()
         self.depth, self.found = depth, found
 
-    def __iter__(self) -> Iterator[torch.Tensor]:
+    def __iter__(self) -> Iterator[Attention]:
         missing = [layer for layer in range(self.depth) if layer not in self.found]
         if missing:
             raise ModelError(
@@ -54,38 +75,32 @@ class _InOrder(list[torch.Tensor]):
         return iter([self.found[layer] for layer in range(self.depth)])
 
 
-class _Listener(TorchFunctionMode):
-    """Sees every call of `scaled_dot_product_attention`."""
-
-    def __init__(self, found: dict[int, torch.Tensor], current: list[int]) -> None:
-        super().__init__()
-        self.found, self.current = found, current
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func is F.scaled_dot_product_attention and self.current and self.current[-1] not in self.found:
-            with torch.no_grad():
-                self.found[self.current[-1]] = _probabilities(*args, **kwargs)
-        return func(*args, **kwargs)
-
-
-def _probabilities(
+def _seen(
     query: torch.Tensor,
     key: torch.Tensor,
-    value: torch.Tensor,  # noqa: ARG001 -- the arguments are those of the function that is listened to
+    value: torch.Tensor,  # noqa: ARG001 -- the signature is torch's
     attn_mask: torch.Tensor | None = None,
-    dropout_p: float = 0.0,  # noqa: ARG001
+    dropout_p: float = 0.0,  # noqa: ARG001 -- the same
     is_causal: bool = False,
     scale: float | None = None,
     enable_gqa: bool = False,
-) -> torch.Tensor:
-    """The softmax inside scaled dot-product attention, as torch documents it; rows that see nothing are zero."""
+) -> Attention:
+    """The softmax inside scaled dot-product attention, as torch documents it."""
     if enable_gqa:
         key = key.repeat_interleave(query.shape[-3] // key.shape[-3], dim=-3)
-    logits = query @ key.transpose(-2, -1) * (scale if scale is not None else 1 / math.sqrt(query.shape[-1]))
+    logits = (query * (scale if scale is not None else 1 / math.sqrt(query.shape[-1]))) @ key.transpose(-2, -1)
+    queries, keys = logits.shape[-2:]
     if is_causal:
-        seen = torch.ones(logits.shape[-2:], dtype=torch.bool, device=logits.device).tril()
-        logits = logits.masked_fill(~seen, -torch.inf)
-    if attn_mask is not None:
-        logits = logits.masked_fill(~attn_mask, -torch.inf) if attn_mask.dtype == torch.bool else logits + attn_mask
-    return logits.softmax(dim=-1).nan_to_num(0.0)
+        hidden = torch.ones(queries, keys, dtype=torch.bool, device=logits.device).triu(1)
+        visible = (~hidden).sum(dim=-1)[None, None]
+        return Attention((logits.masked_fill_(hidden, -torch.inf)).softmax(dim=-1), visible)
+    if attn_mask is None:
+        return Attention(logits.softmax(dim=-1), torch.full((1, 1, queries), keys, device=logits.device))
+    if attn_mask.dtype == torch.bool:
+        shown = attn_mask
+        logits = logits.masked_fill_(~attn_mask, -torch.inf)
+    else:  # transformers hides keys by the lowest number there is, others by minus infinity
+        shown = attn_mask > torch.finfo(attn_mask.dtype).min / 2
+        logits = logits + attn_mask
+    shown = shown.expand(*torch.broadcast_shapes(shown.shape, (1, 1, queries, keys)))
+    return Attention(logits.softmax(dim=-1).nan_to_num(0.0), shown.sum(dim=-1))

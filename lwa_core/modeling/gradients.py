@@ -1,8 +1,7 @@
 """Gradients of the weights of every layer, example by example, from one backward pass and without forming them twice.
 
 Hooks keep what went into each weighted module and catch the gradient at its output; every example's own gradient
-follows from the two (`lwa_core.modeling.uses`). Weights are frozen meanwhile, so that no weight gradient of the batch is
-formed.
+follows from the two (`lwa_core.modeling.uses`). Weights are frozen meanwhile: the batch's own gradient is not formed.
 
 The squared norm of an example's gradient is the empirical Fisher's trace for that example; squaring the gradient of a
 batch mean is something else (Kunstner, Hennig & Balles 2019).

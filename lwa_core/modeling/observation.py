@@ -9,16 +9,18 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import attrs
 import torch
 import torch.nn.functional as F
 
-from lwa_core.errors import PluginError
-from lwa_core.modeling.attention import attention_probabilities
+from lwa_core.errors import ModelError, PluginError
+from lwa_core.modeling.attention import Attention, attention_probabilities
 from lwa_core.modeling.gradients import GradientTap, LoopTap, Use, Weights, frozen, tapped
 from lwa_core.modeling.layered import block_input, block_output
 from lwa_core.modeling.sums import Sums
+from lwa_core.products import fast_linear_maps
 from lwa_core.protocols import Batch
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ class Observation:
         losses: Cross-entropy of the targets (examples,), double, in nats.
         states: Raw block-boundary states, depth + 1 tensors (examples, time, width).
         target_vectors: What the head multiplies the final states with to score each target (examples, width).
-        attention: What each layer's heads look at, depth tensors (examples, heads, queries, keys), rows adding up to 1.
+        attention: What each layer's heads look at, and how many keys each query may look at, depth entries.
         gate_gradients: ∂ℓ_n/∂g_l of a gate g_l = 1 on each layer's branch, h + g (block(h) − h) (examples, layers),
             double.
         gradient_norms: ‖∇_θl ℓ_n‖² (examples, layers), double.
@@ -59,7 +61,7 @@ class Observation:
     losses: torch.Tensor
     states: tuple[torch.Tensor, ...] | None = None
     target_vectors: torch.Tensor | None = None
-    attention: tuple[torch.Tensor, ...] | None = None
+    attention: tuple[Attention, ...] | None = None
     gate_gradients: torch.Tensor | None = None
     gradient_norms: torch.Tensor | None = None
     batch_gradient_norms: torch.Tensor | None = None
@@ -105,12 +107,16 @@ def observe(probe: Probe, needs: Collection[str], *, draws: int = 1) -> Iterator
     if asked - OBSERVABLES:
         raise PluginError(f"there is nothing called {', '.join(sorted(asked - OBSERVABLES))} to observe")
     generator = torch.Generator().manual_seed(probe.seed)
+    chances = torch.stack([torch.rand(probe.examples, dtype=torch.double, generator=generator) for _ in range(draws)])
     if "target_vectors" in asked:
         probe.item_vectors()  # before anything is hooked
     weights = Weights(probe.model)
-    loop = bool(asked & (WEIGHTS | SAMPLED)) and weights.unknown is not None
+    loop = bool(asked & (WEIGHTS | SAMPLED)) and not _hooks_hold(probe, weights)
+    done = 0
     for batch in probe.batches(size=1 if loop else None):
-        yield _Pass(probe, batch, asked, draws, weights, loop).run(generator)
+        rows = probe.order[done : done + len(batch["targets"])]
+        yield _Pass(probe, batch, asked, chances[:, rows], weights, loop).run()
+        done += len(rows)
 
 
 def finished(scorer: Any, parts: Sequence[torch.Tensor], probe: Probe) -> torch.Tensor:
@@ -129,16 +135,16 @@ class _Pass:
     """One micro-batch: one forward pass, and the backward passes from it."""
 
     def __init__(
-        self, probe: Probe, batch: Batch, needs: frozenset[str], draws: int, weights: Weights, loop: bool
+        self, probe: Probe, batch: Batch, needs: frozenset[str], chances: torch.Tensor, weights: Weights, loop: bool
     ) -> None:
-        self.probe, self.batch, self.needs, self.draws = probe, batch, needs, draws
+        self.probe, self.batch, self.needs, self.chances = probe, batch, needs, chances
         self.weights, self.loop = weights, loop
         self.mask = batch["attention_mask"].bool()
         self.gates: dict[int, torch.Tensor] = {}
         self.sums = Sums(probe.depth, self.mask, needs)
         self.sampling = False
 
-    def run(self, generator: torch.Generator) -> Observation:
+    def run(self) -> Observation:
         needs, found = self.needs, {}
         with ExitStack() as stack:
             tap = self._tap(stack)
@@ -148,13 +154,15 @@ class _Pass:
                 looked = forward.enter_context(attention_probabilities(model)) if "attention" in needs else None
                 if "gate_gradients" in needs:
                     self._watch_gates(forward)
+                if needs:
+                    forward.enter_context(fast_linear_maps())
                 logits = self.probe.logits(self.batch)
             losses = F.cross_entropy(logits, self.batch["targets"], reduction="none")
             if needs & BACKWARD:
                 tap.backward(losses.sum(), again=bool(needs & SAMPLED))
                 found = self.sums.take()
             if needs & SAMPLED:
-                found["sampled_gradient_norms"] = self._sampled(tap, logits, generator)
+                found["sampled_gradient_norms"] = self._sampled(tap, logits)
             if "gate_gradients" in needs:
                 found["gate_gradients"] = torch.stack([self.gates[i] for i in range(self.probe.depth)], dim=1)
             if "target_vectors" in needs:
@@ -183,13 +191,11 @@ class _Pass:
     def _visit(self, layers: tuple[int, ...], use: Use, matrix: torch.Tensor | None) -> None:
         self.sums.visit(layers, use, matrix)
 
-    def _sampled(
-        self, tap: GradientTap | LoopTap | _Plain, logits: torch.Tensor, generator: torch.Generator
-    ) -> torch.Tensor:
+    def _sampled(self, tap: GradientTap | LoopTap | _Plain, logits: torch.Tensor) -> torch.Tensor:
         self.sampling, self.sums = True, Sums(self.probe.depth, self.mask, {"gradient_norms"})
         rows = []
-        for number, labels in enumerate(drawn(logits, self.draws, generator), start=1):
-            tap.backward(F.cross_entropy(logits, labels, reduction="sum"), again=number < self.draws)
+        for number, labels in enumerate(drawn(logits, self.chances), start=1):
+            tap.backward(F.cross_entropy(logits, labels, reduction="sum"), again=number < len(self.chances))
             rows.append(self.sums.take()["gradient_norms"])
         return torch.stack(rows, dim=2)
 
@@ -217,15 +223,44 @@ class _Plain:
     """A backward pass that nothing listens to but the gates."""
 
     def backward(self, total: torch.Tensor, *, again: bool = False) -> None:
-        total.backward(retain_graph=again)  # type: ignore[no-untyped-call]
+        total.backward(retain_graph=again)
 
 
-def drawn(logits: torch.Tensor, draws: int, generator: torch.Generator) -> torch.Tensor:
-    """Labels drawn from the model's own predictions (draws, examples).
+def drawn(logits: torch.Tensor, chances: torch.Tensor) -> torch.Tensor:
+    """Labels drawn from the model's own predictions (draws, examples), by the inverse of the distribution function.
 
-    By the inverse of the distribution function, on the CPU, so that a seed draws the same ones on every device.
+    Args:
+        logits: (examples, items).
+        chances: Uniform on [0, 1) (draws, examples), on the CPU: a seed draws the same labels on every device.
     """
-    reached = logits.detach().softmax(dim=1).cpu().double().cumsum(dim=1)  # (examples, items)
-    places = torch.rand(len(logits), draws, dtype=torch.double, generator=generator) * reached[:, -1:]
-    labels = torch.searchsorted(reached, places, right=True).clamp(max=logits.shape[1] - 1)
-    return labels.T.to(logits.device)
+    reached = logits.detach().softmax(dim=1).cpu().double().cumsum(dim=1)
+    labels = torch.searchsorted(reached, (chances * reached[:, -1]).T.contiguous(), right=True)
+    return labels.clamp_(max=logits.shape[1] - 1).T.to(logits.device)
+
+
+_HOLD: WeakKeyDictionary[torch.nn.Module, bool] = WeakKeyDictionary()
+
+
+def _hooks_hold(probe: Probe, weights: Weights) -> bool:
+    """Whether the hooks find, for two examples together, the gradients that autograd finds for each alone.
+
+    Nothing else would tell of a module that is called in an unusual way. Seen once for each model.
+    """
+    model = probe.model.model
+    if model not in _HOLD:
+        _HOLD[model] = weights.unknown is None and _agree(probe, weights)
+    return _HOLD[model]
+
+
+def _agree(probe: Probe, weights: Weights) -> bool:
+    shortest_and_longest = sorted({int(probe.order[0]), int(probe.order[-1])})
+    batch = next(probe.part(shortest_and_longest).batches())
+    needs, none = frozenset({"gradient_norms"}), torch.empty(0, len(batch["targets"]))
+    try:
+        together = _Pass(probe, batch, needs, none, weights, loop=False).run()
+    except ModelError:
+        return False
+    ones = [{name: value[row : row + 1] for name, value in batch.items()} for row in range(len(batch["targets"]))]
+    alone = [_Pass(probe, one, needs, none, weights, loop=True).run().gradient_norms for one in ones]
+    found, expected = together.gradient_norms, torch.cat([norms for norms in alone if norms is not None])
+    return found is not None and torch.allclose(found, expected, rtol=0.01, atol=1e-12)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 import torch
 from torch import nn
 
 from lwa_core.errors import ModelError
-from lwa_core.modeling.uses import Use, squares
+from lwa_core.modeling.uses import AT_ONCE, Use, squares
 
 
 class Sums:
@@ -23,7 +23,9 @@ class Sums:
 
     def __init__(self, depth: int, mask: torch.Tensor, needs: Collection[str]) -> None:
         self.depth, self.mask, self.needs = depth, mask, frozenset(needs)
+        self.real = mask.float()
         self.examples = len(mask)
+        self.scratch: torch.Tensor | None = None
         self._clear()
 
     def _clear(self) -> None:
@@ -40,17 +42,37 @@ class Sums:
             self.vectors[layers].append((own.reshape(len(own), -1), use.parameter))
             return
         if "factors" in self.needs and use.kind == "product":
-            found = _factors(use, self.mask)
+            found = self._factors(use)
             for layer in layers:
                 self.factors[layer].append(found)
-        if "weight_products" in self.needs and matrix is None:
-            matrix = use.matrix()
+        if matrix is not None:
+            self._add_matrices(layers, use.parameter, [matrix])
+        elif "weight_products" in self.needs:
+            if self.scratch is None:
+                self.scratch = use.gradient.new_empty(AT_ONCE)
+            self._add_matrices(layers, use.parameter, use.matrices(self.scratch))
+        else:
+            if "gradient_norms" in self.needs:
+                self._add(self.norms, layers, use.squared_norm())
+            if "batch_gradient_norms" in self.needs:
+                self._add_batch(layers, _summed(use))
+
+    def _add_matrices(self, layers: tuple[int, ...], parameter: torch.Tensor, matrices: Iterable[torch.Tensor]) -> None:
+        """Take the examples' gradients of a parameter, some examples at a time; they are written over."""
+        norms, products, summed = [], [], torch.zeros(())
+        for matrix in matrices:
+            if "batch_gradient_norms" in self.needs:
+                summed = summed.to(matrix) + matrix.sum(dim=0)
+            if "gradient_norms" in self.needs:
+                norms.append(squares(matrix))
+            if "weight_products" in self.needs:
+                products.append(_products(matrix, parameter))
+        if norms:
+            self._add(self.norms, layers, torch.cat(norms))
+        if products:
+            self._add(self.products, layers, torch.cat(products))
         if "batch_gradient_norms" in self.needs:
-            self._add_batch(layers, _summed(use, matrix))
-        if "gradient_norms" in self.needs:
-            self._add(self.norms, layers, use.squared_norm() if matrix is None else squares(matrix))
-        if "weight_products" in self.needs and matrix is not None:
-            self._add(self.products, layers, _products(matrix, use.parameter))
+            self._add_batch(layers, summed)
 
     def take(self) -> dict[str, torch.Tensor]:
         """The observables, by name."""
@@ -67,17 +89,17 @@ class Sums:
         self._clear()
         return found
 
+    def _factors(self, use: Use) -> torch.Tensor:
+        """Mean of ‖a‖² and sum of ‖g‖² over the real positions of each example (examples, 2), double."""
+        a, g = use.known.lengths, torch.linalg.vector_norm(use.gradient, dim=2).square()  # (examples, positions)
+        real = self.real.to(a.dtype) if self.real.shape == a.shape else torch.ones_like(a)
+        mean = torch.linalg.vecdot(a, real) / real.sum(dim=1) + use.biased
+        return torch.stack([mean, torch.linalg.vecdot(g, real)], dim=1).double()
+
     def _visit_vectors(self) -> None:
         for layers, vectors in self.vectors.items():
-            matrix = torch.cat([matrix for matrix, _ in vectors], dim=1)
-            if "batch_gradient_norms" in self.needs:
-                self._add_batch(layers, matrix.sum(dim=0))
-            if "gradient_norms" in self.needs:
-                self._add(self.norms, layers, squares(matrix))
-            if "weight_products" in self.needs:
-                self._add(
-                    self.products, layers, _products(matrix, torch.cat([vector.reshape(-1) for _, vector in vectors]))
-                )
+            parameter = torch.cat([vector.reshape(-1) for _, vector in vectors])
+            self._add_matrices(layers, parameter, [torch.cat([matrix for matrix, _ in vectors], dim=1)])
 
     def _add(self, sums: dict[int, list[torch.Tensor]], layers: tuple[int, ...], term: torch.Tensor) -> None:
         for layer in layers:
@@ -109,16 +131,8 @@ def _products(matrix: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
     return torch.stack([signed.double(), product.abs_().sum(dim=1).double(), squared], dim=1)
 
 
-def _summed(use: Use, matrix: torch.Tensor | None) -> torch.Tensor:
+def _summed(use: Use) -> torch.Tensor:
     """The gradient of the summed loss of the batch."""
-    if matrix is None and use.kind == "product" and use.inputs is not None:
+    if use.kind == "product" and use.inputs is not None:
         return use.gradient.flatten(0, 1).T @ use.inputs.flatten(0, 1)
-    return (use.matrix() if matrix is None else matrix).sum(dim=0)
-
-
-def _factors(use: Use, mask: torch.Tensor) -> torch.Tensor:
-    """Mean of ‖a‖² and sum of ‖g‖² over the real positions of each example (examples, 2), double."""
-    a = use.known.lengths + use.biased  # (examples, positions)
-    g = torch.linalg.vector_norm(use.gradient, dim=2).square()
-    real = mask if mask.shape == a.shape else torch.ones_like(a, dtype=torch.bool)
-    return torch.stack([(a * real).sum(dim=1) / real.sum(dim=1), (g * real).sum(dim=1)], dim=1).double()
+    return use.matrix().sum(dim=0)

@@ -7,6 +7,7 @@ language models can be strong differentially private learners), which needs no m
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, TypeGuard
 
 import attrs
@@ -14,6 +15,9 @@ import torch
 from torch import nn
 
 LOW = (torch.float16, torch.bfloat16)
+
+AT_ONCE = 2**22
+"""Numbers that the gradients of several examples take at most at once."""
 
 
 @attrs.define(eq=False)
@@ -80,8 +84,11 @@ class Use:
     biased: bool = False
     source: Inputs | None = None
 
-    def matrix(self) -> torch.Tensor:
-        """Every example's gradient of the parameter (examples, *shape of the parameter), the caller's to change."""
+    def matrix(self, out: torch.Tensor | None = None) -> torch.Tensor:
+        """Every example's gradient of the parameter (examples, *shape of the parameter), the caller's to change.
+
+        That of a product is written to `out`, if given.
+        """
         if self.kind == "whole":
             return self.gradient.clone()
         if self.kind == "bias":
@@ -93,8 +100,8 @@ class Use:
             empty = self.gradient.new_zeros(len(self.gradient), *self.parameter.shape)
             return empty.scatter_add_(1, self.inputs[:, :, None].expand_as(self.gradient), self.gradient)
         if self.transposed:
-            return self.inputs.transpose(1, 2) @ self.gradient
-        return self.gradient.transpose(1, 2) @ self.inputs
+            return torch.bmm(self.inputs.transpose(1, 2), self.gradient, out=out)
+        return torch.bmm(self.gradient.transpose(1, 2), self.inputs, out=out)
 
     def squared_norm(self) -> torch.Tensor:
         """Squared norm of every example's gradient of the parameter (examples,), double."""
@@ -104,7 +111,27 @@ class Use:
             if positions * (high + (0 if known.paired else wide)) <= wide * high:  # multiplications, either way
                 both: torch.Tensor = torch.linalg.vecdot(known.pairs, _pairs(self.gradient))
                 return both.double()
-        return squares(self.matrix())
+        found = [squares(matrix) for matrix in self.matrices()]
+        return found[0] if len(found) == 1 else torch.cat(found)
+
+    def matrices(self, scratch: torch.Tensor | None = None) -> Iterator[torch.Tensor]:
+        """Every example's gradient, some examples at a time (examples, *shape of the parameter).
+
+        Each is the caller's to change until the next is asked for; `scratch` (`AT_ONCE`,) is written over.
+        """
+        size = self.parameter.numel()
+        step = max(1, AT_ONCE // size)
+        for start in range(0, len(self.gradient), step):
+            rows = slice(start, start + step)
+            inputs = None if self.inputs is None else self.inputs[rows]
+            part = (
+                self if step >= len(self.gradient) else attrs.evolve(self, gradient=self.gradient[rows], inputs=inputs)
+            )
+            numbers = len(part.gradient) * size
+            fits = scratch is not None and self.kind == "product" and numbers <= len(scratch)
+            yield part.matrix(
+                scratch[:numbers].view(-1, *self.parameter.shape) if fits and scratch is not None else None
+            )
 
     @property
     def known(self) -> Inputs:
@@ -128,7 +155,7 @@ def uses_of(module: nn.Module, source: Inputs, gradient: torch.Tensor) -> list[U
         source: Its inputs.
         gradient: At its output (examples, ..., out).
     """
-    gradient = gradient.reshape(len(gradient), -1, gradient.shape[-1])
+    gradient = gradient if gradient.dim() == 3 else gradient.reshape(len(gradient), -1, gradient.shape[-1])
     gradient = gradient.float() if gradient.dtype in LOW else gradient
     weight, bias = getattr(module, "weight", None), getattr(module, "bias", None)
     uses = []
@@ -191,7 +218,7 @@ def _normed(module: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
 
 
 def _pairs(values: torch.Tensor) -> torch.Tensor:
-    return (values @ values.transpose(1, 2)).flatten(1)
+    return torch.bmm(values, values.transpose(1, 2)).flatten(1)
 
 
 def _without_padding(module: nn.Embedding, ids: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:

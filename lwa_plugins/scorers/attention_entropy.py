@@ -6,39 +6,52 @@ from typing import TYPE_CHECKING, ClassVar
 
 import attrs
 
+from lwa_core.errors import LwaError
+
 if TYPE_CHECKING:
     import torch
 
+    from lwa_core.modeling.attention import Attention
     from lwa_core.modeling.observation import Observation
+    from lwa_core.modeling.probe import Probe
 
 
 @attrs.frozen
 class AttentionEntropy:
-    """1 − E H(a) / log(visible): the entropy of attention, over heads and real positions that see more than one.
+    """1 − E H(a) / log(visible): the entropy of attention, over heads and the positions that may look at several.
 
-    1: every head looks at one position; 0: at all alike. A heuristic whose direction is not settled: that a focused
-    head is a specialised one is an assumption (Voita et al. 2019), and attention does not say what a layer uses (Jain &
-    Wallace 2019). Layers without attention by `scaled_dot_product_attention` cannot be seen.
+    1: every head looks at one position; 0: at all that it may look at alike. A heuristic whose direction is not
+    settled: that a focused head is worth keeping is an assumption (Voita et al. 2019), and attention does not say what
+    a layer uses (Jain & Wallace 2019). An example in which no position sees two says nothing, and has no row. Layers
+    without attention by `scaled_dot_product_attention` cannot be seen.
     """
 
     observes: ClassVar[frozenset[str]] = frozenset({"attention"})
-    unit: ClassVar[str] = "1 − entropy / log(visible)"
+    unit: ClassVar[str] = "1 − entropy / log(visible); which way is open"
 
     def observe(self, seen: Observation) -> torch.Tensor:
         import torch
 
         assert seen.attention is not None  # it was asked for above
-        return torch.stack([_focus(looked.double(), seen.mask) for looked in seen.attention], dim=1)
+        return torch.stack([_focus(layer, seen.mask) for layer in seen.attention], dim=1)
+
+    def finish(self, rows: torch.Tensor, probe: Probe) -> torch.Tensor:
+        told = rows[rows.isfinite().all(dim=1)]
+        probe.tell("examples_without_a_choice", len(rows) - len(told))
+        if not len(told):
+            raise LwaError(
+                "no calibration example has a position that may look at two others",
+                "give it longer histories, or leave out attention-entropy",
+            )
+        return told
 
 
-def _focus(looked: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """(examples, heads, queries, keys), mask (examples, queries) -> (examples,); 0 where no query sees two keys."""
-    import torch
-
-    visible = (looked > 0).sum(dim=-1)  # (examples, heads, queries)
-    entropy = -torch.special.xlogy(looked, looked).sum(dim=-1)
-    counted = (mask[:, None] & (visible > 1)).double()
-    share = entropy / visible.clamp(min=2).double().log()
-    total = counted.sum(dim=(1, 2))
-    mean = (share * counted).sum(dim=(1, 2)) / total.clamp(min=1)
-    return torch.where(total > 0, 1 - mean, 0.0)
+def _focus(attention: Attention, mask: torch.Tensor) -> torch.Tensor:
+    """One layer, mask (examples, queries) -> (examples,), double; nan where no query may look at two keys."""
+    looked = attention.probabilities  # (examples, heads, queries, keys)
+    tiny = 1e-38  # p log p is 0 at 0
+    entropy = -(looked * looked.clamp_min(tiny).log()).sum(dim=-1)
+    visible = attention.visible.expand_as(entropy)
+    counted = (mask[:, None] & (visible > 1)).to(entropy.dtype)
+    share = entropy / visible.clamp_min(2).to(entropy.dtype).log()
+    return 1 - ((share * counted).sum(dim=(1, 2)) / counted.sum(dim=(1, 2))).double()
