@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from lwa_core.plugins import Registry
 from lwa_core.testing import check_scorer, tiny_probe
 from lwa_core.testing.conformance import score
 from lwa_plugins.scorers.block_influence import BlockInfluence
@@ -16,7 +17,8 @@ from lwa_plugins.scorers.random import Random
 from lwa_plugins.scorers.shapley import Shapley
 from lwa_plugins.scorers.weight_magnitude import WeightMagnitude
 
-SCORERS = [Fisher(), BlockInfluence(), LeaveOneOut(), Shapley(pairs=4), WeightMagnitude(), Random()]
+REGISTRY = Registry.discover()
+NAMES = sorted(offer.name for offer in REGISTRY.components("scorer"))
 FUNCTIONAL = [Fisher(), BlockInfluence(), LeaveOneOut(), Shapley(pairs=4)]
 
 
@@ -24,9 +26,9 @@ def named(scorer):
     return type(scorer).__name__
 
 
-@pytest.mark.parametrize("scorer", SCORERS, ids=named)
-def test_conforms(scorer):
-    check_scorer(scorer)
+@pytest.mark.parametrize("name", NAMES)
+def test_conforms(name):
+    check_scorer(REGISTRY.find("scorer", name).load()())
 
 
 @pytest.mark.parametrize("scorer", FUNCTIONAL[1:], ids=named)
@@ -51,8 +53,6 @@ def test_one_row_for_each_example_whatever_the_padding(scorer):
     alone = torch.cat([score(scorer, single(probe, n)) for n in range(probe.examples)])
 
     together = score(scorer, probe)
-    if hasattr(scorer, "observes"):
-        together = together[torch.from_numpy(np.argsort(probe.order))]
 
     torch.testing.assert_close(together.double(), alone.double(), rtol=1e-4, atol=1e-6)
 
@@ -60,13 +60,13 @@ def test_one_row_for_each_example_whatever_the_padding(scorer):
 def single(probe, n):
     from lwa_core.modeling.probe import Probe
 
-    return Probe(probe.model, probe.recommender, [probe.histories[n]], probe._targets[n : n + 1])
+    return Probe(probe.model, probe.recommender, [probe.histories[n]], probe.targets[n : n + 1])
 
 
 def test_fisher_is_the_mean_of_squared_gradients_taken_one_by_one():
     probe = tiny_probe()
     expected = np.zeros(probe.depth)
-    for history, target in zip(probe.histories, probe._targets, strict=True):
+    for history, target in zip(probe.histories, probe.targets, strict=True):
         probe.model.model.zero_grad()
         batch = probe.recommender.example_batch([history], np.array([target]))
         probe.recommender.loss(probe.model.model, batch).mean.sum().backward()
@@ -79,7 +79,7 @@ def test_fisher_is_the_mean_of_squared_gradients_taken_one_by_one():
 
 def test_block_influence_is_one_minus_the_cosine_of_the_states():
     probe = tiny_probe()
-    history, target = probe.histories[0], probe._targets[:1]
+    history, target = probe.histories[0], probe.targets[:1]
     batch = probe.recommender.example_batch([history], target)
     with probe.model.observe() as states, torch.no_grad():
         probe.recommender.scores(probe.model.model, batch)
@@ -94,7 +94,7 @@ def test_block_influence_is_one_minus_the_cosine_of_the_states():
 
 def test_leave_one_out_is_the_rise_of_the_loss_of_the_cut_model():
     probe = tiny_probe()
-    batch = probe.recommender.example_batch(probe.histories, probe._targets)
+    batch = probe.recommender.example_batch(probe.histories, probe.targets)
 
     def loss(model):
         with torch.no_grad():
