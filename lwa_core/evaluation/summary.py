@@ -89,7 +89,7 @@ def scores_of(
     confidence: float = 0.95,
     removed: Sequence[int] = (),
 ) -> list[dict[str, Any]]:
-    """The scores of every scorer, JSON-ready.
+    """The scores of every scorer, JSON-ready, with what it told besides as `"facts"`.
 
     Args:
         board: The scores by the recipe's names.
@@ -108,6 +108,7 @@ def scores_of(
             "combines": scores.facts.get("combines"),
             **_layers(scores, confidence),
             **_certainty(scores, counts),
+            "facts": _ready(scores.facts),
         }
         for name, scores in board.scores.items()
     ]
@@ -188,6 +189,15 @@ def _told(estimate: Estimate | None, alone: float | None = None) -> dict[str, fl
     if estimate is not None:
         return {"mean": _number(estimate.mean), "low": _number(estimate.low), "high": _number(estimate.high)}
     return None if alone is None else {"mean": _number(alone), "low": None, "high": None}
+
+
+def _ready(told: Any) -> Any:
+    """What a scorer told, with its numbers rounded as all others are."""
+    if isinstance(told, Mapping):
+        return {str(name): _ready(value) for name, value in told.items()}
+    if isinstance(told, (list, tuple)):
+        return [_ready(value) for value in told]
+    return _number(told) if isinstance(told, float) else told
 
 
 def _rounded(values: Floats) -> list[float | None]:

@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 class Laplace:
     """J_l(x) Σ_l J_l(x)ᵀ: the layer's part of the epistemic variance of a prediction, Σ_l = (N F̄_l + λI)⁻¹.
 
-    No measure of importance. High means: a prediction leans on weights of this layer that N training targets left open;
-    more data, or fewer weights, would lower it. A high Fisher means a low posterior variance, so that this is not the
-    order of `fisher`, and once the data determine all weights a layer's part is about its number of weights over N.
+    No measure of importance. High means: predictions lean on weights of this layer that N training targets left open.
+    A high Fisher means a low posterior variance of the weights, but also that predictions lean on them: along a
+    direction of Fisher d the mean for log-probabilities is d / (N d + λ), from d / λ, the order of `fisher`, where the
+    prior decides, to 1 / N, the number of weights, where the data do.
 
     The layers' parts add up to the linearised model's variance, since layers are taken to be independent; embeddings
-    and head are held fixed. Diagonal and K-FAC leave correlations out and overstate the variance, the diagonal more.
-    The intervals are over the examples, given the posterior.
+    and head are held fixed. Diagonal and K-FAC leave correlations between weights out, which tends to overstate the
+    variance. The intervals are over the examples, given the posterior.
 
     With `samples` it also tells the uncertainty of the predictions, total = aleatoric + epistemic, which belongs to no
     layer, and whether the mean prediction is the better one.

@@ -148,3 +148,18 @@ def test_agreement_leaves_out_what_is_combined_and_w_what_is_a_baseline():
     alone = agreement_of(ScoreBoard(scores, baselines=frozenset({"r", "b"}), combined=frozenset({"borda"})))
     assert alone["concordance"] is None
     assert json.dumps(told, allow_nan=False)
+
+
+def test_what_a_scorer_told_is_kept_with_its_numbers_rounded():
+    facts = {"passes": 3.0, "parts": {"mean": 0.1 + 0.2, "none": None}, "list": [1 / 3, 2, "x", True], "odd": np.inf}
+    board = ScoreBoard({"f": LayerScores("f", np.ones((2, 3)), facts=facts)})
+
+    (told,) = scores_of(board, {"f": "f"}, {})
+
+    assert {
+        "passes": 3.0,
+        "parts": {"mean": 0.3, "none": None},
+        "list": [0.3333333333, 2, "x", True],
+        "odd": None,
+    } == told["facts"]
+    assert told["facts"] == json.loads(json.dumps(told["facts"], allow_nan=False))

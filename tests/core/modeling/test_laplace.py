@@ -292,7 +292,7 @@ def test_observed_labels_make_the_mean_variance_the_effective_parameters_over_n(
     np.testing.assert_allclose(found, np.array(fitted.posterior.effective_parameters) / 1000, rtol=1e-5)
 
 
-def test_structures_overstate_the_variance_of_the_full_block_and_kfac_less():
+def test_without_correlations_the_variance_is_overstated_and_by_the_diagonal_most():
     probe = tiny_probe(tiny_recommender(width=4, heads=1), examples=200, items=12)
     probe.training_targets = 3000
     exact = []

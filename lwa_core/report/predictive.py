@@ -1,0 +1,127 @@
+"""What the report says of the uncertainty of the model: by layer, and of its predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import sqrt
+from typing import Any
+
+from lwa_core.evaluation.text import Figure, number, percent, short, signed, with_interval
+from lwa_core.report.content import Table
+
+QUANTITIES = {
+    "target": "log p of the item that followed",
+    "drawn": "log p of an item drawn from the model's own prediction",
+    "margin": "the logit of the model's first item less that of its second",
+}
+STRUCTURES = {"kfac": "Kronecker-factored (K-FAC)", "diagonal": "diagonal"}
+LABELS = {"sampled": "labels drawn from the model", "observed": "the observed labels (the empirical Fisher)"}
+
+
+def told(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What the templates show of every score that is a posterior variance; nothing where there is none."""
+    confidence = metrics["asked"]["evaluate"]["confidence"]
+    return [
+        _told(scores, scores["facts"], confidence)
+        for scores in metrics["scores"]
+        if (scores.get("facts") or {}).get("laplace")
+    ]
+
+
+def _told(scores: Mapping[str, Any], facts: Mapping[str, Any], confidence: float) -> dict[str, Any]:
+    laplace, predictive = facts["laplace"], facts.get("predictive")
+    return {
+        "name": scores["name"],
+        "unit": scores["unit"],
+        "examples": scores["count"],
+        "quantity": QUANTITIES.get(laplace["quantity"], laplace["quantity"]),
+        "structure": STRUCTURES.get(laplace["structure"], laplace["structure"]),
+        "labels": LABELS.get(laplace["labels"], laplace["labels"]),
+        "targets": laplace["training_targets"],
+        "layers": layers(scores, laplace),
+        "whole": with_interval(_figure(laplace["variance"], scores["count"], confidence), short),
+        "deviation": short(sqrt(laplace["variance"]["mean"])),
+        "prior": f"{short(laplace['prior_precision'])} ({_origin(laplace)})",
+        "evidence": [number(laplace[f"log_{name}"], 1) for name in ("marginal_likelihood", "likelihood", "evidence")],
+        "predictive": None if predictive is None else _predictive(predictive, confidence),
+    }
+
+
+def layers(scores: Mapping[str, Any], laplace: Mapping[str, Any]) -> Table:
+    """Every layer's part of the variance, beside how many weights it has and how many the data determine."""
+    whole = sum(scores["mean"])
+    rows = []
+    for layer, mean in enumerate(scores["mean"]):
+        figure = {name: scores[name][layer] if scores[name] else None for name in ("mean", "low", "high")}
+        rows.append(
+            (
+                f"layer {layer}",
+                with_interval(figure, short),
+                percent(mean / whole) if whole else "",
+                f"{laplace['parameters'][layer]:,}",
+                f"{laplace['effective_parameters'][layer]:,.0f}",
+            )
+        )
+    return Table(("", f"variance [{scores['unit']}]", "share", "weights", "effective weights"), rows)
+
+
+def _predictive(told: Mapping[str, Any], confidence: float) -> dict[str, Any]:
+    gain = _figure(told["nll"]["difference"], told["examples"], confidence)
+    return {
+        "samples": told["samples"],
+        "linearised": told["method"] == "linearised",
+        "bins": told["ece"]["bins"],
+        "parts": parts(told, confidence),
+        "calibration": calibration(told, gain),
+        "verdict": _verdict(gain),
+    }
+
+
+def parts(told: Mapping[str, Any], confidence: float) -> Table:
+    """Total, aleatoric and epistemic."""
+    whole = told["total"]["mean"]
+    rows = [
+        (
+            name,
+            with_interval(_figure(told[name], told["samples"], confidence), number),
+            percent(told[name]["mean"] / whole) if whole else "",
+        )
+        for name in ("total", "aleatoric", "epistemic")
+    ]
+    return Table(("uncertainty", "nats", "share"), rows)
+
+
+def calibration(told: Mapping[str, Any], gain: Figure) -> Table:
+    """Loss and calibration error of the plain and of the mean prediction."""
+    nll, ece = told["nll"], told["ece"]
+    rows = [
+        ("negative log-likelihood [nats]", number(nll["plain"]), number(nll["mean"]), with_interval(gain, signed)),
+        ("expected calibration error", number(ece["plain"]), number(ece["mean"]), signed(ece["mean"] - ece["plain"])),
+    ]
+    return Table(("", "the model", "mean of the draws", "difference"), rows)
+
+
+def _verdict(gain: Figure) -> str:
+    if gain is None or gain["low"] is None or gain["high"] is None:
+        return ""
+    if gain["low"] <= 0 <= gain["high"]:
+        return (
+            "Averaging over the posterior is not shown to predict these examples better or worse than the model alone."
+        )
+    better = "better" if gain["high"] < 0 else "worse"
+    return f"Averaging over the posterior predicts these examples {better} than the model alone."
+
+
+def _origin(laplace: Mapping[str, Any]) -> str:
+    return "set" if laplace["prior_precision_by"] == "setting" else f"by {laplace['prior_precision_by']}"
+
+
+def _figure(told: Mapping[str, Any], count: int, confidence: float) -> Figure:
+    """Mean with its Student-t interval; the degrees of freedom are those of the fewer things averaged over."""
+    mean, error = told["mean"], told["standard_error"]
+    if error is None or count < 2:
+        return {"mean": mean, "low": None, "high": None}
+    from scipy.stats import t
+
+    half = float(t.ppf(0.5 + confidence / 2, count - 1)) * error
+    return {"mean": mean, "low": mean - half, "high": mean + half}
