@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import attrs
+
+from lwa_core.errors import LwaError
+
 if TYPE_CHECKING:
-    import numpy as np
     import torch
-    from numpy.typing import NDArray
 
     from lwa_core.modeling.observation import Observation
 
 PENALTIES = tuple(10.0**power for power in range(-2, 6))
+FEWEST = 8
+"""Examples without which no half has enough to fit and choose a penalty."""
 
 
 def states_and_targets(seen: Observation) -> torch.Tensor:
@@ -24,23 +28,96 @@ def states_and_targets(seen: Observation) -> torch.Tensor:
     return torch.stack([*(seen.at_last(state) for state in seen.states), seen.target_vectors], dim=1)
 
 
-def halves(examples: int, generator: np.random.Generator) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """(fit, measure) row numbers: two disjoint random halves, then the other way round."""
-    order = generator.permutation(examples)
+def halves(examples: int, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """(fit, measure) row numbers: two disjoint random halves, then the other way round.
+
+    Raises:
+        LwaError: There are too few examples.
+    """
+    import torch
+
+    if examples < FEWEST:
+        raise LwaError(f"{examples} calibration examples are too few to fit a probe on half of them")
+    order = torch.randperm(examples, generator=torch.Generator().manual_seed(seed))
     first, second = order[: examples // 2], order[examples // 2 :]
     yield first, second
     yield second, first
 
 
-def predicted(states: NDArray[np.float64], wanted: NDArray[np.float64], fit: NDArray[np.int64]) -> NDArray[np.float64]:
-    """What a ridge map that is fitted on the rows `fit` makes of every row: (examples, width) -> (examples, width).
+@attrs.frozen(eq=False)
+class Ridge:
+    """Ridge regression with an intercept on standardised states, one at every place, factored once for all targets.
 
-    The penalty is chosen by leave-one-out on the same rows; states are standardised by them.
+    Args:
+        means: Of the states that were fitted on (places, width).
+        deviations: Their standard deviations.
+        vectors: Eigenvectors of their correlations, times the number of examples (places, width, width).
+        values: The eigenvalues (places, width).
+        turned: The standardised states in these directions (examples, places, width).
     """
-    from sklearn.linear_model import RidgeCV
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
 
-    model = make_pipeline(StandardScaler(), RidgeCV(alphas=PENALTIES))
-    made: NDArray[np.float64] = model.fit(states[fit], wanted[fit]).predict(states)
-    return made.reshape(len(states), -1)
+    means: torch.Tensor
+    deviations: torch.Tensor
+    vectors: torch.Tensor
+    values: torch.Tensor
+    turned: torch.Tensor
+
+    @classmethod
+    def on(cls, states: torch.Tensor) -> Ridge:
+        """For these states (examples, places, width), double."""
+        import torch
+
+        means, deviations = states.mean(dim=0), states.std(dim=0, correction=0)
+        deviations = torch.where(deviations > 0, deviations, 1.0)
+        columns = ((states - means) / deviations).transpose(0, 1)  # (places, examples, width)
+        values, vectors = torch.linalg.eigh(columns.mT @ columns)
+        return cls(means, deviations, vectors, values.clamp_min(0), (columns @ vectors).transpose(0, 1))
+
+    def fit(self, wanted: torch.Tensor) -> Fitted:
+        """Maps to targets (examples, out), with the penalty of `PENALTIES` whose leave-one-out error is least.
+
+        The leave-one-out residual of a linear smoother is the residual over 1 − leverage.
+        """
+        import torch
+
+        center = wanted.mean(dim=0)
+        turned = self.turned.transpose(0, 1)  # (places, examples, width)
+        onto = turned.mT @ (wanted - center)  # (places, width, out)
+        best, weights, left_out = None, torch.empty(0), torch.empty(0)
+        for penalty in PENALTIES:
+            shrunk = (self.values + penalty).reciprocal()
+            leverage = (turned.square() @ shrunk[:, :, None])[..., 0] + 1 / len(wanted)  # (places, examples)
+            residuals = (wanted - center - turned @ (shrunk[:, :, None] * onto)) / (1 - leverage)[:, :, None]
+            error = residuals.square().mean(dim=(1, 2))
+            if best is None:
+                best, weights, left_out = error, shrunk[:, :, None] * onto, residuals
+                continue
+            better = error < best
+            best = torch.where(better, error, best)
+            weights = torch.where(better[:, None, None], shrunk[:, :, None] * onto, weights)
+            left_out = torch.where(better[:, None, None], residuals, left_out)
+        others = center - (wanted - center) / (len(wanted) - 1)  # the mean without the example
+        return Fitted(self, weights, center, (wanted - left_out - others).transpose(0, 1))
+
+
+@attrs.frozen(eq=False)
+class Fitted:
+    """Maps of one set of targets.
+
+    Args:
+        ridge: Of the states.
+        weights: From eigenvectors to targets (places, width, out).
+        center: Mean of the targets (out,).
+        left_out: What a map that never saw the example predicts for it, less the mean of the targets that it saw
+            (examples, places, out). Less the mean of all, it would tell of the example's own target.
+    """
+
+    ridge: Ridge
+    weights: torch.Tensor
+    center: torch.Tensor
+    left_out: torch.Tensor
+
+    def predict(self, states: torch.Tensor) -> torch.Tensor:
+        """What is expected of the targets, less `center`: (examples, places, width) -> (examples, places, out)."""
+        columns = ((states - self.ridge.means) / self.ridge.deviations).transpose(0, 1)
+        return (columns @ self.ridge.vectors @ self.weights).transpose(0, 1)

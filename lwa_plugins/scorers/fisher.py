@@ -24,7 +24,8 @@ class Fisher:
 
     `batch-squared` squares the gradient of each micro-batch's mean loss instead, as is often done by mistake. Its
     expectation is 1/B of the trace plus (1 − 1/B) of the squared mean gradient (B: examples in a batch), so it depends
-    on the batch size and ranks layers by something else (Kunstner, Hennig & Balles 2019). It is there to be compared.
+    on the batch size and ranks layers by something else (Kunstner, Hennig & Balles 2019). A row is then a micro-batch,
+    of histories of similar length. It is there to be compared, not to be used.
     """
 
     unit: ClassVar[str] = "nats²"

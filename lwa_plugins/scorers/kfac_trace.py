@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class KfacTrace:
-    """Σ_maps tr(A) tr(G), with A the mean over positions of a aᵀ and G the mean over examples of Σ_t g_t g_tᵀ.
+    """Σ_maps tr(A) tr(G), with A the mean over examples and positions of a aᵀ, G that over examples of Σ_t g_t g_tᵀ.
 
     K-FAC takes inputs a and output gradients g for independent (Martens & Grosse 2015); for maps that are shared over
-    positions this is the convention "expand" (Eschenhagen et al. 2023, section 3.2), with the empirical Fisher's
-    gradients. A bias counts as an input that is 1. For a trace no factor has to be formed. The product of two means is
-    no mean: the rows are its linearisation around them, whose mean is the product and whose standard error is that of
-    the delta method.
+    positions this is the convention "expand" (Eschenhagen et al. 2023, section 3.2), in which every example weighs the
+    same in A however long it is. Gradients are those at the observed items (empirical Fisher), a bias is an input that
+    is 1, norms are left out. No factor has to be formed for a trace. The product of two means is no mean: the rows
+    are its linearisation around them, whose mean is the product and whose standard error is that of the delta method.
     """
 
     observes: ClassVar[frozenset[str]] = frozenset({"factors"})

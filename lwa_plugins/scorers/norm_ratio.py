@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class NormRatio:
     """E ‖h_{l+1} − h_l‖ / ‖h_{l+1}‖ over the real positions of each history.
 
-    In a stream that grows with depth later layers look smaller. Says how much is added, not what it is good for.
+    Along a stream that grows with depth, later layers look smaller. Says how much is added, not what it is good for.
     """
 
     observes: ClassVar[frozenset[str]] = frozenset({"states"})
@@ -26,9 +26,8 @@ class NormRatio:
         import torch
 
         assert seen.states is not None  # it was asked for above
-        least = torch.finfo(torch.double).tiny
         columns = []
         for before, after in zip(seen.states[:-1], seen.states[1:], strict=True):
-            added = (after.double() - before.double()).norm(dim=-1)
-            columns.append(seen.over_positions(added / after.double().norm(dim=-1).clamp(min=least)))
+            added, left = (after - before).norm(dim=-1), after.norm(dim=-1)  # (examples, time)
+            columns.append(seen.over_positions(added / left.clamp_min(torch.finfo(left.dtype).tiny)))
         return torch.stack(columns, dim=1)

@@ -19,31 +19,38 @@ if TYPE_CHECKING:
 class TrueFisher:
     """(1/N) Σ_n E_{y ~ p(y|x_n)} ‖∇_θl log p(y|x_n)‖², the expectation over labels that the model itself draws.
 
-    A property of the model and the histories alone (Martens 2020, section 5). It equals the empirical trace in
-    expectation where the model is right about the next item; the gap to it is the misfit, told as `empirical` over
-    `sampled`. Told besides: the spread over users, which more examples do not shrink, and the standard error, which
-    they do. One more backward pass for every drawing.
+    A property of the model and the histories alone (Martens 2020, section 5). Where the model is right about the next
+    item, it equals the empirical trace in expectation; the gap, told with its standard error over examples, is how far
+    the model is from that (Kunstner, Hennig & Balles 2019). Told besides, and not the same: how far users differ
+    (`sd_over_examples`, which more examples do not shrink; where `draws` is 2 or more, `sd_between_examples` is freed
+    of the drawing's own spread) and how sure the mean is (`standard_error`, which they do). One more backward pass for
+    every drawing.
     """
 
     observes: ClassVar[frozenset[str]] = frozenset({"gradient_norms", "sampled_gradient_norms"})
     unit: ClassVar[str] = "nats²"
 
-    draws: int = setting(1, help="drawings of a label for each example", minimum=1)
+    draws: int = setting(1, help="drawings of a label for each example; each is another backward pass", minimum=1)
 
     def observe(self, seen: Observation) -> torch.Tensor:
         import torch
 
         assert seen.gradient_norms is not None  # both were asked for above
         assert seen.sampled_gradient_norms is not None
-        sampled = seen.sampled_gradient_norms[..., : self.draws].mean(dim=2)
-        return torch.stack([sampled, seen.gradient_norms], dim=2)
+        return torch.cat([seen.gradient_norms[..., None], seen.sampled_gradient_norms[..., : self.draws]], dim=2)
 
     def finish(self, rows: torch.Tensor, probe: Probe) -> torch.Tensor:
-        sampled, empirical = rows.unbind(dim=2)
-        spread = sampled.std(dim=0)
-        probe.tell("sampled", sampled.mean(dim=0).tolist())
-        probe.tell("empirical", empirical.mean(dim=0).tolist())
-        probe.tell("misfit", (empirical.mean(dim=0) / sampled.mean(dim=0).clamp(min=1e-300)).tolist())
-        probe.tell("spread_over_users", spread.tolist())
-        probe.tell("standard_error", (spread / len(sampled) ** 0.5).tolist())
+        empirical, drawn = rows[..., 0], rows[..., 1:]
+        sampled = drawn.mean(dim=2)  # (examples, layers)
+        gap = empirical - sampled
+        probe.tell("empirical_fisher", empirical.mean(dim=0).tolist())
+        probe.tell("gap_to_empirical", gap.mean(dim=0).tolist())
+        if len(rows) > 1:
+            root = len(rows) ** 0.5
+            probe.tell("gap_standard_error", (gap.std(dim=0) / root).tolist())
+            probe.tell("sd_over_examples", sampled.std(dim=0).tolist())
+            probe.tell("standard_error", (sampled.std(dim=0) / root).tolist())
+            if self.draws > 1:
+                within = drawn.var(dim=2).mean(dim=0) / self.draws
+                probe.tell("sd_between_examples", (sampled.var(dim=0) - within).clamp_min(0).sqrt().tolist())
         return sampled

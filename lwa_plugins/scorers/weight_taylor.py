@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 class WeightTaylor:
     """Σ_w |w ∂ℓ_n/∂w| over the layer's weights, example by example (Molchanov et al. 2017; Lee et al. 2019, SNIP).
 
-    `signed` is −Σ_w w ∂ℓ_n/∂w, the first-order rise of the loss when all of them go to zero together: another score,
-    in which weights cancel. A layer whose weights are zero passes its input on only where its branches add to a stream.
+    `signed` is −Σ_w w ∂ℓ_n/∂w, the first-order rise of the loss when all weights go to zero together: another score, in
+    which weights cancel. Both are means over examples: Σ_w |w ∂ℓ/∂w| of the mean loss is a third one, and smaller.
+    Weights at zero leave a residual layer as the identity, so this is removal, but to first order and far from there.
     """
 
     observes: ClassVar[frozenset[str]] = frozenset({"weight_products"})
