@@ -20,11 +20,11 @@ class TrueFisher:
     """(1/N) Σ_n E_{y ~ p(y|x_n)} ‖∇_θl log p(y|x_n)‖², the expectation over labels that the model itself draws.
 
     A property of the model and the histories alone (Martens 2020, section 5). Where the model is right about the next
-    item, it equals the empirical trace in expectation; the gap, told with its standard error over examples, is how far
-    the model is from that (Kunstner, Hennig & Balles 2019). Told besides, and not the same: how far users differ
-    (`sd_over_examples`, which more examples do not shrink; where `draws` is 2 or more, `sd_between_examples` is freed
-    of the drawing's own spread) and how sure the mean is (`standard_error`, which they do). One more backward pass for
-    every drawing.
+    item, it equals the empirical trace in expectation; the `gap` between them, told with its standard error over
+    examples, and their ratio `misfit` say how far it is from that (Kunstner, Hennig & Balles 2019). Told besides: how
+    far users differ (`sd_over_examples`, which more examples do not shrink; where `draws` is 2 or more,
+    `sd_between_examples` is freed of the drawing's own spread), and how sure the mean is (`standard_error`, which they
+    do shrink). One more backward pass for every drawing.
     """
 
     observes: ClassVar[frozenset[str]] = frozenset({"gradient_norms", "sampled_gradient_norms"})
@@ -43,8 +43,10 @@ class TrueFisher:
         empirical, drawn = rows[..., 0], rows[..., 1:]
         sampled = drawn.mean(dim=2)  # (examples, layers)
         gap = empirical - sampled
-        probe.tell("empirical_fisher", empirical.mean(dim=0).tolist())
-        probe.tell("gap_to_empirical", gap.mean(dim=0).tolist())
+        probe.tell("sampled", sampled.mean(dim=0).tolist())
+        probe.tell("empirical", empirical.mean(dim=0).tolist())
+        probe.tell("misfit", (empirical.mean(dim=0) / sampled.mean(dim=0).clamp_min(1e-300)).tolist())
+        probe.tell("gap", gap.mean(dim=0).tolist())
         if len(rows) > 1:
             root = len(rows) ** 0.5
             probe.tell("gap_standard_error", (gap.std(dim=0) / root).tolist())
