@@ -17,15 +17,15 @@ from lwa_core.modeling.observation import Observation, observe
 from lwa_core.modeling.probe import Probe
 from lwa_core.testing import tiny_probe, tiny_recommender
 from lwa_core.testing.conformance import score
-from lwa_plugins.scorers._probing import PENALTIES, predicted
+from lwa_plugins.scorers._probing import PENALTIES, Ridge, halves
 from lwa_plugins.scorers.angular import Angular
 from lwa_plugins.scorers.attention_entropy import AttentionEntropy
-from lwa_plugins.scorers.cka import Cka, unbiased_hsic
+from lwa_plugins.scorers.cka import Cka, kernels, unbiased_hsic
 from lwa_plugins.scorers.fisher import Fisher
 from lwa_plugins.scorers.fisher_saliency import FisherSaliency
 from lwa_plugins.scorers.gate_fisher import GateFisher
 from lwa_plugins.scorers.gate_taylor import GateTaylor
-from lwa_plugins.scorers.info_nce import InfoNce, bound
+from lwa_plugins.scorers.info_nce import InfoNce
 from lwa_plugins.scorers.kfac_trace import KfacTrace
 from lwa_plugins.scorers.linear_probe import LinearProbe
 from lwa_plugins.scorers.norm_ratio import NormRatio
@@ -37,6 +37,7 @@ class Notes:
     """What `finish` needs of a probe."""
 
     def __init__(self, seed=0):
+        self.seed = seed
         self.generator = np.random.default_rng(seed)
         self.facts = {}
 
@@ -315,7 +316,8 @@ def test_hsic_is_the_u_statistic():
     x, y = rng.normal(size=(2, 7, 3))
     y = y + x
 
-    assert float(unbiased_hsic(torch.from_numpy(x), torch.from_numpy(y))) == pytest.approx(naive_hsic(x, y), rel=1e-9)
+    k = kernels(torch.from_numpy(np.stack([x, y], axis=1)))
+    assert float(unbiased_hsic(k[0], k[1])) == pytest.approx(naive_hsic(x, y), rel=1e-9)
 
 
 def test_cka_of_a_model_is_that_of_its_last_states(probe):
@@ -326,6 +328,21 @@ def test_cka_of_a_model_is_that_of_its_last_states(probe):
     (row,) = score(Cka(), probe.part(range(8)))
 
     np.testing.assert_allclose(row, expected, rtol=1e-6)
+
+
+def test_cka_of_several_groups_is_the_ratio_of_their_mean_hsics():
+    rng = np.random.default_rng(0)
+    x, noise = rng.normal(size=(2, 24, 3))
+    y = x + noise
+    groups = torch.randperm(24, generator=torch.Generator().manual_seed(0)).numpy().reshape(3, 8)
+    cross, first, second = (
+        np.mean([naive_hsic(a[rows], b[rows]) for rows in groups]) for a, b in ((x, y), (x, x), (y, y))
+    )
+
+    table = Cka(group=8).finish(torch.from_numpy(np.stack([x, y], axis=1)), Notes(0))
+
+    assert table.shape == (3, 1)
+    assert float(table.mean()) == pytest.approx(1 - cross / math.sqrt(first * second), rel=1e-6)
 
 
 def test_cka_sees_no_rotation_and_no_scale():
@@ -376,18 +393,19 @@ def test_the_ridge_map_is_chosen_by_leaving_one_out():
     x, fit = rng.normal(size=(40, 4)) * [1, 10, 0.1, 1], np.arange(20)
     y = x @ rng.normal(size=(4, 3)) + 2 * rng.normal(size=(40, 3))
 
-    np.testing.assert_allclose(predicted(x, y, fit), naive_ridge(x, y, fit), rtol=1e-6)
+    made = Ridge.on(torch.from_numpy(x[fit][:, None])).fit(torch.from_numpy(y[fit]))
+
+    guessed = made.predict(torch.from_numpy(x[:, None]))[:, 0] + made.center
+    np.testing.assert_allclose(guessed, naive_ridge(x, y, fit), rtol=1e-6)
 
 
 def test_linear_probe_rows_are_differences_of_squared_errors():
     rng = np.random.default_rng(0)
     x0, x1, y = rng.normal(size=(3, 30, 3))
     y = y + x1
-    replay = np.random.default_rng(0)
-    replay.permutation(30)  # the shuffled targets
-    order = replay.permutation(30)
     expected = np.empty(30)
-    for fit, measure in ((order[:15], order[15:]), (order[15:], order[:15])):
+    for fit, measure in ((f.numpy(), m.numpy()) for f, m in halves(30, seed=0)):
+        assert sorted([*fit, *measure]) == list(range(30))
         scale = ((y[measure] - y[fit].mean(axis=0)) ** 2).sum(axis=1).mean()
         before, after = (((naive_ridge(x, y, fit) - y)[measure] ** 2).sum(axis=1) / scale for x in (x0, x1))
         expected[measure] = before - after
@@ -414,16 +432,20 @@ def test_linear_probe_finds_a_planted_map_and_nothing_in_shuffled_targets():
 
 @pytest.mark.parametrize("rho", [0.3, 0.6, 0.9])
 def test_info_nce_bounds_the_information_of_gaussians_from_below(rho):
-    """I = −½ Σ log(1 − ρ²), over two independent pairs of coordinates."""
+    """I = −½ Σ log(1 − ρ²), over two independent pairs of coordinates; a state before that tells nothing."""
     rng = np.random.default_rng(0)
-    x, noise = rng.normal(size=(2, 3000, 2))
+    nothing, x, noise = rng.normal(size=(3, 2000, 2))
     y = rho * x + math.sqrt(1 - rho**2) * noise
     exact = -math.log(1 - rho**2)
+    notes = Notes()
 
-    values = bound(x, y, np.arange(1500), np.arange(1500, 3000))
+    table = InfoNce().finish(torch.from_numpy(np.stack([nothing, x, y], axis=1)), notes)[:, 0]
 
-    assert values.mean() < exact + 3 * values.std() / math.sqrt(1500)
-    assert values.mean() > 0.4 * exact
+    low, high = notes.facts["bound"]
+    error = float(table.std()) / math.sqrt(2000)
+    assert low == pytest.approx(0, abs=3 * error)
+    assert 0.8 * exact < high < exact + 3 * error
+    assert float(table.mean()) == pytest.approx(high - low)
 
 
 def test_info_nce_cannot_pass_the_logarithm_of_the_number_of_negatives():
