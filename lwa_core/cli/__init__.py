@@ -17,6 +17,7 @@ COMMANDS = {
     "report": "Write or show the report of a run.",
     "recommend": "Recommend items with the models of a run.",
     "export": "Print the layers that a run keeps, for people or for mergekit.",
+    "score": "Score the layers of a language model or text classifier.",
     "plugins": "List plugins, or show what a component can be set to.",
     "bench": "Compare scorers and selectors on many models.",
     "schema": "Print the JSON Schema of recipes, for editors.",

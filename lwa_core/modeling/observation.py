@@ -54,6 +54,7 @@ class Observation:
             bias) and the sum of ‖g‖² (examples, layers, maps, 2), double; zero where a layer has fewer maps.
         sampled_gradient_norms: As `gradient_norms`, for labels drawn from the model's own predictions (examples,
             layers, draws).
+        places: Where the target is asked for (examples,), where the batch says so by `places`.
     """
 
     mask: torch.Tensor
@@ -68,15 +69,18 @@ class Observation:
     weight_products: torch.Tensor | None = None
     factors: torch.Tensor | None = None
     sampled_gradient_norms: torch.Tensor | None = None
+    places: torch.Tensor | None = None
 
     @property
     def last(self) -> torch.Tensor:
-        """Index of the last real position of each example (examples,)."""
+        """Where the target of each example is asked for: its last real position, if not said otherwise (examples,)."""
+        if self.places is not None:
+            return self.places
         places = torch.arange(self.mask.shape[1], device=self.mask.device)
         return (places * self.mask).argmax(dim=1)
 
     def at_last(self, state: torch.Tensor) -> torch.Tensor:
-        """A state at the last real position of each example: (examples, time, width) -> (examples, width)."""
+        """A state at the position `last` of each example: (examples, time, width) -> (examples, width)."""
         return state[torch.arange(len(state), device=state.device), self.last]
 
     def over_positions(self, values: torch.Tensor) -> torch.Tensor:
@@ -173,6 +177,7 @@ class _Pass:
                 losses=losses.detach().double(),
                 states=None if states is None else tuple(state.detach() for state in states),
                 attention=None if looked is None else tuple(looked),
+                places=self.batch.get("places"),
                 **found,
             )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,13 @@ from lwa_core.errors import ModelError
 ADAPTER = "adapter"
 
 
-def load_pretrained(cls: Any, folder: Path) -> nn.Module:
+def load_pretrained(cls: Any, folder: Path, spare: Callable[[list[str]], None] | None = None) -> nn.Module:
     """Load what `save_model` saved, in eval mode: local files only, no remote code, safetensors only.
+
+    Args:
+        cls: What loads it.
+        folder: Where it is.
+        spare: Told of weights that the model has no use for, which are an error where it is left out.
 
     Raises:
         ModelError: There is no such model, it is damaged, or weights are missing or left over, which transformers
@@ -46,6 +51,8 @@ def load_pretrained(cls: Any, folder: Path) -> nn.Module:
         for what in ("missing_keys", "unexpected_keys", "mismatched_keys")
         if info.get(what)
     }
+    if spare is not None and "unexpected_keys" in odd:
+        spare(odd.pop("unexpected_keys"))
     if odd:
         raise ModelError(f"the weights in {folder} do not fit its config.json: {odd}")
     if quantised:

@@ -1,0 +1,106 @@
+"""Texts to score a language model on, with or without labels: JSON lines, CSV or TSV."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import attrs
+
+from lwa_core.errors import DataError
+
+TABLES = {".csv": ",", ".tsv": "\t"}
+"""Endings of tables -> what stands between their columns."""
+
+LINES = (".jsonl", ".ndjson", ".json")
+
+
+@attrs.frozen
+class Text:
+    """One text, the label that was given with it, and the line of the file where it begins."""
+
+    text: str
+    label: str | int | None
+    line: int
+
+
+def read_texts(file: Path, text: str = "text", label: str | None = None) -> list[Text]:
+    """Every text of a file.
+
+    Args:
+        file: JSON lines (`.jsonl`, `.ndjson`, `.json`), or a table with a header (`.csv`, `.tsv`), in UTF-8.
+        text: Key or column of the texts.
+        label: Key or column of the labels; None where none are needed.
+
+    Raises:
+        DataError: With file and line: a row is malformed, lacks a text or a label, or there is no row at all.
+    """
+    ending = file.suffix.lower()
+    if ending not in (*TABLES, *LINES):
+        raise DataError(f"its ending is none of {', '.join((*LINES, *TABLES))}", file=file)
+    try:
+        with file.open("rb") as opened:
+            rows = _table(opened, file, TABLES[ending]) if ending in TABLES else _lines(opened, file)
+            found = [_text(row, file, line, text, label) for line, row in rows]
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror}", file=file) from error
+    if not found:
+        raise DataError("there is no text in it", file=file)
+    return found
+
+
+def _text(row: dict[str, Any], file: Path, line: int, text: str, label: str | None) -> Text:
+    for name in (text, label):
+        if name is not None and name not in row:
+            hint = f"there are: {', '.join(map(str, row))}; --text-column and --label-column name others"
+            raise DataError(f"no '{name}'", file=file, line=line, hint=hint)
+    value, given = row[text], None if label is None else row[label]
+    if not isinstance(value, str) or not value.strip():
+        raise DataError(f"'{text}' is no text", file=file, line=line)
+    if label is not None and (type(given) not in (str, int) or given == ""):
+        raise DataError(f"'{label}' is neither a name nor a number", file=file, line=line)
+    return Text(value, given, line)
+
+
+def _decoded(opened: BinaryIO, file: Path) -> Iterator[str]:
+    for number, line in enumerate(opened, 1):
+        try:
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise DataError(f"no UTF-8: {error.reason}", file=file, line=number) from error
+
+
+def _lines(opened: BinaryIO, file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in enumerate(_decoded(opened, file), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"no JSON: {error}", file=file, line=number, hint="one object a line") from error
+        if not isinstance(row, dict):
+            raise DataError("no JSON object", file=file, line=number, hint="one object a line")
+        yield number, row
+
+
+def _table(opened: BinaryIO, file: Path, between: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    reader = csv.reader(_decoded(opened, file), delimiter=between, strict=True)
+    header: list[str] | None = None
+    begins = 1
+    try:
+        for cells in reader:
+            if cells and header is None:
+                header = cells
+                if len(set(header)) < len(header):
+                    raise DataError("two columns have the same name", file=file, line=begins)
+            elif cells and header is not None:
+                if len(cells) != len(header):
+                    said = f"{len(cells)} cells in a table of {len(header)} columns"
+                    raise DataError(said, file=file, line=begins, hint="put texts that hold the separator in quotes")
+                yield begins, dict(zip(header, cells, strict=True))
+            begins = reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(f"no table: {error}", file=file, line=begins) from error
