@@ -48,7 +48,7 @@ def save_tokenizer(folder: Path, specials: bool) -> None:
     transformers.PreTrainedTokenizerFast(tokenizer_object=words, model_max_length=32, **names).save_pretrained(folder)
 
 
-def save_text_model(name: str, folder: Path) -> Path:
+def save_text_model(name: str, folder: Path, kind: torch.dtype = torch.float32) -> Path:
     """A model with random weights so large that every layer changes the answers, and a tokenizer of words."""
     cls_name, task, config = MODELS[name]
     cls: Any = getattr(transformers, cls_name)
@@ -57,7 +57,7 @@ def save_text_model(name: str, folder: Path) -> Path:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-    model.save_pretrained(folder)
+    model.to(kind).save_pretrained(folder)
     save_tokenizer(folder, specials=task != "causal")
     return folder
 

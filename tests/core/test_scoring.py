@@ -157,6 +157,17 @@ def test_the_size_of_batches_changes_no_score(folders):
     np.testing.assert_allclose(one.samples, all_.samples, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["llama", "bert"])
+def test_half_precision(tmp_path, folders, name):
+    whole = load_text_model(folders[name])
+    half = load_text_model(save_text_model(name, tmp_path, torch.bfloat16))
+    examples = make_examples(whole, TEXTS, FILE)
+    half.check(examples.histories)
+    assert torch.bfloat16 == next(half.model.parameters()).dtype
+    expected, found = (tables(each, examples, "leave-one-out")["leave-one-out"] for each in (whole, half))
+    np.testing.assert_allclose(found.samples, expected.samples, atol=0.1)
+
+
 # Examples
 
 
