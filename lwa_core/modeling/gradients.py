@@ -22,7 +22,7 @@ from lwa_core.modeling.layered import LayeredModel, block_input
 from lwa_core.modeling.relative_bias import bias_by_example, bias_table
 from lwa_core.modeling.uses import LOW, Inputs, Use, inputs_of, is_known, is_norm, owns_weights, uses_of
 
-__all__ = ["GradientTap", "LoopTap", "Use", "Visit", "Weights", "frozen", "supported", "tapped"]
+__all__ = ["GradientTap", "LoopTap", "Use", "Visit", "Weights", "frozen", "looped", "supported", "tapped"]
 
 Visit: TypeAlias = Callable[[tuple[int, ...], Use, "torch.Tensor | None"], None]
 """Called for every parameter as its gradients come back: (layers that hold it, the use, the examples' gradients).
@@ -181,7 +181,7 @@ class LoopTap:
     def __init__(self, model: LayeredModel, visit: Visit, weights: Weights | None = None) -> None:
         self.visit = visit
         self.holders = (weights or Weights(model)).holders
-        unique = {id(p): p for layer in model.layers for p in layer.parameters() if p.requires_grad}
+        unique = {id(p): p for layer in model.layers for p in layer.parameters() if p.is_floating_point()}
         self.parameters = list(unique.values())
 
     def backward(self, total: torch.Tensor, *, again: bool = False) -> None:
@@ -194,3 +194,17 @@ class LoopTap:
 
     def forget(self) -> None:
         """Nothing is kept between passes."""
+
+
+@contextmanager
+def looped(model: LayeredModel, visit: Visit, weights: Weights | None = None) -> Iterator[LoopTap]:
+    """As `tapped`, by autograd; what training holds fixed has a gradient inside as well."""
+    tap = LoopTap(model, visit, weights)
+    fixed = [parameter for parameter in tap.parameters if not parameter.requires_grad]
+    try:
+        for parameter in fixed:
+            parameter.requires_grad_(True)
+        yield tap
+    finally:
+        for parameter in fixed:
+            parameter.requires_grad_(False)

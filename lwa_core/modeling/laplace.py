@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from lwa_core.errors import LwaError
 from lwa_core.modeling.curvature import Block, Curvature
-from lwa_core.modeling.gradients import GradientTap, LoopTap, Use, Visit, supported, tapped
+from lwa_core.modeling.gradients import GradientTap, LoopTap, Use, Visit, looped, supported, tapped
 from lwa_core.modeling.probe import Probe
 from lwa_core.protocols import Batch
 
@@ -241,5 +241,5 @@ def _tap(probe: Probe, visit: Visit) -> Iterator[GradientTap | LoopTap]:
         with tapped(probe.model, visit) as tap:
             yield tap
     else:
-        with torch.enable_grad():
-            yield LoopTap(probe.model, visit)
+        with torch.enable_grad(), looped(probe.model, visit) as tap:
+            yield tap

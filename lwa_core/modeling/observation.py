@@ -17,7 +17,7 @@ import torch.nn.functional as F
 
 from lwa_core.errors import ModelError, PluginError
 from lwa_core.modeling.attention import Attention, attention_probabilities
-from lwa_core.modeling.gradients import GradientTap, LoopTap, Use, Weights, frozen, tapped
+from lwa_core.modeling.gradients import GradientTap, LoopTap, Use, Weights, frozen, looped, tapped
 from lwa_core.modeling.layered import block_input, block_output
 from lwa_core.modeling.sums import Sums
 from lwa_core.products import fast_linear_maps
@@ -190,7 +190,7 @@ class _Pass:
             stack.enter_context(frozen(self.probe.model, self.weights))
             return _Plain()
         if self.loop:
-            return LoopTap(self.probe.model, self._visit, self.weights)
+            return stack.enter_context(looped(self.probe.model, self._visit, self.weights))
         return stack.enter_context(tapped(self.probe.model, self._visit, self.weights))
 
     def _visit(self, layers: tuple[int, ...], use: Use, matrix: torch.Tensor | None) -> None:

@@ -237,7 +237,7 @@ def test_rows_do_not_depend_on_the_size_of_the_micro_batches(name):
 
 def test_nothing_is_left_behind():
     probe = tiny_probe()
-    frozen = probe.model.model.position_embedding.weight.requires_grad_(False)
+    frozen = probe.model.layers[1].up_proj.weight.requires_grad_(False)
 
     observed(probe, *WEIGHTS, "factors", "gate_gradients")
 
@@ -245,6 +245,19 @@ def test_nothing_is_left_behind():
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in modules)
     assert [id(p) for p in probe.model.model.parameters() if not p.requires_grad] == [id(frozen)]
     assert all(p.grad is None for p in probe.model.model.parameters())
+
+
+@pytest.mark.parametrize("block", [Twice, Strange], ids=["hooks", "loop"])
+def test_weights_that_training_holds_fixed_count_as_well(block):
+    probe, fixed = net_probe(block, block), net_probe(block, block)
+    fixed.model.model.requires_grad_(False)
+
+    names = ("gradient_norms", "weight_products", "gate_gradients")
+    expected, found = (observed(p, *names) for p in (probe, fixed))
+
+    for name in names:
+        torch.testing.assert_close(found[name], expected[name], rtol=1e-9, atol=1e-12)
+    assert not any(p.requires_grad for p in fixed.model.model.parameters())
 
 
 def test_half_precision_weights_give_single_precision_gradients():
