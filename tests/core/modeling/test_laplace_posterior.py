@@ -9,12 +9,14 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import multivariate_normal
 from softmax_model import Chain, fitted_regression, softmax_probe
 from torch import nn
+from wrapped import made, one_by_one, wrapped_probe
 
 from lwa_core.errors import LwaError, ModelError
 from lwa_core.modeling.curvature import Curvature
 from lwa_core.modeling.gradients import tapped
 from lwa_core.modeling.laplace import Posterior, best_prior_precision, fit
 from lwa_core.modeling.layered import LayeredModel
+from lwa_core.modeling.posterior_predictive import predictive
 from lwa_core.testing import tiny_probe, tiny_recommender
 
 STRUCTURES = ("kfac", "diagonal")
@@ -276,7 +278,7 @@ def log_probability_jacobians(probe):
 
     def scalars():
         for n in range(probe.examples):
-            batch = probe.recommender.example_batch([probe.histories[n]], probe._targets[n : n + 1])
+            batch = probe.recommender.example_batch([probe.histories[n]], probe.targets[n : n + 1])
             yield -probe.recommender.loss(probe.model.model, batch).mean.sum()
 
     return jacobians(probe.model.model, scalars)
@@ -293,7 +295,7 @@ def test_observed_labels_make_the_mean_variance_the_effective_parameters_over_n(
 
 
 def test_without_correlations_the_variance_is_overstated_and_by_the_diagonal_most():
-    probe = tiny_probe(tiny_recommender(width=4, heads=1), examples=200, items=12)
+    probe = tiny_probe(tiny_recommender(width=4, heads=1), examples=120, items=12)
     probe.training_targets = 3000
     exact = []
     for j in log_probability_jacobians(probe):
@@ -389,6 +391,39 @@ def test_weights_of_unknown_modules_are_taken_one_example_at_a_time(structure):
     np.testing.assert_allclose(found, (j.square() / (100 * j.square().mean(dim=0) + 1)).sum(dim=1), rtol=1e-9)
 
 
+SIZES = {"vocab_size": 40, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 3}
+FAMILIES = {
+    "GPT-2": ("GPT2Model", {"vocab_size": 40, "n_embd": 16, "n_layer": 3, "n_head": 2, "n_positions": 16}),
+    "T5 encoder": (
+        "T5EncoderModel",
+        {"vocab_size": 40, "d_model": 16, "d_kv": 8, "d_ff": 24, "num_heads": 2, "num_layers": 3}
+        | {"relative_attention_num_buckets": 6, "relative_attention_max_distance": 8},
+    ),
+    "Llama": ("LlamaModel", SIZES | {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8}),
+    "BERT": ("BertModel", SIZES | {"num_attention_heads": 2, "max_position_embeddings": 32}),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_other_families(family):
+    """The diagonal against a loop; K-FAC the same on either side of the padding; both parts of a prediction there."""
+    name, settings = FAMILIES[family]
+    left, right = (wrapped_probe(made(name, **settings), width=16, padding=side) for side in ("left", "right"))
+    left.training_targets = right.training_targets = 500
+
+    found = fit(right, structure="diagonal", labels="observed", prior_precision=1.0).variances(right)
+
+    rows = one_by_one(right)
+    for layer in range(3):
+        mine = torch.stack([torch.cat([g.flatten() for g in row[layer].values()]) for row in rows])
+        expected = (mine.square() / (500 * mine.square().mean(dim=0) + 1.0)).sum(dim=1)
+        np.testing.assert_allclose(found[:, layer], expected, rtol=1e-5)
+    tables = [fit(probe, prior_precision=1.0).variances(probe) for probe in (left, right)]
+    np.testing.assert_allclose(*tables, rtol=1e-5)
+    told = predictive(right, fit(right, prior_precision=100.0).posterior, 3)
+    assert min(told["aleatoric"]["mean"], told["epistemic"]["mean"]) > 0
+
+
 # What cannot be
 
 
@@ -446,7 +481,7 @@ def test_equals_laplace_torch(structure, theirs):
 
     margin = covariance[:, 0, 0] + covariance[:, 3, 3] - 2 * covariance[:, 0, 3]
     torch.testing.assert_close(found.sum(dim=1), margin.double(), rtol=1e-5, atol=0)
-    log_likelihood = float(-nn.functional.cross_entropy(model(x[:, None])[:, 0], y, reduction="sum"))
+    log_likelihood = -nn.functional.cross_entropy(model(x[:, None])[:, 0], y, reduction="sum").item()
     evidence = float(reference.log_marginal_likelihood())
     assert evidence == pytest.approx(posterior.log_evidence + log_likelihood, rel=1e-5)
 
