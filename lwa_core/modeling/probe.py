@@ -6,6 +6,8 @@ All is asked of the calibration examples; the loss is the cross-entropy of the o
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,9 +18,10 @@ from numpy.typing import NDArray
 from lwa_core.errors import LwaError
 from lwa_core.modeling.answers import Answers, Kept
 from lwa_core.modeling.gradients import frozen
+from lwa_core.modeling.held import HELD, Held
 from lwa_core.modeling.judge import Judge, at_least_single, ndcg_of
 from lwa_core.modeling.layered import LayeredModel
-from lwa_core.modeling.trie import Walk, trie_evaluations
+from lwa_core.modeling.trie import Walk, evaluations, fast_tail
 from lwa_core.protocols import Batch, History, Recommender, Reporter
 
 DEEPEST_TABLE = 16
@@ -69,7 +72,10 @@ class Probe:
         self._targets = targets
         self._answers = answers if answers is not None else Answers()
         self._asked: set[Kept] = set()
+        self._asked_kl: set[Kept] = set()
+        self._evaluations = 0
         self._passes = 0.0
+        self._held: Held | None = None
         model.model.eval()
         # Micro-batches of similar length waste no work on padding; answers come back in the original order.
         self._order = np.argsort([len(history) for history in histories], kind="stable")
@@ -100,7 +106,7 @@ class Probe:
 
         Counted in layer evaluations divided by the depth; a backward pass counts as one.
         """
-        return self._passes + trie_evaluations(self._asked, self.depth) / self.depth
+        return self._passes + self._evaluations / self.depth
 
     @property
     def asked_all(self) -> bool:
@@ -143,12 +149,18 @@ class Probe:
         hidden, _ = self.recommender.encode(self.model.model, batch)
         return at_least_single(self.recommender.head(self.model.model, hidden))
 
+    @cached_property
+    def width(self) -> int:
+        """Numbers in a hidden state."""
+        with torch.no_grad():
+            batch = next(self.batches(size=1))
+            return int(self.recommender.encode(self.model.model, batch)[0].shape[1])
+
     def item_vectors(self) -> torch.Tensor:
         """What the head multiplies a hidden state with to score each item (items, width)."""
         if self._vectors is None:
             with torch.no_grad():
-                width = self._width()
-                unit = torch.eye(width, device=self._device, dtype=next(self.model.model.parameters()).dtype)
+                unit = torch.eye(self.width, device=self._device, dtype=next(self.model.model.parameters()).dtype)
                 none = torch.zeros_like(unit[:1])
                 head = self.recommender.head
                 self._vectors = (head(self.model.model, unit) - head(self.model.model, none)).T
@@ -186,6 +198,25 @@ class Probe:
         table = self._answers.kl if utility == "kl" else self._answers.losses
         return -np.stack([table[kept] for kept in wanted])
 
+    @contextmanager
+    def holding(self, most: int = HELD) -> Iterator[None]:
+        """Keep states between the calls of `evaluate` inside, for a search that goes on from what it has just asked.
+
+        A layer then runs once for each distinct prefix of all that is asked inside. A call whose states would bring
+        those that are held beyond `most` bytes leaves none behind.
+        """
+        if self._held is not None:
+            yield
+            return
+        last = self.depth - 1 if fast_tail(self.recommender, self.model.model) is not None else None
+        positions = sum(batch["attention_mask"].numel() for batch in self.batches())
+        size = positions * self.width * next(self.model.model.parameters()).element_size()
+        self._held = Held(most // size, last, tuple(range(self.depth)))
+        try:
+            yield
+        finally:
+            self._held = None
+
     def ranks(self, keeps: Sequence[Sequence[int]]) -> NDArray[np.int64]:
         """Rank of every target in the full catalogue under every subset (subsets, examples); 1 is best.
 
@@ -199,12 +230,20 @@ class Probe:
         odd = next((kept for kept in wanted if kept and not 0 <= kept[0] <= kept[-1] < self.depth), None)
         if odd is not None:
             raise LwaError(f"cannot keep layers {list(odd)} of a model with layers 0..{self.depth - 1}")
-        self._asked.update(wanted)
+        self._count(wanted, kl)
         known: Mapping[Kept, Any] = self._answers.kl if kl else self._answers.losses
         new = sorted({kept for kept in wanted if kept not in known})
         if new:
             self._answer(new, kl)
         return wanted
+
+    def _count(self, wanted: list[Kept], kl: bool) -> None:
+        """Add what this costs, had nothing been answered before."""
+        asked = self._asked_kl if kl else self._asked
+        needed = evaluations(set(wanted) - asked, self.depth)
+        asked.update(wanted)
+        self._asked.update(wanted)
+        self._evaluations += len(needed) if self._held is None else self._held.take(needed, kl)
 
     def _answer(self, new: list[Kept], kl: bool) -> None:
         chunks = self._chunks(self.batch)
@@ -213,7 +252,8 @@ class Probe:
         divergences = np.empty((len(new), self.examples)) if kl else None
         for number, (chunk, batch) in enumerate(zip(chunks, self.batches(), strict=True)):
             with torch.no_grad():
-                found = Walk(self, batch, Judge(batch["targets"], kl)).run(new)
+                walk = Walk(self, batch, Judge(batch["targets"], kl))
+                found = walk.run(new) if self._held is None else self._held.run((number, kl), walk, new)
                 # One transfer for all: waiting for a GPU after every subset would leave it idle.
                 losses[:, chunk] = torch.stack([found[kept][0] for kept in new]).double().cpu().numpy()
                 ranks[:, chunk] = torch.stack([found[kept][1] for kept in new]).cpu().numpy()
@@ -249,10 +289,6 @@ class Probe:
 
     def _chunks(self, size: int) -> list[NDArray[np.int64]]:
         return [self._order[i : i + size] for i in range(0, len(self._order), size)]
-
-    def _width(self) -> int:
-        batch = next(self.batches(size=1))
-        return int(self.recommender.encode(self.model.model, batch)[0].shape[1])
 
     @property
     def _device(self) -> torch.device:

@@ -16,7 +16,7 @@ from torch import nn
 from lwa_core.modeling.answers import Kept
 from lwa_core.modeling.layered import block_input, block_output, stand_in
 from lwa_core.products import fast_linear_maps
-from lwa_core.protocols import Batch, FastTail
+from lwa_core.protocols import Batch, FastTail, Recommender
 
 if TYPE_CHECKING:
     from lwa_core.modeling.probe import Probe
@@ -24,16 +24,23 @@ if TYPE_CHECKING:
 CACHES = ("past_key_values", "past_key_value", "layer_past", "cache_params")
 
 
-def trie_evaluations(keeps: Collection[Kept], depth: int) -> int:
-    """Layer evaluations that a walk makes: the full pass, and every other prefix that ends in a kept layer."""
+def evaluations(keeps: Collection[Kept], depth: int) -> set[Kept]:
+    """Layer evaluations that a walk makes, each named by the layers up to it that are kept: the prefixes of the full
+    pass, and every other one that ends in a kept layer.
+    """
     if not keeps:
-        return 0
+        return set()
     ends = {kept[: place + 1] for kept in keeps for place in range(len(kept))}
-    return len(ends | {tuple(range(length)) for length in range(1, depth + 1)})
+    return ends | {tuple(range(length)) for length in range(1, depth + 1)}
+
+
+def fast_tail(recommender: Recommender, model: nn.Module) -> FastTail | None:
+    """The recommender, where it offers a shorter way through the end of this model."""
+    return recommender if isinstance(recommender, FastTail) and recommender.has_fast_tail(model) else None
 
 
 class Walk:
-    """One micro-batch's walk through the trie.
+    """One micro-batch's walk through the trie; several of them where states are held in between.
 
     Args:
         probe: The model.
@@ -47,15 +54,19 @@ class Walk:
         self.calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
         self.tupled: list[bool] = []
         self.full: list[torch.Tensor] = []
-        fast = isinstance(probe.recommender, FastTail) and probe.recommender.has_fast_tail(probe.model.model)
-        self.fast: FastTail | None = probe.recommender if fast else None  # type: ignore[assignment]
+        self.whole: Any = None
+        self.held: dict[Kept, torch.Tensor] = {}
+        self.hold = False
+        self.fast = fast_tail(probe.recommender, probe.model.model)
 
-    def run(self, keeps: Sequence[Kept]) -> dict[Kept, Any]:
-        """The judge's answer for each subset."""
+    def run(self, keeps: Sequence[Kept], *, hold: bool = False) -> dict[Kept, Any]:
+        """The judge's answer for each subset; `hold`: keep the states, for another run."""
+        self.hold = hold
         full = tuple(range(len(self.layers)))
-        whole = self.judge(self._record())
-        answers: dict[Kept, Any] = {full: whole} if full in keeps else {}
-        self._descend(0, self.full[0], [kept for kept in keeps if kept != full], answers)
+        if not self.full:
+            self.whole = self.judge(self._record())
+        answers: dict[Kept, Any] = {full: self.whole} if full in keeps else {}
+        self._descend((), 0, self.full[0], [kept for kept in keeps if kept != full], answers)
         return answers
 
     def _record(self) -> torch.Tensor:
@@ -81,8 +92,10 @@ class Walk:
             for handle in handles:
                 handle.remove()
 
-    def _descend(self, index: int, state: torch.Tensor, keeps: list[Kept], answers: dict[Kept, Any]) -> None:
-        """`keeps` agree on the layers before `index`, which led to `state`."""
+    def _descend(
+        self, before: Kept, index: int, state: torch.Tensor, keeps: list[Kept], answers: dict[Kept, Any]
+    ) -> None:
+        """`keeps` all keep the layers `before`, and no other one of those up to `index`, which led to `state`."""
         ending = [kept for kept in keeps if not kept or kept[-1] < index]
         if ending:
             answers[ending[0]] = self.judge(self._tail(state))
@@ -90,7 +103,7 @@ class Walk:
         if not keeps:
             return
         holding = [kept for kept in keeps if index in kept]
-        self._descend(index + 1, state, [kept for kept in keeps if index not in kept], answers)
+        self._descend(before, index + 1, state, [kept for kept in keeps if index not in kept], answers)
         if not holding:
             return
         if self.fast is not None and index + 1 == len(self.layers):
@@ -99,8 +112,18 @@ class Walk:
             hidden = self.fast.last_layer(self.probe.model.model, self.layers[index], state, self.batch)
             answers[holding[0]] = self.judge(self.probe.recommender.head(self.probe.model.model, hidden))
             return
-        whole = holding[0][: index + 1] == tuple(range(index + 1))
-        self._descend(index + 1, self.full[index + 1] if whole else self._apply(index, state), holding, answers)
+        self._descend((*before, index), index + 1, self._after((*before, index), state), holding, answers)
+
+    def _after(self, kept: Kept, state: torch.Tensor) -> torch.Tensor:
+        """The state after the last one of the layers that are kept so far, from the one before it."""
+        if kept == tuple(range(len(kept))):
+            return self.full[len(kept)]
+        if kept in self.held:
+            return self.held[kept]
+        after = self._apply(kept[-1], state)
+        if self.hold:
+            self.held[kept] = after
+        return after
 
     def _apply(self, index: int, state: torch.Tensor) -> torch.Tensor:
         args, kwargs = self.calls[index]

@@ -72,7 +72,7 @@ class Banzhaf:
         holds = probe.generator.random((self.subsets, probe.depth)) < 0.5  # (subsets, layers)
         while not (holds.any(axis=0) & ~holds.all(axis=0)).all():
             holds = probe.generator.random((self.subsets, probe.depth)) < 0.5
-        values = probe.evaluate([tuple(np.flatnonzero(row)) for row in holds], self.utility or None)
+        values = probe.evaluate([tuple(np.flatnonzero(row).tolist()) for row in holds], self.utility or None)
         # Weight of each subset in the estimate of each layer: one over how many have it, or minus one over the others.
         share = np.where(holds, 1 / holds.sum(axis=0), -1 / (~holds).sum(axis=0))  # (subsets, layers)
         means = values.mean(axis=1)

@@ -33,14 +33,15 @@ class GreedyOrder:
 
         kept = tuple(range(probe.depth))
         table = torch.zeros(1, probe.depth)
-        utilities = [float(probe.evaluate([kept], self.utility or None).mean())]
-        for number in range(1, probe.depth):
-            candidates = kept[::-1]
-            values = probe.evaluate([without(layer, kept) for layer in candidates], self.utility or None).mean(axis=1)
-            best = int(values.argmax())
-            table[0, candidates[best]] = number
-            utilities.append(float(values[best]))
-            kept = without(candidates[best], kept)
+        with probe.holding():
+            utilities = [float(probe.evaluate([kept], self.utility or None).mean())]
+            for number in range(1, probe.depth):
+                candidates = kept[::-1]
+                values = probe.evaluate([without(layer, kept) for layer in candidates], self.utility or None)
+                best = int(values.mean(axis=1).argmax())
+                table[0, candidates[best]] = number
+                utilities.append(float(values[best].mean()))
+                kept = without(candidates[best], kept)
         table[0, kept[0]] = probe.depth
         probe.tell("utilities", utilities)
         return table

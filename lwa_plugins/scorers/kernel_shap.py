@@ -44,20 +44,22 @@ class KernelShap:
         from lwa_core.errors import LwaError
 
         depth = probe.depth
-        none, full = probe.evaluate([(), tuple(range(depth))], self.utility or None)
+        ends = [(), tuple(range(depth))]
         if depth == 1:
-            return torch.from_numpy((full - none)[:, None])
+            return torch.from_numpy(np.diff(probe.evaluate(ends, self.utility or None), axis=0).T)
         first = self._subsets(probe)  # (pairs, layers)
         holds = np.stack([first, ~first], axis=1).reshape(-1, depth).astype(np.float64)  # (2 pairs, layers)
         if self.pairs < depth or np.linalg.matrix_rank(holds) < depth:
             raise LwaError(f"{self.pairs} pairs do not tell {depth} layers apart", "raise pairs")
-        values = probe.evaluate([tuple(np.flatnonzero(row)) for row in holds], self.utility or None) - none
+        keeps = [tuple(np.flatnonzero(row).tolist()) for row in holds]
+        none, full, *values = probe.evaluate([*ends, *keeps], self.utility or None)
+        gains = np.stack(values) - none  # (2 pairs, examples)
         inverse = np.linalg.inv(holds.T @ holds / len(holds))
         spread = inverse.sum(axis=1) / inverse.sum()  # how the layers share what the regression leaves over
         within = inverse - np.outer(spread, inverse.sum(axis=0))  # columns add up to 0
-        alone = by_example(within @ holds.T / len(holds), values) + np.outer(full - none, spread)
+        alone = by_example(within @ holds.T / len(holds), gains) + np.outer(full - none, spread)
         scores = alone.mean(axis=0)
-        unexplained = values.mean(axis=1) - holds @ scores  # (2 pairs,)
+        unexplained = gains.mean(axis=1) - holds @ scores  # (2 pairs,)
         influence = ((holds * unexplained[:, None]) @ within).reshape(self.pairs, 2, depth).mean(axis=1)
         # Residuals of a fit are smaller than the errors: each pair is one equation for L − 1 unknowns.
         freedom = (self.pairs / (self.pairs - depth + 1)) ** 0.5

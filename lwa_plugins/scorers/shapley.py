@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from math import comb
 from typing import TYPE_CHECKING
 
@@ -99,12 +100,15 @@ class Shapley:
         if self.until == "all":
             return self._pairs(probe, walks)
         assert_fewer(self.keep, probe.depth)
-        table, settled = until_settled(
-            lambda count: self._pairs(probe, walks[: 2 * count]), self.keep, START, self.pairs
-        )
+        with probe.holding():
+            table, settled = until_settled(partial(self._first, probe, walks), self.keep, START, self.pairs)
         probe.tell("pairs", len(table))
         probe.tell("settled", settled)
         return table
+
+    def _first(self, probe: Probe, walks: list[list[int]], count: int) -> NDArray[np.float64]:
+        """Rows of the first pairs (count, layers)."""
+        return self._pairs(probe, walks[: 2 * count])
 
     def _pairs(self, probe: Probe, walks: list[list[int]]) -> NDArray[np.float64]:
         """Rows of pairs of orders that follow each other in `walks` (pairs, layers)."""

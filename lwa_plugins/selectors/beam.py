@@ -35,13 +35,14 @@ class Beam(SetSelector):
 def descend(probe: Probe, asked: Asked, width: int) -> dict[Kept, float]:
     """The mean utility of every set that is measured on the way down; of equals the later layer goes."""
     beam = [tuple(range(asked.depth))]
-    looked = {beam[0]: float(probe.evaluate(beam).mean())}
-    while len(beam[0]) > asked.sizes[-1]:
-        smaller = {child for kept in beam for child in _without_one(kept) if asked.leads_on(child)}
-        options = sorted(smaller)  # those without later layers first
-        values = probe.evaluate(options).mean(axis=1).tolist()
-        looked.update(zip(options, values, strict=True))
-        beam = sorted(options, key=lambda kept: -looked[kept])[:width]
+    with probe.holding():
+        looked = {beam[0]: float(probe.evaluate(beam).mean())}
+        while len(beam[0]) > asked.sizes[-1]:
+            smaller = {child for kept in beam for child in _without_one(kept) if asked.leads_on(child)}
+            options = sorted(smaller)  # those without later layers first
+            values = probe.evaluate(options).mean(axis=1).tolist()
+            looked.update(zip(options, values, strict=True))
+            beam = sorted(options, key=lambda kept: -looked[kept])[:width]
     return looked
 
 

@@ -156,6 +156,57 @@ def test_cost_counts_what_others_answered_before():
     assert second.cost == pytest.approx((4 + 2) / 4)
 
 
+# States that a search holds
+
+
+FAMILIES = st.lists(
+    st.lists(st.sets(st.integers(0, 4)).map(lambda s: tuple(sorted(s))), min_size=1, max_size=5), min_size=1, max_size=4
+)
+
+
+@pytest.mark.parametrize("tail", ["fast tail", "whole tail"])
+@settings(max_examples=25)
+@given(
+    families=FAMILIES,
+    utilities=st.lists(st.sampled_from(["loss", "kl"]), min_size=4, max_size=4),
+    room=st.integers(0, 20),
+)
+def test_cost_is_the_number_of_layers_that_run_whatever_is_held(tail, families, utilities, room):
+    with pytest.MonkeyPatch.context() as patch:
+        probe = layers_probe(5)
+        if tail == "whole tail":
+            without_fast_tail(probe, patch)
+        state = 4 * probe.width * sum(batch["attention_mask"].numel() for batch in probe.batches())
+        with counted(probe) as ran, probe.holding(room * state):
+            for keeps, utility in zip(families, utilities, strict=False):
+                probe.evaluate(keeps, utility)
+            held = sum(len(walk.held) + len(walk.full) - 1 for walk in probe._held.walks.values())
+
+        assert len(ran) == pytest.approx(5 * probe.cost)
+        assert held <= room
+
+
+@settings(max_examples=25)
+@given(families=FAMILIES)
+def test_a_search_runs_a_layer_once_for_each_distinct_prefix_of_all_that_it_asks(families):
+    searching, at_once = layers_probe(5, examples=1), layers_probe(5, examples=1)
+    with searching.holding():
+        asked = [searching.evaluate(keeps) for keeps in families]
+
+    assert np.array_equal(np.concatenate(asked), at_once.evaluate([kept for keeps in families for kept in keeps]))
+    assert searching.cost == pytest.approx(at_once.cost)
+
+
+def test_every_question_begins_anew_outside_of_a_search():
+    probe = layers_probe(4)
+    with counted(probe) as ran:
+        probe.evaluate([(0, 2)])
+        probe.evaluate([(0, 2, 3)])
+
+    assert [0, 1, 2, 3, 2, 0, 1, 2, 3, 2, 3] == ran
+    assert 4 * probe.cost == pytest.approx(len(ran))
+
+
 # Utilities
 
 
