@@ -33,7 +33,12 @@ def lwa_recommenders() -> list[Component[Any]]:
             version=2,
             reference="Kang & McAuley 2018, SASRec; Klenitskiy & Vasilev 2023 for the full cross-entropy; "
             "Petrov & Macdonald 2023, gSASRec, for gbce",
-        )
+        ),
+        Component(
+            "backbone",
+            f"{at}.backbone:Backbone",
+            reference="Li et al. 2023, E4SRec; Sun et al. 2019, BERT4Rec, for masked items",
+        ),
     ]
 
 

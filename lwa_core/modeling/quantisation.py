@@ -65,8 +65,8 @@ def quantise_nf4(student: LayeredModel) -> tuple[nn.Module, list[str], list[str]
         left in full precision because this machine would decode them wrongly.
 
     Raises:
-        ModelError: The model is in 4 bits already or has an adapter, or the decoded weights of the finished model
-            differ from the reference.
+        ModelError: The model is in 4 bits already or has an adapter, its layers have no Linear, or the decoded weights
+            of the finished model differ from the reference.
     """
     from transformers import BitsAndBytesConfig
 
@@ -75,6 +75,10 @@ def quantise_nf4(student: LayeredModel) -> tuple[nn.Module, list[str], list[str]
     inside = f"{student.path}."
     linears = {name: module for name, module in student.base.named_modules() if isinstance(module, nn.Linear)}
     layered = [name for name in linears if name.startswith(inside)]
+    if not layered:  # peft would only say that it was given no names
+        raise ModelError(
+            "the student's layers have no torch.nn.Linear that could be quantised", "leave out the qlora step"
+        )
     unsafe = [name for name in layered if not _safe(linears[name].weight)]
     config = BitsAndBytesConfig(
         load_in_4bit=True,

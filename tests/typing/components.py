@@ -20,6 +20,7 @@ from lwa_plugins.datasets.reviews import Reviews
 from lwa_plugins.datasets.sequences import Sequences
 from lwa_plugins.datasets.synthetic import Synthetic
 from lwa_plugins.datasets.table import Table
+from lwa_plugins.recommenders.backbone import Backbone
 from lwa_plugins.recommenders.sequential import Sequential
 from lwa_plugins.scorers.block_influence import BlockInfluence
 from lwa_plugins.scorers.borda import Borda
@@ -41,7 +42,7 @@ from lwa_plugins.selectors.top_k import TopK
 from lwa_plugins.selectors.uniform import Uniform
 
 datasets: list[type[Dataset]] = [Synthetic, MovieLens, Sequences, Atomic, Reviews, Table]
-recommenders: list[type[Recommender]] = [Sequential]
+recommenders: list[type[Recommender]] = [Backbone, Sequential]
 observing: list[type[ObservingScorer]] = [Fisher, BlockInfluence]
 querying: list[type[QueryingScorer]] = [LeaveOneOut, Shapley, WeightMagnitude, Random]
 combining: list[type[CombiningScorer]] = [Borda, RobustRankAggregation]

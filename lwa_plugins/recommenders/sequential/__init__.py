@@ -108,41 +108,30 @@ class Sequential:
 
     def training_windows(self, sequences: Sequence[History]) -> list[History]:
         """Non-overlapping windows of `max_length` targets, cut from the end, so that every event is a target once."""
-        windows = []
-        for sequence in sequences:
-            end = len(sequence)
-            while end >= 2:
-                windows.append(sequence[max(0, end - self.max_length - 1) : end])
-                end -= self.max_length
-        return windows
+        from lwa_plugins.recommenders._sequences import windows_from_the_end
+
+        return windows_from_the_end(sequences, self.max_length, extra=1)
 
     def training_batch(self, windows: Sequence[History]) -> Batch:
-        import torch
+        from lwa_plugins.recommenders._sequences import next_item_batch
 
-        ids = torch.from_numpy(_padded(windows))
-        return {"input_ids": torch.where(ids[:, 1:] > 0, ids[:, :-1], 0), "labels": ids[:, 1:].contiguous()}
+        return next_item_batch(windows)
 
     def example_batch(self, histories: Sequence[History], targets: NDArray[np.int64] | None = None) -> Batch:
         import torch
 
-        inputs = torch.from_numpy(_padded([history[-self.max_length :] for history in histories]))
-        # An empty history is one padding token, whose embedding is zero: the model answers from its position alone.
-        last = (inputs > 0).sum(dim=1).sub(1).clamp(min=0)
-        mask = torch.arange(inputs.shape[1]) <= last[:, None]
-        batch = {"input_ids": inputs, "attention_mask": mask, "last": last}
-        if targets is not None:
-            batch["labels"] = torch.zeros_like(inputs)
-            batch["labels"][torch.arange(len(inputs)), last] = torch.from_numpy(targets) + 1
-        return batch
+        from lwa_plugins.recommenders._sequences import asking_batch, padded
+
+        inputs = torch.from_numpy(padded([history[-self.max_length :] for history in histories]))
+        return asking_batch(inputs, targets)
 
     def loss(self, model: torch.nn.Module, batch: Batch) -> Losses:
         """In training the `training_loss`; in eval mode always full cross-entropy, by which layers are judged."""
-        from lwa_core.training import Losses
+        from lwa_plugins.recommenders._sequences import losses_by_example
 
         valid = batch["labels"] > 0
-        count = valid.sum(dim=1)
         losses = self._training_losses(model, batch, valid) if model.training else self._cross_entropy(model, batch)
-        return Losses(losses.new_zeros(len(count)).index_add(0, valid.nonzero()[:, 0], losses), count)
+        return losses_by_example(losses, valid)
 
     def _cross_entropy(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
         from lwa_core.losses import cross_entropy
@@ -216,13 +205,3 @@ def _item_table(model: Any) -> torch.Tensor:
     """Embeddings of the catalogue's items (items, width), without the padding row."""
     table: torch.Tensor = model.get_input_embeddings().weight[1:]
     return table
-
-
-def _padded(sequences: Sequence[History]) -> NDArray[np.int64]:
-    """Item ids of the model (sequences, time), 0 behind the end of each."""
-    import numpy as np
-
-    lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
-    ids = np.zeros((len(sequences), max(1, *lengths)), dtype=np.int64)
-    ids[np.arange(ids.shape[1]) < lengths[:, None]] = np.concatenate(sequences) + np.int64(1)
-    return ids

@@ -1,0 +1,72 @@
+"""Windows, batches and losses that the recommenders over item ids share.
+
+Inside their models item i of the catalogue has id i + first, and 0 is padding, on the right. A label is item + 1, and 0
+where there is no target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
+    from lwa_core.protocols import Batch, History
+    from lwa_core.training import Losses
+
+
+def windows_from_the_end(sequences: Sequence[History], targets: int, extra: int) -> list[History]:
+    """Windows of `targets` events, cut from the end, each with up to `extra` events before it; none shorter than 2.
+
+    With one extra event every event but a sequence's first is the next item of another one, once.
+    """
+    windows = []
+    for sequence in sequences:
+        end = len(sequence)
+        while end >= 2:
+            windows.append(sequence[max(0, end - targets - extra) : end])
+            end -= targets
+    return windows
+
+
+def next_item_batch(windows: Sequence[History]) -> Batch:
+    """Inputs are all items but the last, and the target at each position is the item after it."""
+    import torch
+
+    ids = torch.from_numpy(padded(windows))
+    return {"input_ids": torch.where(ids[:, 1:] > 0, ids[:, :-1], 0), "labels": ids[:, 1:].contiguous()}
+
+
+def asking_batch(inputs: torch.Tensor, targets: NDArray[np.int64] | None) -> Batch:
+    """A batch that asks at the last position of each row of ids (examples, time) that is no padding."""
+    import torch
+
+    # An empty history is one padding token, whose embedding is zero: the model answers from its position alone.
+    last = (inputs > 0).sum(dim=1).sub(1).clamp(min=0)
+    mask = torch.arange(inputs.shape[1]) <= last[:, None]
+    batch = {"input_ids": inputs, "attention_mask": mask, "last": last}
+    if targets is not None:
+        batch["labels"] = torch.zeros_like(inputs)
+        batch["labels"][torch.arange(len(inputs)), last] = torch.from_numpy(targets) + 1
+    return batch
+
+
+def losses_by_example(losses: torch.Tensor, valid: torch.Tensor) -> Losses:
+    """Sum up the losses of all targets (targets,), which lie at the `valid` positions (examples, time), in order."""
+    from lwa_core.training import Losses
+
+    count = valid.sum(dim=1)
+    return Losses(losses.new_zeros(len(count)).index_add(0, valid.nonzero()[:, 0], losses), count)
+
+
+def padded(sequences: Sequence[History], first: int = 1) -> NDArray[np.int64]:
+    """Item ids of the model (sequences, time), 0 behind the end of each; the catalogue's first item is `first`."""
+    import numpy as np
+
+    lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
+    ids = np.zeros((len(sequences), max(1, *lengths)), dtype=np.int64)
+    ids[np.arange(ids.shape[1]) < lengths[:, None]] = np.concatenate(sequences) + np.int64(first)
+    return ids

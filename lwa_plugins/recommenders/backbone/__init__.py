@@ -1,0 +1,199 @@
+"""`backbone`: a transformer of a known family, fresh or pretrained, over item embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import attrs
+
+from lwa_core.settings import setting
+from lwa_plugins.recommenders.backbone.families import FAMILIES, fresh_values
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
+    from lwa_core.data import Catalogue
+    from lwa_core.protocols import Batch, History
+    from lwa_core.training import Losses, TrainingSettings
+
+
+@attrs.frozen
+class Backbone:
+    """A transformer of a known family reads item embeddings instead of words; items are scored by the same embeddings.
+
+    Item embeddings are projected to the width of the transformer, and its states back, as in E4SRec, which takes the
+    embeddings of a trained SASRec and trains adapters; here embeddings and transformer are trained, the latter unless
+    `train` says otherwise. The loss is cross-entropy over the whole catalogue. Causal families learn the next item at
+    every position, as `sequential` does; `bert` and `modernbert` learn items that were replaced by a mask, and are
+    asked with a mask behind the history (BERT4Rec).
+
+    The first layer of `modernbert` cannot be removed: it alone has no norm before its attention. `qlora` does not take
+    `gpt2`, whose layers have linear maps of another kind than torch's.
+    """
+
+    family: str = setting("llama", help="`model_type` of the transformer in transformers", choices=tuple(FAMILIES))
+    layers: int = setting(2, help="transformer blocks of the full model", minimum=1)
+    width: int = setting(64, help="size of the transformer's hidden states", minimum=4)
+    heads: int = setting(2, help="attention heads; must divide the width", minimum=1)
+    item_width: int = setting(
+        0, help="size of the item embeddings; 0: the transformer's, without projections", minimum=0
+    )
+    dropout: float = setting(
+        0.2, help="dropout after the item embeddings and where the family has it", minimum=0, maximum=0.9
+    )
+    max_length: int = setting(
+        50, help="longest input of the model, the mask included; older items are cut off", minimum=2
+    )
+    pretrained: str = setting(
+        "",
+        help="folder of a checkpoint of the family (safetensors) to start from; layers, width and heads are its own",
+        path=True,
+    )
+    train: str = setting(
+        "all",
+        help="all: every weight; projections: item embeddings and projections only, while the full model is trained; "
+        "the pretrained transformer stays as it is",
+        choices=("all", "projections"),
+    )
+    masking: float = setting(
+        0.3, help="chance of an item to be masked in training, of bert and modernbert", above=0, maximum=1
+    )
+    epochs: int = setting(
+        100, help="epochs over which the learning rate falls; early stopping may end before", minimum=0
+    )
+    batch: int = setting(128, help="training sequences in one batch", minimum=1)
+    learning_rate: float = setting(1e-3, help="first learning rate of AdamW; it falls linearly to zero", above=0)
+    weight_decay: float = setting(0.0, help="weight decay of AdamW", minimum=0)
+    patience: int = setting(10, help="epochs without a better validation NDCG@10 before training stops", minimum=1)
+
+    def __attrs_post_init__(self) -> None:
+        if self.train == "projections" and not self.pretrained:
+            raise ValueError("train = 'projections' would leave the transformer untrained: give `pretrained`")
+        if self.pretrained:
+            return
+        if self.width % self.heads:
+            raise ValueError(f"heads must divide width, and {self.heads} does not divide {self.width}")
+        if FAMILIES[self.family].rotary and self.width // self.heads % 2:
+            raise ValueError(f"width / heads must be even for {self.family}, and is {self.width // self.heads}")
+
+    @property
+    def masked(self) -> bool:
+        """Whether it learns masked items instead of next ones."""
+        return FAMILIES[self.family].bidirectional
+
+    def training(self) -> TrainingSettings:
+        from lwa_core.training import TrainingSettings
+
+        return TrainingSettings(
+            epochs=self.epochs,
+            batch=self.batch,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            patience=self.patience,
+        )
+
+    def build(self, catalogue: Catalogue) -> torch.nn.Module:
+        from lwa_plugins.recommenders.backbone.model import (
+            BackboneConfig,
+            BackboneModel,
+            fill,
+            read_pretrained,
+            transformer_config,
+        )
+
+        if self.pretrained:
+            values, weights = read_pretrained(Path(self.pretrained), self.family, self.max_length)
+        else:
+            values, weights = fresh_values(self.family, self.layers, self.width, self.heads, self.max_length), None
+        inner: Any = transformer_config(self.family, values, self.dropout)
+        config = BackboneConfig(
+            items=len(catalogue),
+            item_width=self.item_width or inner.hidden_size,
+            dropout=0.0 if FAMILIES[self.family].drops_inputs else self.dropout,
+            transformer_config=inner,
+        )
+        model = BackboneModel(config)
+        if weights is not None:
+            fill(model, weights)
+        if self.train == "projections":
+            model.transformer.requires_grad_(False)
+        return cast("torch.nn.Module", model)
+
+    def load(self, folder: Path) -> torch.nn.Module:
+        from lwa_core.modeling.saving import load_pretrained
+        from lwa_plugins.recommenders.backbone.model import BackboneModel
+
+        return load_pretrained(BackboneModel, folder)
+
+    def training_windows(self, sequences: Sequence[History]) -> list[History]:
+        """Non-overlapping windows, cut from the end: `max_length` targets, or `max_length` events to be masked."""
+        from lwa_plugins.recommenders._sequences import windows_from_the_end
+
+        return windows_from_the_end(sequences, self.max_length, extra=0 if self.masked else 1)
+
+    def training_batch(self, windows: Sequence[History]) -> Batch:
+        """Of masked items, which ones is drawn anew each time; where none was drawn, it is the last."""
+        import torch
+
+        from lwa_plugins.recommenders._sequences import next_item_batch, padded
+        from lwa_plugins.recommenders.backbone.model import MASK, PADDING
+
+        if not self.masked:
+            return next_item_batch(windows)
+        ids = torch.from_numpy(padded(windows, first=MASK + 1))
+        real = ids != PADDING
+        hidden = real & (torch.rand(ids.shape) < self.masking)
+        last = real.sum(dim=1) - 1
+        rows = torch.arange(len(ids))
+        hidden[rows, last] |= ~hidden.any(dim=1)
+        return {"input_ids": torch.where(hidden, MASK, ids), "labels": torch.where(hidden, ids - MASK, 0)}
+
+    def example_batch(self, histories: Sequence[History], targets: NDArray[np.int64] | None = None) -> Batch:
+        import numpy as np
+        import torch
+
+        from lwa_plugins.recommenders._sequences import asking_batch, padded
+        from lwa_plugins.recommenders.backbone.model import MASK
+
+        if not self.masked:
+            inputs = torch.from_numpy(padded([history[-self.max_length :] for history in histories]))
+            return asking_batch(inputs, targets)
+        mask = np.array([-1], dtype=np.int32)  # the place before the first item's
+        asked = [np.concatenate([history[1 - self.max_length :], mask]) for history in histories]
+        return asking_batch(torch.from_numpy(padded(asked, first=MASK + 1)), targets)
+
+    def loss(self, model: torch.nn.Module, batch: Batch) -> Losses:
+        from lwa_core.losses import cross_entropy
+        from lwa_plugins.recommenders._sequences import losses_by_example
+
+        hidden, targets = self.encode(model, batch)
+        return losses_by_example(cross_entropy(hidden, _item_table(model), targets), batch["labels"] > 0)
+
+    def scores(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        import torch
+
+        hidden = model(batch["input_ids"]).last_hidden_state
+        return self.head(model, hidden[torch.arange(len(hidden), device=hidden.device), batch["last"]])
+
+    def encode(self, model: torch.nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        hidden = model(batch["input_ids"]).last_hidden_state
+        valid = batch["labels"] > 0
+        return hidden[valid], batch["labels"][valid] - 1
+
+    def head(self, model: torch.nn.Module, hidden: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        from lwa_core.products import product
+
+        table = _item_table(model)
+        return hidden @ table.T if torch.is_grad_enabled() else product(hidden, table)
+
+
+def _item_table(model: Any) -> torch.Tensor:
+    """Embeddings of the catalogue's items (items, item width)."""
+    table: torch.Tensor = model.item_table()
+    return table
