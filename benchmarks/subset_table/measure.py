@@ -3,6 +3,7 @@
 import argparse
 import json
 import time
+from itertools import permutations
 from pathlib import Path
 from statistics import median
 
@@ -79,6 +80,21 @@ def greedy(keep):
         return component("selector", "greedy", keep=keep).select(selection)
 
     return run
+
+
+def greedy_counts(depth, keep):
+    """Counted F of greedy for every order in which layers could go: each distinct prefix of what is asked runs once."""
+    full = {tuple(range(n)) for n in range(1, depth + 1)}
+    counts = []
+    for order in permutations(range(depth), depth - keep):
+        ran = set(full)
+        for number in range(len(order)):
+            left = [layer for layer in range(depth) if layer not in order[:number]]
+            for out in left:
+                kept = tuple(layer for layer in left if layer != out)
+                ran |= {kept[:n] for n in range(1, len(kept) + 1)}
+        counts.append(len(ran) / depth)
+    return {"orders": len(counts), "lowest": min(counts), "mean": float(np.mean(counts)), "highest": max(counts)}
 
 
 def naive(probe, subsets):
@@ -211,7 +227,11 @@ if __name__ == "__main__":
     parser.add_argument("--path-examples", type=int, default=8, help="examples for gate path and captum")
     parser.add_argument("--steps", type=int, default=50, help="of captum's layer conductance")
     parser.add_argument("--save", action="store_true", help="add the figures to results/")
+    parser.add_argument("--greedy-counts", action="store_true", help="only count greedy, for every order of removal")
     asked = parser.parse_args()
+    if asked.greedy_counts:
+        print(greedy_counts(asked.depth, asked.keep))
+        raise SystemExit
     torch.set_num_threads(1)
     results = {"asked": vars(asked), "torch": torch.__version__, "families": {}}
     probe, table = families(asked, results)
