@@ -53,7 +53,7 @@ class Ridge:
         deviations: Their standard deviations.
         vectors: Eigenvectors of their correlations, times the number of examples (places, width, width).
         values: The eigenvalues (places, width).
-        turned: The standardised states in these directions (examples, places, width).
+        turned: The standardised states in these directions (places, examples, width).
     """
 
     means: torch.Tensor
@@ -71,7 +71,7 @@ class Ridge:
         deviations = torch.where(deviations > 0, deviations, 1.0)
         columns = ((states - means) / deviations).transpose(0, 1)  # (places, examples, width)
         values, vectors = torch.linalg.eigh(columns.mT @ columns)
-        return cls(means, deviations, vectors, values.clamp_min(0), (columns @ vectors).transpose(0, 1))
+        return cls(means, deviations, vectors, values.clamp_min(0), columns @ vectors)
 
     def fit(self, wanted: torch.Tensor) -> Fitted:
         """Maps to targets (examples, out), with the penalty of `PENALTIES` whose leave-one-out error is least.
@@ -81,23 +81,25 @@ class Ridge:
         import torch
 
         center = wanted.mean(dim=0)
-        turned = self.turned.transpose(0, 1)  # (places, examples, width)
-        onto = turned.mT @ (wanted - center)  # (places, width, out)
-        best, weights, left_out = None, torch.empty(0), torch.empty(0)
-        for penalty in PENALTIES:
-            shrunk = (self.values + penalty).reciprocal()
-            leverage = (turned.square() @ shrunk[:, :, None])[..., 0] + 1 / len(wanted)  # (places, examples)
-            residuals = (wanted - center - turned @ (shrunk[:, :, None] * onto)) / (1 - leverage)[:, :, None]
-            error = residuals.square().mean(dim=(1, 2))
-            if best is None:
-                best, weights, left_out = error, shrunk[:, :, None] * onto, residuals
-                continue
-            better = error < best
-            best = torch.where(better, error, best)
-            weights = torch.where(better[:, None, None], shrunk[:, :, None] * onto, weights)
-            left_out = torch.where(better[:, None, None], residuals, left_out)
-        others = center - (wanted - center) / (len(wanted) - 1)  # the mean without the example
-        return Fitted(self, weights, center, (wanted - left_out - others).transpose(0, 1))
+        centered = wanted - center
+        onto = self.turned.mT @ centered  # (places, width, out)
+
+        def left(
+            penalty: torch.Tensor, turned: torch.Tensor, onto: torch.Tensor, centered: torch.Tensor
+        ) -> tuple[torch.Tensor, torch.Tensor]:
+            """Weights, and residuals of the examples left out (places, examples, out)."""
+            shrunk = (self.values + penalty).reciprocal().to(turned.dtype)
+            leverage = (turned.square() @ shrunk[:, :, None]) + 1 / len(wanted)  # (places, examples, 1)
+            weights = shrunk[:, :, None] * onto
+            return weights, torch.sub(centered, turned @ weights).div_(1 - leverage)
+
+        single = self.turned.float(), onto.float(), centered.float()  # enough to choose by
+        penalties = torch.tensor(PENALTIES, dtype=wanted.dtype, device=wanted.device)
+        errors = [torch.linalg.vector_norm(left(penalty, *single)[1], dim=(1, 2)) for penalty in penalties]
+        best = penalties[torch.stack(errors).argmin(dim=0)]
+        weights, residuals = left(best[:, None], self.turned, onto, centered)
+        others = center - centered / (len(wanted) - 1)  # the mean without the example
+        return Fitted(self, weights, center, (wanted - residuals - others).transpose(0, 1))
 
 
 @attrs.frozen(eq=False)

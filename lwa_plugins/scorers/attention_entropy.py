@@ -48,10 +48,13 @@ class AttentionEntropy:
 
 def _focus(attention: Attention, mask: torch.Tensor) -> torch.Tensor:
     """One layer, mask (examples, queries) -> (examples,), double; nan where no query may look at two keys."""
+    import torch
+
     looked = attention.probabilities  # (examples, heads, queries, keys)
-    tiny = 1e-38  # p log p is 0 at 0
-    entropy = -(looked * looked.clamp_min(tiny).log()).sum(dim=-1)
+    least = 1e-30  # p log p is 0 at 0, and logarithms of numbers that are nearly too small are slow
+    entropy = -torch.linalg.vecdot(looked, looked.clamp_min(least).log_())
     visible = attention.visible.expand_as(entropy)
     counted = (mask[:, None] & (visible > 1)).to(entropy.dtype)
     share = entropy / visible.clamp_min(2).to(entropy.dtype).log()
-    return 1 - ((share * counted).sum(dim=(1, 2)) / counted.sum(dim=(1, 2))).double()
+    mean: torch.Tensor = (share * counted).sum(dim=(1, 2)) / counted.sum(dim=(1, 2))
+    return 1 - mean.double()

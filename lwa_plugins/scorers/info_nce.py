@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from lwa_core.modeling.probe import Probe
 
 STEPS = 20
-FITTED_AT_ONCE = 256
+ENOUGH = 1e-9
+FITTED_AT_ONCE = 128
 
 
 @attrs.frozen
@@ -51,61 +52,77 @@ class InfoNce:
         for fit, measure in halves(len(rows), probe.seed):
             made = Ridge.on(states[fit]).fit(wanted[fit])
             centered = wanted - made.center
-            critics = [fitted_critic(guess, centered[fit]) for guess in made.left_out.unbind(dim=1)]
+            scales = fitted_critics(made.left_out.transpose(0, 1), centered[fit])
             for group in measure.tensor_split(math.ceil(len(measure) / self.negatives)):
                 sizes.append(len(group))
-                guesses = made.predict(states[group]).unbind(dim=1)
-                told = [bound(g, centered[group], scales) for g, scales in zip(guesses, critics, strict=True)]
-                bounds[group] = torch.stack(told, dim=1)
+                guessed = made.predict(states[group]).transpose(0, 1)
+                bounds[group] = bound(guessed, centered[group], scales).T
         probe.tell("bound", bounds.mean(dim=0).tolist())
         probe.tell("cap", math.log(min(sizes)))
         return bounds[:, 1:] - bounds[:, :-1]
 
 
 def bound(guessed: torch.Tensor, wanted: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
-    """InfoNCE of examples that are each other's negatives, as rows whose mean is the bound (examples,).
+    """InfoNCE of examples that are each other's negatives, as rows whose mean is the bound (places, examples).
 
     Example n adds log p(y_n | h_n) + log N as a positive, and 1 − Σ_m p(y_n | h_m) as a negative, to first order; the
     latter has mean 0.
+
+    Args:
+        guessed: ŷ (places, examples, width).
+        wanted: y (examples, width).
+        scales: s and c of each critic (places, 2).
     """
-    critic = features(guessed, wanted) @ scales
-    log_p = critic.log_softmax(dim=1)
-    return log_p.diagonal() + math.log(len(wanted)) + 1 - log_p.exp().sum(dim=0)
+    log_p = critic(guessed @ wanted.T, lengths(wanted), scales).log_softmax(dim=2)
+    return log_p.diagonal(dim1=1, dim2=2) + math.log(len(wanted)) + 1 - log_p.exp().sum(dim=1)
 
 
-def features(guessed: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """What a critic weighs, of every pair (guessed, wanted, 2): ŷ·y and −‖y‖²/2."""
-    import torch
-
-    inner = guessed @ wanted.T
-    return torch.stack([inner, (-0.5 * wanted.square().sum(dim=1)).expand_as(inner)], dim=2)
+def critic(inner: torch.Tensor, length: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
+    """What the critics give to all pairs, s ŷ·y − c ‖y‖²/2 (places, guessed, wanted)."""
+    return inner * scales[:, 0, None, None] + (scales[:, 1, None] * length)[:, None]
 
 
-def fitted_critic(guessed: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """The two weights (2,) of the greatest bound, by Newton's method: the bound is concave in them.
+def lengths(wanted: torch.Tensor) -> torch.Tensor:
+    """−‖y‖²/2 (examples,)."""
+    return -0.5 * wanted.square().sum(dim=1)
+
+
+def fitted_critics(guessed: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """Weights s and c of the greatest bound at each place (places, 2), by Newton's method: it is concave in them.
 
     Both are 0, and so is the bound, where guesses tell nothing or less of the targets.
     """
     import torch
 
-    pairs = features(guessed[:FITTED_AT_ONCE], wanted[:FITTED_AT_ONCE])
-    unit = pairs.abs().mean(dim=(0, 1)).clamp_min(torch.finfo(torch.double).tiny)
-    pairs, own = pairs / unit, torch.arange(len(pairs))
-    at = torch.zeros(2, dtype=pairs.dtype)
+    inner = guessed[:, :FITTED_AT_ONCE] @ wanted[:FITTED_AT_ONCE].T
+    length, tiny = lengths(wanted[:FITTED_AT_ONCE]), torch.finfo(torch.double).tiny
+    unit = torch.stack([inner.abs().mean(dim=(1, 2)), length.abs().mean().expand(len(inner))], dim=1).clamp_min(tiny)
+    inner, length = inner / unit[:, 0, None, None], length / unit[0, 1]
+    own = torch.stack([inner.diagonal(dim1=1, dim2=2), length.expand(inner.shape[:2])], dim=2)
 
-    def value(point: torch.Tensor) -> float:
-        return float((pairs @ point).log_softmax(dim=1).diagonal().mean())
+    def log_odds(point: torch.Tensor) -> torch.Tensor:
+        return critic(inner, length, point).log_softmax(dim=2)
 
-    best = value(at)
+    def value(log_p: torch.Tensor) -> torch.Tensor:
+        return log_p.diagonal(dim1=1, dim2=2).mean(dim=1)
+
+    at = torch.zeros(len(inner), 2, dtype=inner.dtype)
+    log_p = log_odds(at)
     for _ in range(STEPS):
-        p = (pairs @ at).softmax(dim=1)[:, :, None]
-        mean = (p * pairs).sum(dim=1)
-        slope = (pairs[own, own] - mean).mean(dim=0)
-        bend = ((p * pairs).mT @ pairs).mean(dim=0) - mean.T @ mean / len(mean)
+        p = log_p.exp()
+        weighted = p * inner
+        means = torch.stack([weighted.sum(dim=2), p @ length], dim=2)  # (places, examples, 2)
+        mixed = (weighted @ length).mean(dim=1)
+        squares = [(weighted * inner).sum(dim=2).mean(dim=1), mixed, mixed, (p @ length.square()).mean(dim=1)]
+        bend = torch.stack(squares, dim=1).view(-1, 2, 2) - means.mT @ means / means.shape[1]
+        slope = (own - means).mean(dim=1)
         step = torch.linalg.solve(bend + 1e-6 * torch.eye(2, dtype=bend.dtype), slope)
-        while (gain := value(at + step) - best) < 0 and step.abs().max() > 1e-6:
-            step = step / 2
-        if gain <= 1e-9:
+        if (slope * step).sum(dim=1).max() < ENOUGH:
             break
-        at, best = at + step, best + gain
-    return at / unit if at[0] > 0 else torch.zeros_like(at)
+        before = value(log_p)
+        log_p = log_odds(at + step)
+        while (worse := value(log_p) < before - ENOUGH).any():
+            step = torch.where(worse[:, None], step / 2, step)
+            log_p = log_odds(at + step)
+        at = at + step
+    return torch.where(at[:, :1] > 0, at / unit, 0.0)

@@ -12,7 +12,7 @@ from lwa_core.testing import tiny_probe
 from lwa_core.testing.conformance import score
 from lwa_plugins.scorers.attention_entropy import AttentionEntropy
 from lwa_plugins.scorers.cka import Cka, kernels, unbiased_hsic
-from lwa_plugins.scorers.info_nce import InfoNce, bound, features, fitted_critic
+from lwa_plugins.scorers.info_nce import InfoNce, bound, critic, fitted_critics, lengths
 from lwa_plugins.scorers.linear_probe import LinearProbe
 from lwa_plugins.scorers.true_fisher import TrueFisher
 
@@ -30,19 +30,22 @@ def standard_error(rows):
     return rows.std(axis=0, ddof=1) / math.sqrt(len(rows))
 
 
+def log_odds(guessed, wanted, scales):
+    return critic(guessed @ wanted.T, lengths(wanted), scales).log_softmax(dim=2)
+
+
 @pytest.mark.parametrize("bias", [1.0, 0.5], ids=["the best critic", "another"])
 def test_the_error_of_info_nce_is_the_spread_over_new_examples(bias):
     """With the critic given: examples that are each other's negatives are no independent terms."""
     rng, rho, size = np.random.default_rng(0), 0.8, 60
-    scales = torch.tensor([1 / (1 - rho**2), bias * rho**2 / (1 - rho**2)], dtype=torch.double)
+    scales = torch.tensor([[1 / (1 - rho**2), bias * rho**2 / (1 - rho**2)]], dtype=torch.double)
     means, errors, naive = [], [], []
     for _ in range(600):
         x, noise = rng.normal(size=(2, size, 1))
         y = rho * x + math.sqrt(1 - rho**2) * noise
-        guessed, wanted = torch.from_numpy(rho * x), torch.from_numpy(y)
-        rows = bound(guessed, wanted, scales).numpy()
-        log_p = (features(guessed, wanted) @ scales).log_softmax(dim=1)
-        positives = log_p.diagonal().numpy() + math.log(size)
+        guessed, wanted = torch.from_numpy(rho * x)[None], torch.from_numpy(y)
+        rows = bound(guessed, wanted, scales)[0].numpy()
+        positives = log_odds(guessed, wanted, scales)[0].diagonal().numpy() + math.log(size)
         assert rows.mean() == pytest.approx(positives.mean())
         means.append(rows.mean())
         errors.append(standard_error(rows))
@@ -54,26 +57,25 @@ def test_the_error_of_info_nce_is_the_spread_over_new_examples(bias):
         assert abs(np.mean(naive) / spread - 1) > 0.15  # the terms alone would say something else
 
 
-def test_the_critic_is_the_one_of_the_greatest_bound():
+def test_critics_are_those_of_the_greatest_bounds():
     rng = np.random.default_rng(0)
-    x, noise = rng.normal(size=(2, 200, 3))
-    guessed, wanted = torch.from_numpy(0.7 * x), torch.from_numpy(0.7 * x + 0.7 * noise)
-    found = fitted_critic(guessed, wanted)
+    x, noise, other = rng.normal(size=(3, 120, 3))
+    wanted = torch.from_numpy(0.7 * x + 0.7 * noise)
+    guessed = torch.from_numpy(np.stack([0.7 * x, 50 * x + 20 * other]))
+    found = fitted_critics(guessed, wanted)
 
-    def value(scales):
-        return float((features(guessed, wanted) @ scales).log_softmax(dim=1).diagonal().mean())
+    def values(scales):
+        return log_odds(guessed, wanted, scales).diagonal(dim1=1, dim2=2).mean(dim=1)
 
-    best = value(found)
     for change in ([1.05, 1], [0.95, 1], [1, 1.05], [1, 0.95]):
-        assert value(found * torch.tensor(change, dtype=torch.double)) < best
+        assert (values(found * torch.tensor(change, dtype=torch.double)) < values(found)).all()
 
 
 def test_a_critic_of_guesses_that_tell_nothing_is_zero():
     rng = np.random.default_rng(0)
     wanted = torch.from_numpy(rng.normal(size=(50, 3)))
 
-    assert fitted_critic(-wanted, wanted).tolist() == [0, 0]
-    assert fitted_critic(torch.zeros_like(wanted), wanted).tolist() == [0, 0]
+    assert fitted_critics(torch.stack([-wanted, torch.zeros_like(wanted)]), wanted).tolist() == [[0, 0], [0, 0]]
 
 
 def test_cka_is_the_ratio_of_the_groups_mean_hsics_and_its_error_the_spread_over_new_examples():
