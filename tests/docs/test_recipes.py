@@ -9,6 +9,7 @@ import tomli
 import tomli_w
 from documents import ROOT, Block, blocks
 
+from lwa_core.bench.document import load_bench
 from lwa_core.recipe import check_recipe
 
 EXAMPLE = ROOT / "examples" / "third_party_scorer" / "lwa_gini.py"
@@ -20,6 +21,11 @@ def test_toml_is_sound(block: Block, tmp_path):
     document = tomli.loads(block.text)
     if "project" in document:  # a part of a pyproject.toml
         assert ["lwa.v1"] == list(document["project"]["entry-points"])
+        return
+    if "cell" in document:
+        (tmp_path / "movies.toml").write_text(tomli_w.dumps(BASE), encoding="utf-8")
+        (tmp_path / "bench.toml").write_text(block.text, encoding="utf-8")
+        assert load_bench(tmp_path / "bench.toml").cells
         return
     shutil.copy(EXAMPLE, tmp_path)
     file = tmp_path / "recipe.toml"

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from tiny_recipe import TEXT
@@ -100,6 +101,13 @@ def test_two_cells_need_two_names(folder):
 
 def test_cells_are_needed(folder):
     assert ["/bench.toml:1:1: error[missing-table]: a benchmark needs [[cell]]"] == problems(folder, 'name = "none"\n')
+
+
+@pytest.mark.parametrize("name", ["bench", "healing", "controls"])
+def test_the_shipped_benchmarks_are_sound(name):
+    bench = load_bench(Path(__file__).parents[3] / "benchmarks" / "layer_scorers" / f"{name}.toml")
+
+    assert {0, 1, 2} == {cell.seed for cell in bench.cells}
 
 
 def test_reading_imports_no_torch(folder):
