@@ -10,6 +10,7 @@ from lwa_core.errors import LwaError
 from lwa_core.modeling.observation import finished, observe
 from lwa_core.testing import tiny_probe
 from lwa_core.testing.conformance import score
+from lwa_plugins.scorers._probing import PENALTIES, Ridge
 from lwa_plugins.scorers.attention_entropy import AttentionEntropy
 from lwa_plugins.scorers.cka import Cka, kernels, unbiased_hsic
 from lwa_plugins.scorers.info_nce import InfoNce, bound, critic, fitted_critics, lengths
@@ -28,6 +29,30 @@ class Notes:
 
 def standard_error(rows):
     return rows.std(axis=0, ddof=1) / math.sqrt(len(rows))
+
+
+def test_ridge_maps_are_those_of_scikit_learn():
+    """The same penalty and the same predictions at every place, and what was predicted without each example."""
+    from sklearn.linear_model import Ridge as Theirs
+    from sklearn.linear_model import RidgeCV
+    from sklearn.model_selection import LeaveOneOut, cross_val_predict
+
+    rng = np.random.default_rng(0)
+    states, wanted = rng.normal(size=(30, 3, 5)), rng.normal(size=(30, 4))
+    wanted += 2 * states[:, 1, :4]
+    states[:, 2] = states[:, 1] + 0.01 * states[:, 2]
+    found = Ridge.on(torch.from_numpy(states)).fit(torch.from_numpy(wanted))
+    new = rng.normal(size=(7, 3, 5))
+    guessed = (found.predict(torch.from_numpy(new)) + found.center).numpy()
+
+    for place in range(3):
+        mean, deviation = states[:, place].mean(axis=0), states[:, place].std(axis=0)
+        columns = (states[:, place] - mean) / deviation
+        theirs = RidgeCV(alphas=PENALTIES).fit(columns, wanted)
+        np.testing.assert_allclose(guessed[:, place], theirs.predict((new[:, place] - mean) / deviation), rtol=1e-7)
+        without = cross_val_predict(Theirs(theirs.alpha_), columns, wanted, cv=LeaveOneOut())
+        others = (wanted.sum(axis=0) - wanted) / 29
+        np.testing.assert_allclose(found.left_out[:, place], without - others, rtol=1e-6, atol=1e-9)
 
 
 def log_odds(guessed, wanted, scales):
