@@ -112,8 +112,8 @@ class LayerScores:
 class ScoreBoard:
     """The scores of every scorer of a recipe, by the name that the recipe gives it.
 
-    `baselines` names those that look at nothing (random scores, positions) and are there to be beaten; `combined` those
-    that are made of the others' scores.
+    `baselines` names those that look at nothing (random scores, positions) and are there to be beaten, or that measure
+    something else than importance; `combined` those that are made of the others' scores.
     """
 
     scores: Mapping[str, LayerScores]

@@ -66,7 +66,9 @@ def note(scores: Mapping[str, Any]) -> str:
     if scores["count"] < 2:
         return "one sample: no sampling error"
     stability = NOT_MEASURED if scores["stability"] is None else number(scores["stability"], 2)
-    return f"{scores['count']:,} samples; rank correlation between halves of them: {stability}"
+    said = f"{scores['count']:,} samples; rank correlation between halves of them: {stability}"
+    posterior = (scores.get("facts") or {}).get("laplace")
+    return f"{said}. No measure of importance: see the uncertainty of the model" if posterior else said
 
 
 def bottom(scores: Scores, depth: int) -> Iterator[Matrix]:

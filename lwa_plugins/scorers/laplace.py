@@ -33,6 +33,7 @@ class Laplace:
     """
 
     unit: ClassVar[str] = "nats²"
+    baseline: ClassVar[bool] = True  # no order of importance: not to be combined, nor asked to agree
 
     quantity: str = setting(
         "target",

@@ -101,3 +101,8 @@ def test_a_run_without_such_a_score_says_nothing_of_it(tmp_path):
     assert [] == predictive.told(example_run.metrics())
     for path in write_report(example_run.write_run(tmp_path)):
         assert "Uncertainty of the model" not in path.read_text("utf-8")
+
+
+def test_the_chart_of_the_score_says_that_it_is_no_importance(tmp_path):
+    for text in read(tmp_path, {"laplace": LAPLACE}):
+        assert 1 == plain(text).count("No measure of importance: see the uncertainty of the model.")

@@ -3,8 +3,10 @@ import json
 import numpy as np
 import pytest
 import torch
+from tiny_recipe import TEXT, write_recipe
 
 from lwa_core.modeling.laplace import fit
+from lwa_core.recipe import combined_by, load_recipe
 from lwa_core.testing import check_scorer, tiny_probe, tiny_recommender
 from lwa_core.testing.conformance import score
 from lwa_plugins.scorers.laplace import Laplace
@@ -97,3 +99,12 @@ def test_gated_blocks_have_a_posterior_too():
     table = score(Laplace(samples=2), tiny_probe(tiny_recommender(block="gated")))
 
     assert bool(torch.isfinite(table).all())
+
+
+def test_it_is_neither_combined_nor_asked_to_agree(tmp_path):
+    """Unless a recipe names it."""
+    scorers = ["laplace", "fisher", "borda"]
+    text = TEXT[: TEXT.index("[[score]]")] + "".join(f'[[score]]\nuse = "{name}"\n' for name in scorers)
+    recipe = load_recipe(write_recipe(tmp_path, text + TEXT[TEXT.index("[select]") :]))
+
+    assert ["fisher"] == [use.name for use in combined_by(recipe.scorers[2], recipe.scorers)]
