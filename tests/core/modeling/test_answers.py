@@ -1,4 +1,4 @@
-"""What the store remembers of a model with layers left out, and that it changes nothing but the time."""
+"""What is remembered of a model with layers left out changes nothing but the time (damage: `test_stored_answers`)."""
 
 import itertools
 import shutil
@@ -58,18 +58,6 @@ def families(store):
     return sorted((store / "results" / "answers").iterdir())
 
 
-def test_what_one_asked_another_does_not_ask_again(tmp_path, walked):
-    first = probe_of(tmp_path).evaluate(ALL, "kl")
-    walked.clear()
-    second = probe_of(tmp_path)
-
-    assert np.array_equal(first, second.evaluate(ALL, "kl"))
-    second.ranks(ALL)
-    second.evaluate(ALL[::2], "loss")
-    assert walked == []
-    assert len(families(tmp_path)) == 1
-
-
 def test_only_what_is_not_known_is_asked_for(tmp_path, walked):
     probe_of(tmp_path).evaluate([(0, 1), (2,)])
     walked.clear()
@@ -78,51 +66,6 @@ def test_only_what_is_not_known_is_asked_for(tmp_path, walked):
 
     assert [[(3,)]] * 3 == walked  # 20 examples, 7 at a time
     assert len(families(tmp_path)) == 2
-
-
-def test_divergences_are_asked_for_where_only_losses_are_known(tmp_path, walked):
-    losses = probe_of(tmp_path).evaluate(ALL)
-    probe_of(tmp_path).evaluate(ALL[:3], "kl")
-    walked.clear()
-    probe = probe_of(tmp_path)
-
-    probe.evaluate(ALL[:3], "kl")
-
-    assert walked == []
-    assert np.array_equal(losses, probe.evaluate(ALL))
-
-
-def test_another_model_or_other_examples_know_nothing(tmp_path, walked):
-    probe_of(tmp_path).evaluate(ALL)
-    walked.clear()
-
-    probe_of(tmp_path, about=ABOUT[::-1]).evaluate(ALL)
-
-    assert walked
-
-
-@pytest.mark.parametrize("how", ["a changed byte", "cut off", "gone", "no manifest"])
-def test_a_damaged_family_is_passed_over_and_made_again(tmp_path, walked, how):
-    expected = probe_of(tmp_path).evaluate(ALL)
-    (folder,) = families(tmp_path)
-    file = folder / "answers.safetensors"
-    whole = file.read_bytes()
-    if how == "a changed byte":
-        file.write_bytes(whole[:-5] + bytes([whole[-5] ^ 1]) + whole[-4:])
-    elif how == "cut off":
-        file.write_bytes(whole[: len(whole) // 2])
-    elif how == "gone":
-        file.unlink()
-    else:
-        (folder / "manifest.json").unlink()
-    walked.clear()
-
-    assert np.array_equal(expected, probe_of(tmp_path).evaluate(ALL))
-    assert len(walked) == 3
-    assert [whole] == [path.joinpath("answers.safetensors").read_bytes() for path in families(tmp_path)]
-    walked.clear()
-    assert np.array_equal(expected, probe_of(tmp_path).evaluate(ALL))
-    assert walked == []
 
 
 def test_the_price_does_not_depend_on_what_was_known(tmp_path):
