@@ -107,7 +107,7 @@ def test_cells_are_needed(folder):
 def test_the_shipped_benchmarks_are_sound(name):
     bench = load_bench(Path(__file__).parents[3] / "benchmarks" / "layer_scorers" / f"{name}.toml")
 
-    assert {0, 1, 2} == {cell.seed for cell in bench.cells}
+    assert 0 in {cell.seed for cell in bench.cells}
 
 
 def test_reading_imports_no_torch(folder):
