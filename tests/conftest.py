@@ -14,12 +14,17 @@ hypothesis.settings.register_profile("lwa", deadline=None)
 hypothesis.settings.load_profile("lwa")
 
 NEED_TORCH = [
+    "core/bench",
     "core/evaluation",
     "core/modeling",
     "core/test_api.py",
     "core/test_cli_run.py",
+    "core/test_losses.py",
+    "core/test_products.py",
     "core/test_ranker.py",
     "core/test_run.py",
+    "core/test_scoring.py",
+    "core/test_stored_answers.py",
     "core/test_testing.py",
     "core/test_training.py",
     "docs/test_docs_torch.py",
