@@ -22,6 +22,7 @@ from lwa_core.modeling.held import HELD, Held
 from lwa_core.modeling.judge import Judge, at_least_single, ndcg_of
 from lwa_core.modeling.layered import LayeredModel
 from lwa_core.modeling.trie import Walk, evaluations, fast_tail
+from lwa_core.products import fast_linear_maps
 from lwa_core.protocols import Batch, History, Recommender, Reporter
 
 DEEPEST_TABLE = 16
@@ -277,7 +278,7 @@ class Probe:
         self._passes += 2
         for chunk, batch in zip(self._chunks(self.batch), self.batches(), strict=True):
             spread = at.to(self._device)[:, None].repeat(1, len(chunk)).requires_grad_()
-            with frozen(self.model), torch.enable_grad(), self.model.gated(spread):
+            with frozen(self.model), torch.enable_grad(), fast_linear_maps(), self.model.gated(spread):
                 loss = F.cross_entropy(self.logits(batch), batch["targets"], reduction="sum")
                 (gradient,) = torch.autograd.grad(loss, spread)
             rows[chunk] = gradient.T.double().cpu().numpy()

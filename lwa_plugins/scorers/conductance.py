@@ -100,6 +100,7 @@ def _points(probe: Probe, batch: Batch, start: torch.Tensor | None, places: list
     import torch.nn.functional as F
 
     from lwa_core.modeling.layered import block_input, block_output, with_output
+    from lwa_core.products import fast_linear_maps
 
     terms: list[torch.Tensor] = []
     place = 1.0
@@ -127,6 +128,7 @@ def _points(probe: Probe, batch: Batch, start: torch.Tensor | None, places: list
             weight.requires_grad_(False)
             stack.callback(weight.requires_grad_, True)
         stack.enter_context(torch.enable_grad())
+        stack.enter_context(fast_linear_maps())
         stack.callback(layers[0].register_forward_pre_hook(enter, with_kwargs=True).remove)
         for layer in layers:
             stack.callback(layer.register_forward_hook(leave, with_kwargs=True).remove)
