@@ -12,7 +12,6 @@ import torch
 from lwa_core.data import PreparedData
 from lwa_core.evaluation.metrics import ndcg
 from lwa_core.evaluation.ranking import rank_examples
-from lwa_core.heap import keep_freed_memory
 from lwa_core.modeling.saving import device
 from lwa_core.products import fast_linear_maps
 from lwa_core.protocols import Batch, History, Recommender, Reporter
@@ -52,7 +51,6 @@ def train_on(
     report: Reporter,
 ) -> Trained:
     """Train `model` in place by the core's loop, stopped by NDCG@10 on the validation examples."""
-    keep_freed_memory()
 
     def validate(current: torch.nn.Module) -> float:
         scores = partial(score_histories, recommender, current)

@@ -20,7 +20,6 @@ from lwa_core.errors import LwaError, NeedsError, StageError, StoreError
 from lwa_core.evaluation.ranking import Ranking
 from lwa_core.evaluation.yardsticks import bigram, item_knn, popularity
 from lwa_core.events import Bus, Listener, StageReporter
-from lwa_core.heap import keep_freed_memory
 from lwa_core.metrics import assemble
 from lwa_core.modeling.answers import Answers
 from lwa_core.modeling.layered import LayeredModel
@@ -67,7 +66,6 @@ class Execution:
     """One execution of a plan. Data and teacher are loaded when a stage first needs them."""
 
     def __init__(self, recipe: Recipe, store: Store, plan: Plan, bus: Bus, folder: Path) -> None:
-        keep_freed_memory()
         self.recipe, self.store, self.plan, self.bus, self.folder = recipe, store, plan, bus, folder
         self.warnings: list[dict[str, str]] = []
         self.timings: list[dict[str, Any]] = []

@@ -16,7 +16,6 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from lwa_core.errors import LwaError
-from lwa_core.heap import keep_freed_memory
 from lwa_core.modeling.answers import Answers, Kept
 from lwa_core.modeling.gradients import frozen
 from lwa_core.modeling.held import HELD, Held
@@ -61,7 +60,6 @@ class Probe:
         answers: Answers | None = None,
         training_targets: int = 0,
     ) -> None:
-        keep_freed_memory()
         self.model = model
         self.recommender = recommender
         self.utility = utility
