@@ -13,6 +13,7 @@ from lwa_core.data import Examples, PreparedData
 from lwa_core.data.frames import source_from_frame
 from lwa_core.data.prepare import prepare
 from lwa_core.errors import ModelError, RecipeError
+from lwa_core.events import Quiet
 from lwa_core.fitting import fit_model
 from lwa_core.plugins import Registry
 from lwa_core.protocols import Reporter
@@ -92,16 +93,3 @@ def load(path: str | Path, model: str | None = None) -> Ranker:
     if chosen not in names:
         raise ModelError(f"the run has no model '{chosen}'", f"it has: {', '.join(names)}")
     return load_ranker(folder / "models" / chosen)
-
-
-class Quiet:
-    """A reporter that says nothing."""
-
-    def progress(self, done: int, total: int, message: str = "") -> None:
-        """Nothing is shown."""
-
-    def warn(self, code: str, message: str) -> None:
-        """Nothing is shown."""
-
-    def note(self, message: str) -> None:
-        """Nothing is shown."""

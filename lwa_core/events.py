@@ -58,3 +58,16 @@ class StageReporter:
 
     def note(self, message: str) -> None:
         self.bus.emit("message", self.stage, message)
+
+
+class Quiet:
+    """A reporter that says nothing."""
+
+    def progress(self, done: int, total: int, message: str = "") -> None:
+        """Nothing is shown."""
+
+    def warn(self, code: str, message: str) -> None:
+        """Nothing is shown."""
+
+    def note(self, message: str) -> None:
+        """Nothing is shown."""

@@ -17,7 +17,7 @@ from lwa_core.evaluation.summary import agreement_of, scores_of, summarise
 from lwa_core.evaluation.warnings import warnings_for
 from lwa_core.plan import Tier
 from lwa_core.recipe import Recipe
-from lwa_core.stages import MODEL, calibration_examples
+from lwa_core.stages import MODEL, drawn
 from lwa_core.store import digest
 from lwa_core.types import DepthPlan, ScoreBoard
 
@@ -54,7 +54,7 @@ def assemble(
         "asked": recipe.resolved(),
         "data": _data(data),
         "calibration": {
-            "examples": len(calibration_examples(data, recipe.calibration.examples, recipe.seed)),
+            "examples": len(drawn(data.calibration, recipe.calibration.examples, recipe.seed)),
             "utility": recipe.calibration.utility,
         },
         "models": _models(recipe, data, tiers, folders, facts, rankings),

@@ -89,12 +89,11 @@ def _assert_round_trip(ranker: Ranker, folder: Path) -> None:
         raise ModelError(f"the saved model gives other scores than the one in memory (off by {error:.3g})")
 
 
-def calibration_examples(data: PreparedData, count: int, seed: int) -> Examples:
-    """At most `count` of the calibration examples, drawn with the seed, in their order."""
-    if len(data.calibration) <= count:
-        return data.calibration
-    rows = np.random.default_rng(seed).choice(len(data.calibration), size=count, replace=False)
-    return data.calibration.take(np.sort(rows))
+def drawn(examples: Examples, count: int, seed: int) -> Examples:
+    """At most `count` of the examples, drawn with the seed, in their order."""
+    if len(examples) <= count:
+        return examples
+    return examples.take(np.sort(np.random.default_rng(seed).choice(len(examples), size=count, replace=False)))
 
 
 def make_probe(
@@ -102,7 +101,7 @@ def make_probe(
 ) -> Probe:
     """A probe of the teacher on the recipe's calibration examples."""
     asked = recipe.calibration
-    examples = calibration_examples(data, asked.examples, recipe.seed)
+    examples = drawn(data.calibration, asked.examples, recipe.seed)
     return Probe(
         teacher,
         recipe.recommender.instance,

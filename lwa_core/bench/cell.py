@@ -20,16 +20,16 @@ from lwa_core.bench.regret import compared
 from lwa_core.errors import LwaError
 from lwa_core.evaluation.metrics import ndcg
 from lwa_core.evaluation.ranking import rank_examples
-from lwa_core.events import Bus, Listener, StageReporter
+from lwa_core.events import Bus, Listener, Quiet, StageReporter
 from lwa_core.fitting import score_histories
 from lwa_core.modeling.answers import Answers, Kept
 from lwa_core.modeling.layered import LayeredModel
 from lwa_core.modeling.planting import KINDS, plant
 from lwa_core.modeling.probe import Probe
 from lwa_core.plan import Stage, key_of, make_plan
-from lwa_core.protocols import Reporter
-from lwa_core.recipe import Recipe, Use
+from lwa_core.recipe import Recipe, Use, combined_by
 from lwa_core.run import Execution
+from lwa_core.semivalues import shapley_weights
 from lwa_core.store import Store, digest, read_json, write_json
 from lwa_core.types import DepthPlan, LayerScores, RunContext, ScoreBoard
 
@@ -83,16 +83,13 @@ class _Cell:
 
     def probe(self, answers: Answers | None = None) -> Probe:
         """The calibration examples; nothing is known of them where no answers are given."""
-        return stages.make_probe(self.recipe, self.run.data, self.run.teacher, _Silent(), answers)
+        return stages.make_probe(self.recipe, self.run.data, self.run.teacher, Quiet(), answers)
 
     @cached_property
     def test_probe(self) -> Probe:
         """Test examples, which no scorer and no selector sees."""
         data, count = self.run.data, self.bench.measure.test
-        examples = data.test
-        if len(examples) > count:
-            rows = np.random.default_rng(self.recipe.seed).choice(len(examples), size=count, replace=False)
-            examples = examples.take(np.sort(rows))
+        examples = stages.drawn(data.test, count, self.recipe.seed)
         answers = stages.stored_answers(self.run.store, digest([self.run.plan.answers, "test", count]))
         return Probe(
             self.run.teacher,
@@ -145,9 +142,11 @@ class _Cell:
 
     def _combined(self, use: Use) -> list[Any]:
         """What a scorer that combines others depends on, or a selector that follows one."""
-        if use.kind == "scorer" and not hasattr(use.instance, "combine"):
-            return []
-        return [[other.name, other.component, other.settings] for other in self.bench.scorers]
+        if use.kind == "scorer":
+            others = combined_by(use, self.bench.scorers) if use.combines else ()
+        else:
+            others = self.bench.scorers
+        return [[other.name, other.component, other.settings] for other in others]
 
     def _make(self, make: Callable[[Use, Path], dict[str, Any]], use: Use, folder: Path, report: StageReporter) -> None:
         write_json(folder / "entry.json", make(use, folder))
@@ -178,17 +177,18 @@ class _Cell:
     @cached_property
     def board(self) -> ScoreBoard:
         """The scores of all scorers that need no others'."""
-        plain = [use for use in self.bench.scorers if not hasattr(use.instance, "combine")]
-        return ScoreBoard({use.name: stages.read_scores(use.name, self._entry(use)["folder"]) for use in plain})
+        return self._board([use for use in self.bench.scorers if not use.combines])
+
+    def _board(self, uses: Sequence[Use]) -> ScoreBoard:
+        return ScoreBoard({use.name: stages.read_scores(use.name, self._entry(use)["folder"]) for use in uses})
 
     def _scored(self, use: Use, probe: _CountingProbe) -> tuple[stages.Scored, float]:
         """A scorer asked alone: its table, what it cost, and its CPU-seconds."""
         started = time.process_time()
-        if hasattr(use.instance, "combine"):
-            table = stages.checked_table(use, use.instance.combine(self.board), self.depth)
-            scored = stages.Scored(stages.layer_scores(use, table, {}), 0.0)
+        if use.combines:
+            scored = stages.combined_scores(use, self._board(combined_by(use, self.bench.scorers)))
         elif stages.is_observing(use):
-            scored = stages.observed_scores([use], probe, _Silent())[use.name]
+            scored = stages.observed_scores([use], probe, Quiet())[use.name]
         else:
             scored = stages.queried_scores(use, probe)
         return scored, time.process_time() - started + probe.borrowed
@@ -213,7 +213,7 @@ class _Cell:
 
     def _controls(self, use: Use) -> dict[str, Any]:
         """Where a scorer puts layers that are known not to matter: 1 is last."""
-        if not self.controlled or hasattr(use.instance, "combine"):
+        if not self.controlled or use.combines:
             return {}
         at = self.depth // 2
         places = {}
@@ -227,9 +227,9 @@ class _Cell:
         return {"planted": places, "untrained_gain": told["gain"]}
 
     def _scores_on(self, use: Use, model: LayeredModel) -> LayerScores:
-        probe = stages.make_probe(self.recipe, self.run.data, model, _Silent())
+        probe = stages.make_probe(self.recipe, self.run.data, model, Quiet())
         if stages.is_observing(use):
-            return stages.observed_scores([use], probe, _Silent())[use.name].scores
+            return stages.observed_scores([use], probe, Quiet())[use.name].scores
         return stages.queried_scores(use, probe).scores
 
     @cached_property
@@ -264,11 +264,15 @@ class _Cell:
     def _agrees(self, folder: Path) -> dict[str, float]:
         """Rank correlation with leave-one-out and with the exact Shapley values of the calibration examples."""
         own = stages.read_scores("", folder).mean
+        return {name: float(spearman(own, values)) for name, values in self.references.items()}
+
+    @cached_property
+    def references(self) -> dict[str, NDArray[np.float64]]:
+        """Leave-one-out and exact Shapley values of the layers, from the table of the calibration examples."""
         table = self._table("calibration", self.probe(self.calibration[0])).mean(axis=1)
         full = len(table) - 1
         alone = np.array([table[full] - table[full & ~(1 << layer)] for layer in range(self.depth)])
-        shapley = exact_shapley(table, self.depth)
-        return {"leave-one-out": float(spearman(own, alone)), "shapley": float(spearman(own, shapley))}
+        return {"leave-one-out": alone, "shapley": shapley_weights(self.depth) @ table}
 
     def _teacher_quality(self) -> float:
         stage = self.run.plan.rankings[0]
@@ -318,30 +322,6 @@ class _CountingProbe(Probe):
         for kept in new:
             self._answers.losses[kept] = self.table.losses[kept]
             self._answers.ranks[kept] = self.table.ranks[kept]
-
-
-class _Silent(Reporter):
-    """Nobody listens."""
-
-    def progress(self, done: int, total: int, message: str = "") -> None: ...
-
-    def warn(self, code: str, message: str) -> None: ...
-
-    def note(self, message: str) -> None: ...
-
-
-def exact_shapley(values: NDArray[np.float64], depth: int) -> NDArray[np.float64]:
-    """Shapley values of the layers from the value of every subset in bit order (2^layers,) (Shapley 1953)."""
-    from math import comb
-
-    subsets = np.arange(2**depth)
-    sizes = np.array([bin(subset).count("1") for subset in subsets])
-    weights = np.array([1 / (depth * comb(depth - 1, size)) if size < depth else 0.0 for size in range(depth + 1)])
-    found = np.empty(depth)
-    for layer in range(depth):
-        without = subsets[(subsets >> layer & 1) == 0]
-        found[layer] = (weights[sizes[without]] * (values[without | 1 << layer] - values[without])).sum()
-    return found
 
 
 def _shown(kept: Sequence[int]) -> str:

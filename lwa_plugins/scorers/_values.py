@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,22 +19,6 @@ UTILITY_HELP = (
 UNITS = {"": "utility", "loss": "nats", "kl": "nats", "ndcg": "NDCG@10"}
 
 
-def marginal_weights(depth: int, weight: Callable[[int], float]) -> NDArray[np.float64]:
-    """Weights of all layer subsets for values Σ_S weight(|S|) (v(S ∪ l) − v(S)), S without l (layers, 2^layers).
-
-    Subsets stand in the order of `Probe.subsets`. These are the semivalues of Dubey, Neyman & Weber 1981, Value theory
-    without efficiency: the Shapley value, the Banzhaf value.
-    """
-    import numpy as np
-
-    bits = np.arange(2**depth)
-    holds = (bits >> np.arange(depth)[:, None] & 1).astype(bool)  # (layers, subsets)
-    sizes = holds.sum(axis=0)
-    # A layer that joins meets one layer less than there are in the set that it then is in.
-    weights = np.array([weight(size) for size in range(depth)] + [0.0])
-    return np.asarray(np.where(holds, weights[sizes - 1], -weights[sizes]), dtype=np.float64)
-
-
 def by_example(weights: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Scores of every example alone (examples, layers), that weigh subsets (layers, subsets) of these values.
 
@@ -45,27 +29,6 @@ def by_example(weights: NDArray[np.float64], values: NDArray[np.float64]) -> NDA
     import numpy as np
 
     return np.asarray((weights @ values).T, dtype=np.float64)
-
-
-def interactions(values: NDArray[np.float64], depth: int, weight: Callable[[int], float]) -> NDArray[np.float64]:
-    """Interaction of every two layers (layers, layers), 0 on the diagonal, from the values of all subsets (2^layers,).
-
-    Σ_S weight(|S|) (v(S ∪ ij) − v(S ∪ i) − v(S ∪ j) + v(S)), S without i and j (Grabisch & Roubens 1999, An axiomatic
-    approach to the concept of interaction among players in cooperative games): negative where each of the two makes the
-    other less needed.
-    """
-    import numpy as np
-
-    bits = np.arange(2**depth)
-    holds = (bits >> np.arange(depth)[:, None] & 1).astype(np.int64)
-    weights = np.array([weight(size) for size in range(depth - 1)])
-    found = np.zeros((depth, depth))
-    for i in range(depth):
-        for j in range(i):
-            others = holds.sum(axis=0) - holds[i] - holds[j]
-            signs = (2 * holds[i] - 1) * (2 * holds[j] - 1)
-            found[i, j] = found[j, i] = (signs * weights[others]) @ values
-    return found
 
 
 def tell_sampling_of_examples(probe: Probe, alone: NDArray[np.float64]) -> None:

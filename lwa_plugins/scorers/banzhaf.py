@@ -12,8 +12,6 @@ from lwa_plugins.scorers._values import (
     UTILITIES,
     UTILITY_HELP,
     by_example,
-    interactions,
-    marginal_weights,
     tell_sampling_of_examples,
 )
 
@@ -60,6 +58,8 @@ class Banzhaf:
         return torch.from_numpy(self._exact(probe) if self.method == "exact" else self._samples(probe))
 
     def _exact(self, probe: Probe) -> NDArray[np.float64]:
+        from lwa_core.semivalues import interactions, marginal_weights
+
         depth = probe.depth
         values = probe.evaluate(probe.subsets(), self.utility or None)  # (subsets, examples)
         pairs = interactions(values.mean(axis=1), depth, lambda _: 0.5 ** (depth - 2))

@@ -15,8 +15,6 @@ from lwa_plugins.scorers._values import (
     UTILITY_HELP,
     assert_fewer,
     by_example,
-    interactions,
-    marginal_weights,
     tell_sampling_of_examples,
     tell_sum,
 )
@@ -83,9 +81,11 @@ class Shapley:
         return torch.from_numpy(self._exact(probe) if self.method == "exact" else self._permutations(probe))
 
     def _exact(self, probe: Probe) -> NDArray[np.float64]:
+        from lwa_core.semivalues import interactions, shapley_weights
+
         depth = probe.depth
         values = probe.evaluate(probe.subsets(), self.utility or None)  # (subsets, examples)
-        table = by_example(marginal_weights(depth, lambda size: 1 / (depth * comb(depth - 1, size))), values)
+        table = by_example(shapley_weights(depth), values)
         # Of two layers: Σ_S |S|! (L − |S| − 2)! / (L − 1)! times their interaction beside S.
         pairs = interactions(values.mean(axis=1), depth, lambda size: 1 / ((depth - 1) * comb(depth - 2, size)))
         probe.tell("interactions", pairs.tolist())
