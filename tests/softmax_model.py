@@ -24,8 +24,8 @@ class Chain(nn.Module):
         return x
 
 
-class SoftmaxRegression:
-    """The last item of the history names the example's features; the model's output are the logits."""
+class FeatureRecommender:
+    """The last item of a history names the row of features that the model is given."""
 
     def __init__(self, features):
         self.features = features
@@ -36,6 +36,10 @@ class SoftmaxRegression:
 
     def encode(self, model, batch):
         return model(batch["x"])[:, 0], batch.get("targets")
+
+
+class SoftmaxRegression(FeatureRecommender):
+    """The model's output are the logits."""
 
     def head(self, model, hidden):
         return hidden

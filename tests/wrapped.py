@@ -17,6 +17,20 @@ from lwa_core.modeling.probe import Probe
 
 Batch = dict[str, torch.Tensor]
 
+GROUPED: dict[str, Any] = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8}
+SIZES: dict[str, Any] = {"vocab_size": 40, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 3}
+FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "GPT-2": ("GPT2Model", {"vocab_size": 40, "n_embd": 16, "n_layer": 3, "n_head": 2, "n_positions": 16}),
+    "T5 encoder": (
+        "T5EncoderModel",
+        {"vocab_size": 40, "d_model": 16, "d_kv": 8, "d_ff": 24, "num_heads": 2, "num_layers": 3}
+        | {"relative_attention_num_buckets": 6, "relative_attention_max_distance": 8},
+    ),
+    "Llama": ("LlamaModel", SIZES | GROUPED),
+    "Qwen3": ("Qwen3Model", SIZES | GROUPED),
+    "BERT": ("BertModel", SIZES | {"num_attention_heads": 2, "max_position_embeddings": 32}),
+}
+
 
 @attrs.frozen(eq=False)
 class Wrapped:

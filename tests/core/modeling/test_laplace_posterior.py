@@ -9,7 +9,7 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import multivariate_normal
 from softmax_model import Chain, fitted_regression, softmax_probe
 from torch import nn
-from wrapped import made, one_by_one, wrapped_probe
+from wrapped import FAMILIES, made, one_by_one, wrapped_probe
 
 from lwa_core.errors import LwaError, ModelError
 from lwa_core.modeling.curvature import Curvature
@@ -389,19 +389,6 @@ def test_weights_of_unknown_modules_are_taken_one_example_at_a_time(structure):
     p = x.softmax(dim=1)
     j = (nn.functional.one_hot(torch.tensor([0, 1, 2] * 4), 3) - p) * x
     np.testing.assert_allclose(found, (j.square() / (100 * j.square().mean(dim=0) + 1)).sum(dim=1), rtol=1e-9)
-
-
-SIZES = {"vocab_size": 40, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 3}
-FAMILIES = {
-    "GPT-2": ("GPT2Model", {"vocab_size": 40, "n_embd": 16, "n_layer": 3, "n_head": 2, "n_positions": 16}),
-    "T5 encoder": (
-        "T5EncoderModel",
-        {"vocab_size": 40, "d_model": 16, "d_kv": 8, "d_ff": 24, "num_heads": 2, "num_layers": 3}
-        | {"relative_attention_num_buckets": 6, "relative_attention_max_distance": 8},
-    ),
-    "Llama": ("LlamaModel", SIZES | {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8}),
-    "BERT": ("BertModel", SIZES | {"num_attention_heads": 2, "max_position_embeddings": 32}),
-}
 
 
 @pytest.mark.parametrize("family", FAMILIES)

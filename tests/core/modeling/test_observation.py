@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from softmax_model import FeatureRecommender
 from torch import nn
 from wrapped import alone, made, observed, one_by_one, wrapped_probe
 
@@ -170,18 +171,8 @@ class Logistic(nn.Module):
         return self.blocks[0](x)
 
 
-class Binary:
-    """The last item of a history names the row of X."""
-
-    def __init__(self, features):
-        self.features = features
-
-    def example_batch(self, histories, targets=None):
-        rows = torch.tensor([int(history[-1]) for history in histories])
-        return {"x": self.features[rows][:, None], "attention_mask": torch.ones(len(rows), 1, dtype=torch.bool)}
-
-    def encode(self, model, batch):
-        return model(batch["x"])[:, 0], batch["targets"]
+class Binary(FeatureRecommender):
+    """The model's output is the logit of item 1; that of item 0 is zero."""
 
     def head(self, model, hidden):
         return torch.cat([torch.zeros_like(hidden), hidden], dim=1)

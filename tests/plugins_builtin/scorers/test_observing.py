@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import special_ortho_group
-from softmax_model import Chain, softmax_probe
+from softmax_model import Chain, FeatureRecommender, softmax_probe
 from torch import nn
 from wrapped import alone, one_by_one
 
@@ -171,18 +171,8 @@ class Adder(nn.Module):
         return x
 
 
-class Last:
-    """The last item of a history names the features; the logit of item 0 is the state's last coordinate, of 1 zero."""
-
-    def __init__(self, features):
-        self.features = features
-
-    def example_batch(self, histories, targets=None):
-        rows = torch.tensor([int(history[-1]) for history in histories])
-        return {"x": self.features[rows][:, None], "attention_mask": torch.ones(len(rows), 1, dtype=torch.bool)}
-
-    def encode(self, model, batch):
-        return model(batch["x"])[:, 0], batch["targets"]
+class Last(FeatureRecommender):
+    """The logit of item 0 is the state's last coordinate, that of item 1 zero."""
 
     def head(self, model, hidden):
         return torch.stack([hidden[:, 2], torch.zeros_like(hidden[:, 2])], dim=1)
