@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+PADDING, MASK = 0, 1
+"""Ids of no item; the second one only where masked items are learnt."""
+
 if TYPE_CHECKING:
     import numpy as np
     import torch
@@ -38,6 +41,27 @@ def next_item_batch(windows: Sequence[History]) -> Batch:
 
     ids = torch.from_numpy(padded(windows))
     return {"input_ids": torch.where(ids[:, 1:] > 0, ids[:, :-1], 0), "labels": ids[:, 1:].contiguous()}
+
+
+def masked_batch(windows: Sequence[History], share: float) -> Batch:
+    """Each item is replaced by the mask with the chance `share`, and is the target there; of no item, the last is."""
+    import torch
+
+    ids = torch.from_numpy(padded(windows, first=MASK + 1))
+    real = ids != PADDING
+    hidden = real & (torch.rand(ids.shape) < share)
+    hidden[torch.arange(len(ids)), real.sum(dim=1) - 1] |= ~hidden.any(dim=1)
+    return {"input_ids": torch.where(hidden, MASK, ids), "labels": torch.where(hidden, ids - MASK, 0)}
+
+
+def asking_by_mask(histories: Sequence[History], length: int, targets: NDArray[np.int64] | None) -> Batch:
+    """A batch that asks with a mask behind the newest items of each history, `length` ids together."""
+    import numpy as np
+    import torch
+
+    mask = np.array([-1], dtype=np.int32)  # the place before the first item's
+    asked = [np.concatenate([history[max(0, len(history) + 1 - length) :], mask]) for history in histories]
+    return asking_batch(torch.from_numpy(padded(asked, first=MASK + 1)), targets)
 
 
 def asking_batch(inputs: torch.Tensor, targets: NDArray[np.int64] | None) -> Batch:

@@ -1,4 +1,4 @@
-"""`sequential`: a causal transformer over item ids, trained with full-catalogue cross-entropy."""
+"""`sequential`: a transformer over item ids, trained on next or on masked items."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class Sequential:
-    """A causal transformer over item ids (SASRec with pre-norm blocks), scored against tied item embeddings.
+    """A transformer over item ids (SASRec with pre-norm blocks), scored against tied item embeddings.
 
-    Inside the model item i of the catalogue has id i + 1, and 0 is padding. Sequences are padded on the right, so that
-    causal attention needs no mask: a real position never sees padding.
+    It learns the next item at every position, with causal attention, or items that were replaced by a mask, with
+    attention to all items (BERT4Rec), and is then asked with a mask behind the history. Inside the model item i of the
+    catalogue has id i + 1, and 0 is padding; a mask has id 1 and moves the items by one. Sequences are padded on the
+    right, so that causal attention needs no mask of its own: a real position never sees padding.
     """
 
     layers: int = setting(2, help="transformer blocks of the full model", minimum=1)
@@ -36,8 +38,16 @@ class Sequential:
         help="pre-norm: the plain transformer block; gated: branches with gates, with which deep models train better",
         choices=("pre-norm", "gated"),
     )
+    objective: str = setting(
+        "next-item",
+        help="next-item: at every position, causal; masked: items that were replaced by a mask, from both sides",
+        choices=("next-item", "masked"),
+    )
+    mask_share: float = setting(0.2, help="chance of an item to be masked in training", above=0, maximum=1)
     dropout: float = setting(0.2, help="dropout after embeddings, attention and feed-forward", minimum=0, maximum=0.9)
-    max_length: int = setting(50, help="longest history the model sees; older items are cut off", minimum=1)
+    max_length: int = setting(
+        50, help="longest history the model sees, a mask included; older items are cut off", minimum=1
+    )
     epochs: int = setting(
         100, help="epochs over which the learning rate falls; early stopping may end before", minimum=0
     )
@@ -57,7 +67,14 @@ class Sequential:
     patience: int = setting(10, help="epochs without a better validation NDCG@10 before training stops", minimum=1)
     checkpoint: str = setting("", help="folder of a saved model to start from instead of fresh weights", path=True)
 
+    @property
+    def masked(self) -> bool:
+        """Whether it learns masked items instead of next ones."""
+        return self.objective == "masked"
+
     def __attrs_post_init__(self) -> None:
+        if self.masked and self.max_length < 2:
+            raise ValueError("max_length must be at least 2 where the last place is the mask's")
         if self.width % self.heads:
             raise ValueError(f"heads must divide width, and {self.heads} does not divide {self.width}")
 
@@ -86,6 +103,7 @@ class Sequential:
                 block=self.block,
                 dropout=self.dropout,
                 max_length=self.max_length,
+                masked=self.masked,
             )
         )
 
@@ -98,6 +116,9 @@ class Sequential:
                 f"the model in {self.checkpoint} ranks {model.config.items} items, but the data has {len(catalogue)}",
                 "give it the data and filters that it was trained on",
             )
+        if model.config.masked != self.masked:
+            learnt = "masked" if model.config.masked else "next-item"
+            raise ModelError(f"the model in {self.checkpoint} was made for objective = {learnt!r}")
         return cast("torch.nn.Module", model)
 
     def load(self, folder: Path) -> torch.nn.Module:
@@ -107,21 +128,23 @@ class Sequential:
         return load_pretrained(SequentialModel, folder)
 
     def training_windows(self, sequences: Sequence[History]) -> list[History]:
-        """Non-overlapping windows of `max_length` targets, cut from the end, so that every event is a target once."""
+        """Non-overlapping windows, cut from the end: `max_length` targets, each event once, or events to be masked."""
         from lwa_plugins.recommenders._sequences import windows_from_the_end
 
-        return windows_from_the_end(sequences, self.max_length, extra=1)
+        return windows_from_the_end(sequences, self.max_length, extra=0 if self.masked else 1)
 
     def training_batch(self, windows: Sequence[History]) -> Batch:
-        from lwa_plugins.recommenders._sequences import next_item_batch
+        from lwa_plugins.recommenders._sequences import masked_batch, next_item_batch
 
-        return next_item_batch(windows)
+        return masked_batch(windows, self.mask_share) if self.masked else next_item_batch(windows)
 
     def example_batch(self, histories: Sequence[History], targets: NDArray[np.int64] | None = None) -> Batch:
         import torch
 
-        from lwa_plugins.recommenders._sequences import asking_batch, padded
+        from lwa_plugins.recommenders._sequences import asking_batch, asking_by_mask, padded
 
+        if self.masked:
+            return asking_by_mask(histories, self.max_length, targets)
         inputs = torch.from_numpy(padded([history[-self.max_length :] for history in histories]))
         return asking_batch(inputs, targets)
 
@@ -202,6 +225,6 @@ class Sequential:
 
 
 def _item_table(model: Any) -> torch.Tensor:
-    """Embeddings of the catalogue's items (items, width), without the padding row."""
-    table: torch.Tensor = model.get_input_embeddings().weight[1:]
+    """Embeddings of the catalogue's items (items, width)."""
+    table: torch.Tensor = model.item_table()
     return table

@@ -46,3 +46,21 @@ def causal_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, dropout:
         probabilities = (q[:, :, start:end] @ k[:, :, :end].transpose(2, 3)).add_(later).softmax(dim=-1)
         mixed.append((probabilities * dropout_factors(probabilities, dropout)) @ v[:, :, :end])
     return torch.cat(mixed, dim=2)
+
+
+def biased_attention(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tensor, dropout: float
+) -> torch.Tensor:
+    """The same over all keys, with `bias` added to the logits (batch, heads or 1, queries or 1, keys).
+
+    Minus infinity hides a key.
+    """
+    if not dropout or q.device.type != "cpu":
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout)
+    mixed = []
+    q = q * q.shape[-1] ** -0.5
+    parts = bias.expand(-1, -1, q.shape[2], -1).split(QUERIES, dim=2)
+    for rows, added in zip(q.split(QUERIES, dim=2), parts, strict=True):
+        probabilities = (rows @ k.transpose(2, 3) + added).softmax(dim=-1)
+        mixed.append((probabilities * dropout_factors(probabilities, dropout)) @ v)
+    return torch.cat(mixed, dim=2)

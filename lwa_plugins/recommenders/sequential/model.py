@@ -10,7 +10,8 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
-from lwa_plugins.recommenders.sequential.dropout import Dropout, causal_attention
+from lwa_plugins.recommenders._sequences import MASK, PADDING
+from lwa_plugins.recommenders.sequential.dropout import Dropout, biased_attention, causal_attention
 
 
 class SequentialConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers is untyped
@@ -26,10 +27,16 @@ class SequentialConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers 
     max_length: int = 50
     initializer_range: float = 0.02
     block: str = "pre-norm"
+    masked: bool = False
+
+    @property
+    def first_item(self) -> int:
+        """Id of the catalogue's first item: behind padding and, where masked items are learnt, the mask."""
+        return (MASK if self.masked else PADDING) + 1
 
 
 class Attention(nn.Module):
-    """Causal multi-head self-attention."""
+    """Multi-head self-attention: causal, or over all keys that `bias` does not hide."""
 
     def __init__(self, config: SequentialConfig) -> None:
         super().__init__()
@@ -40,16 +47,18 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(config.hidden_size, config.hidden_size)
         self.o_proj = nn.Linear(config.hidden_size, config.hidden_size)
 
-    def forward(self, states: torch.Tensor) -> torch.Tensor:
+    def forward(self, states: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
         q, k, v = (self._heads(project(states)) for project in (self.q_proj, self.k_proj, self.v_proj))
         dropout = self.dropout if self.training else 0.0
-        return self._joined(causal_attention(q, k, v, dropout))
+        mixed = causal_attention(q, k, v, dropout) if bias is None else biased_attention(q, k, v, bias, dropout)
+        return self._joined(mixed)
 
     def at(self, states: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-        """What `forward` gives at one place of each example (examples, 1, width).
+        """What `forward` gives at one place of each example (examples, 1, width), of non-causal attention the last.
 
-        One query needs no key and no value of any position: q·(K x + b) = (Kᵀ q)·x + q·b, of which the last is the same
-        for all x and falls out of the softmax, and Σ a (V x + b) = V Σ a x + b for weights a that add up to 1.
+        Behind the last place is padding, which neither kind of attention sees. One query needs no key and no value of
+        any position: q·(K x + b) = (Kᵀ q)·x + q·b, of which the last is the same for all x and falls out of the
+        softmax, and Σ a (V x + b) = V Σ a x + b for weights a that add up to 1.
         """
         rows = torch.arange(len(states), device=states.device)
         # (heads, own, width)
@@ -80,8 +89,8 @@ class Block(nn.Module):
         self.down_proj = nn.Linear(4 * config.hidden_size, config.hidden_size)
         self.dropout = Dropout(config.dropout)
 
-    def forward(self, states: torch.Tensor) -> torch.Tensor:
-        return self.rest(states, self.attention(self.attention_norm(states)))
+    def forward(self, states: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+        return self.rest(states, self.attention(self.attention_norm(states), bias))
 
     def at(self, states: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
         """What `forward` gives at one place of each example (examples, width), in eval mode."""
@@ -129,7 +138,7 @@ class SequentialModel(PreTrainedModel):  # type: ignore[misc]  # transformers is
 
     def __init__(self, config: SequentialConfig) -> None:
         super().__init__(config)
-        self.item_embedding = nn.Embedding(config.items + 1, config.hidden_size, padding_idx=0)
+        self.item_embedding = nn.Embedding(config.items + config.first_item, config.hidden_size, padding_idx=PADDING)
         self.position_embedding = nn.Embedding(config.max_length, config.hidden_size)
         self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList([BLOCKS[config.block](config) for _ in range(config.num_hidden_layers)])
@@ -152,6 +161,10 @@ class SequentialModel(PreTrainedModel):  # type: ignore[misc]  # transformers is
         """Replace the item table."""
         self.item_embedding = value
 
+    def item_table(self) -> torch.Tensor:
+        """What states are multiplied with to score the catalogue's items (items, width)."""
+        return self.item_embedding.weight[self.config.first_item :]
+
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=self.config.initializer_range)
@@ -166,15 +179,17 @@ class SequentialModel(PreTrainedModel):  # type: ignore[misc]  # transformers is
 
     def forward(self, input_ids: torch.Tensor) -> BaseModelOutput:
         states = self._embedded(input_ids)
+        seen = self._seen(input_ids, states.dtype)
         for block in self.blocks:
-            states = block(states)
+            states = block(states, *seen)
         return BaseModelOutput(last_hidden_state=self.norm(states))
 
     def at(self, input_ids: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
         """What `forward` gives at one place of each example (examples, width), in eval mode."""
         states = self._embedded(input_ids)
+        seen = self._seen(input_ids, states.dtype)
         for block in self.blocks[:-1]:
-            states = block(states)
+            states = block(states, *seen)
         return cast(torch.Tensor, self.norm(cast(Block, self.blocks[-1]).at(states, places)))
 
     def can_be_asked_at(self) -> bool:
@@ -186,6 +201,13 @@ class SequentialModel(PreTrainedModel):  # type: ignore[misc]  # transformers is
             return False  # 4-bit, or with an adapter
         bypassed: list[nn.Module] = [self, *last.modules()]
         return not any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in bypassed)
+
+    def _seen(self, input_ids: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
+        """What the blocks get besides states: of non-causal attention a bias that hides padding."""
+        if not self.config.masked:
+            return ()  # a real position never sees the padding behind it
+        hidden = (input_ids == PADDING)[:, None, None]
+        return (torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill(hidden, -torch.inf),)
 
     def _embedded(self, input_ids: torch.Tensor) -> torch.Tensor:
         positions = torch.arange(input_ids.shape[1], device=input_ids.device)
