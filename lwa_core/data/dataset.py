@@ -9,6 +9,8 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from lwa_core.data.timed import TimedHistory
+
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
 
@@ -74,6 +76,8 @@ class PreparedData:
         test: Examples that only the final evaluation sees.
         steps: Rows, users and items after each step, from the raw file on.
         facts: JSON-ready facts for the report: split rule, tie order, counts, notes.
+        times: Milliseconds since 1970 UTC of every event (events,), int64, where the events are ordered by them;
+            histories and training sequences are then `TimedHistory`s.
     """
 
     catalogue: Catalogue
@@ -86,6 +90,7 @@ class PreparedData:
     test: Examples
     steps: tuple[Step, ...] = ()
     facts: Mapping[str, Any] = attrs.field(factory=dict)
+    times: Int64 | None = None
 
     @property
     def users(self) -> int:
@@ -93,12 +98,12 @@ class PreparedData:
 
     def history(self, examples: Examples, row: int) -> Int32:
         """Items before the target of one example, oldest first."""
-        return self.items[self.offsets[examples.users[row]] : examples.positions[row]]
+        return self._part(int(self.offsets[examples.users[row]]), int(examples.positions[row]))
 
     def histories(self, examples: Examples) -> list[Int32]:
         """The history of every example, as views into the flat array."""
         starts = self.offsets[examples.users]
-        return [self.items[a:b] for a, b in zip(starts, examples.positions, strict=True)]
+        return [self._part(a, b) for a, b in zip(starts, examples.positions, strict=True)]
 
     def targets(self, examples: Examples) -> Int64:
         """Item index of every example's target (examples,)."""
@@ -107,7 +112,11 @@ class PreparedData:
     def training_sequences(self) -> list[Int32]:
         """Each user's training part, oldest first, as views; users with an empty one are left out."""
         bounds = zip(self.offsets[:-1], self.train_ends, strict=True)
-        return [self.items[a:b] for a, b in bounds if b > a]
+        return [self._part(a, b) for a, b in bounds if b > a]
+
+    def _part(self, start: int, end: int) -> Int32:
+        items = self.items[start:end]
+        return items if self.times is None else TimedHistory(items, self.times[start:end])
 
 
 def test_digest(data: PreparedData) -> str:

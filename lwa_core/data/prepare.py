@@ -65,6 +65,7 @@ def prepare(source: Source, filter: Filter, split: Split, seed: int, report: Rep
         validation,
         calibration,
         parts.test,
+        times=times,
     )
     check_split(data, times, one_cut=temporal)
     repeats = _repeated_targets(events, data.test) if filter.duplicates == "all" else 0

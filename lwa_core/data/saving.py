@@ -20,6 +20,8 @@ def save_prepared(data: PreparedData, folder: Path) -> None:
     from safetensors.numpy import save_file
 
     arrays = {"items": data.items, "offsets": data.offsets, "train_ends": data.train_ends}
+    if data.times is not None:
+        arrays["times"] = data.times
     for use in USES:
         examples: Examples = getattr(data, use)
         arrays |= {f"{use}.users": examples.users, f"{use}.positions": examples.positions}
@@ -53,6 +55,7 @@ def load_prepared(folder: Path) -> PreparedData:
             **uses,
             steps=tuple(Step(**step) for step in account["steps"]),
             facts=account["facts"],
+            times=arrays.get("times"),
         )
     except (OSError, SafetensorError, KeyError, TypeError) as error:
         hint = "delete the folder; it is made again"

@@ -1,0 +1,60 @@
+"""Histories that know when each event was, for recommenders that ask for it by an attribute `uses_times`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lwa_core.errors import LwaError
+
+
+class TimedHistory(np.ndarray[Any, np.dtype[np.int32]]):
+    """Item indices, oldest first (events,), and `times`, milliseconds since 1970 UTC (events,), int64.
+
+    A part of it has its part of the times; what is computed from it is a plain array.
+    """
+
+    times: NDArray[np.int64] | None = None
+
+    def __new__(cls, items: NDArray[np.int32], times: NDArray[np.int64]) -> TimedHistory:
+        if len(items) != len(times):
+            raise ValueError(f"{len(times)} times for {len(items)} items")
+        made = np.asarray(items, dtype=np.int32).view(cls)
+        made.times = times
+        return made
+
+    def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
+        return np.asarray(array)[()] if return_scalar else np.asarray(array)
+
+    def __getitem__(self, key: Any) -> Any:
+        part = super().__getitem__(key)
+        if isinstance(part, TimedHistory) and self.times is not None:
+            part.times = self.times[key]
+        return part
+
+
+def asks_for_times(recommender: object) -> bool:
+    """Whether a recommender's histories are to be `TimedHistory`s."""
+    return bool(getattr(recommender, "uses_times", False))
+
+
+def milliseconds(times: Sequence[float]) -> NDArray[np.int64]:
+    """Times of a history, oldest first, in seconds or milliseconds since 1970 UTC -> milliseconds.
+
+    Raises:
+        LwaError: One is no finite number, or lies before the one before it.
+    """
+    from lwa_core.data.events import MILLISECONDS_FROM  # here, as it imports the histories' module
+
+    for value in times:
+        if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not math.isfinite(value):
+            raise LwaError(f"a time is a number of seconds since 1970, not {value!r}")
+    raw = np.array(times, dtype=np.float64)
+    found = np.rint(np.where(raw > MILLISECONDS_FROM, raw, raw * 1000)).astype(np.int64)
+    if (np.diff(found) < 0).any():
+        raise LwaError("the times of a history fall", "give the oldest event first")
+    return found
