@@ -14,7 +14,7 @@ from lwa_core.evaluation.metrics import ndcg
 from lwa_core.evaluation.ranking import rank_examples
 from lwa_core.modeling.saving import device
 from lwa_core.products import fast_linear_maps
-from lwa_core.protocols import Batch, History, Recommender, Reporter
+from lwa_core.protocols import Adapting, Batch, History, Recommender, Reporter
 from lwa_core.training import Trained, TrainingSettings, train
 
 
@@ -24,6 +24,9 @@ def fit_model(
     """A fresh model of the recommender, trained on the training part of the data."""
     torch.manual_seed(seed)
     model = recommender.build(data.catalogue).to(device())
+    adapting = recommender if isinstance(recommender, Adapting) else None
+    if adapting is not None:
+        model = adapting.adapt(model, data.training_sequences(), report)
     trained = train_on(
         recommender,
         data,
@@ -35,7 +38,7 @@ def fit_model(
         filter_seen=filter_seen,
         report=report,
     )
-    return model, trained
+    return model if adapting is None else adapting.settle(model).eval(), trained
 
 
 def train_on(

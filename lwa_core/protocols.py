@@ -112,6 +112,17 @@ class FastTail(Protocol):
 
 
 @runtime_checkable
+class Adapting(Protocol):
+    """What a recommender may offer besides, so that a model is fitted in another form than it is kept in."""
+
+    def adapt(self, model: torch.nn.Module, sequences: Sequence[History], report: Reporter) -> torch.nn.Module:
+        """The form to be fitted, made of what `build` gave; `sequences` are the users' training parts."""
+
+    def settle(self, model: torch.nn.Module) -> torch.nn.Module:
+        """The form to be kept, which `load` must give again, made of what was fitted."""
+
+
+@runtime_checkable
 class ObservingScorer(Protocol):
     """Looks at one pass over the calibration examples. All observing scorers of a recipe share one pass.
 

@@ -71,13 +71,13 @@ def quantise_nf4(student: LayeredModel) -> tuple[nn.Module, list[str], list[str]
     from transformers import BitsAndBytesConfig
 
     if student.model is not student.base or getattr(student.base, "hf_quantizer", None) is not None:
-        raise ModelError("the student has 4-bit weights or an adapter already", "give `qlora` once, as the last step")
+        raise ModelError("the model has 4-bit weights or an adapter already", "give `qlora` once, as the last step")
     inside = f"{student.path}."
     linears = {name: module for name, module in student.base.named_modules() if isinstance(module, nn.Linear)}
     layered = [name for name in linears if name.startswith(inside)]
     if not layered:  # peft would only say that it was given no names
         raise ModelError(
-            "the student's layers have no torch.nn.Linear that could be quantised", "leave out the qlora step"
+            "the model's layers have no torch.nn.Linear that could be quantised", "leave out the qlora step"
         )
     unsafe = [name for name in layered if not _safe(linears[name].weight)]
     config = BitsAndBytesConfig(

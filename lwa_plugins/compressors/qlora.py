@@ -38,24 +38,13 @@ class QLoRA:
     patience: int = setting(3, help="epochs without a better validation NDCG@10 before training stops", minimum=1)
 
     def compress(self, job: CompressionJob) -> torch.nn.Module:
-        from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
-
-        from lwa_core.modeling.quantisation import quantise_nf4
-        from lwa_core.modeling.saving import quiet_transformers
+        from lwa_core.modeling.adapters import with_adapters
         from lwa_core.training import TrainingSettings
         from lwa_plugins.compressors._losses import soft_cross_entropy
 
-        student = job.cut()
-        quantised, linears, left_out = quantise_nf4(student)
-        for name in left_out:
-            job.report.warn(
-                "unsafe-4-bit", f"{name} stays in full precision: its 4-bit weights would be decoded wrongly"
-            )
-        with quiet_transformers():
-            model = get_peft_model(
-                prepare_model_for_kbit_training(quantised, use_gradient_checkpointing=False),
-                LoraConfig(r=self.rank, lora_alpha=self.alpha, lora_dropout=self.dropout, target_modules=linears),
-            )
+        model = with_adapters(
+            job.cut(), report=job.report, rank=self.rank, alpha=self.alpha, dropout=self.dropout, four_bit=True
+        )
 
         def loss(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
             import torch

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lwa_core.data import Catalogue
-    from lwa_core.protocols import Batch, History
+    from lwa_core.protocols import Batch, History, Reporter
     from lwa_core.training import Losses, TrainingSettings
 
 
@@ -26,8 +26,8 @@ class Backbone:
     """A transformer of a known family reads item embeddings instead of words; items are scored by the same embeddings.
 
     Item embeddings are projected to the width of the transformer, and its states back, as in E4SRec, which takes the
-    embeddings of a trained SASRec and trains adapters; here embeddings and transformer are trained, the latter unless
-    `train` says otherwise. The loss is cross-entropy over the whole catalogue. Causal families learn the next item at
+    embeddings of a trained SASRec and trains adapters; here embeddings and transformer are trained, the latter as
+    `train` says. The loss is cross-entropy over the whole catalogue. Causal families learn the next item at
     every position, as `sequential` does; `bert` and `modernbert` learn items that were replaced by a mask, and are
     asked with a mask behind the history (BERT4Rec).
 
@@ -56,8 +56,14 @@ class Backbone:
     train: str = setting(
         "all",
         help="all: every weight; projections: item embeddings and projections only, while the full model is trained; "
-        "the pretrained transformer stays as it is",
-        choices=("all", "projections"),
+        "the pretrained transformer stays as it is; lora: these and low-rank adapters in its layers, which are merged "
+        "into its weights when it is trained",
+        choices=("all", "projections", "lora"),
+    )
+    rank: int = setting(8, help="rank of the adapters, of lora", minimum=1)
+    alpha: float = setting(16.0, help="adapters are scaled by alpha / rank, of lora", above=0)
+    four_bit: bool = setting(
+        False, help="hold the layers' weights in 4 bits (NF4) while adapters are trained on them, of lora"
     )
     masking: float = setting(
         0.3, help="chance of an item to be masked in training, of bert and modernbert", above=0, maximum=1
@@ -71,8 +77,12 @@ class Backbone:
     patience: int = setting(10, help="epochs without a better validation NDCG@10 before training stops", minimum=1)
 
     def __attrs_post_init__(self) -> None:
-        if self.train == "projections" and not self.pretrained:
-            raise ValueError("train = 'projections' would leave the transformer untrained: give `pretrained`")
+        if self.train != "all" and not self.pretrained:
+            raise ValueError(f"train = '{self.train}' would leave the transformer untrained: give `pretrained`")
+        if self.four_bit and self.train != "lora":
+            raise ValueError("four_bit = true needs train = 'lora': 4-bit weights themselves cannot be trained")
+        if self.train == "lora" and self.family == "gpt2":
+            raise ValueError("train = 'lora' does not take gpt2, whose layers have no torch.nn.Linear")
         if self.pretrained:
             return
         if self.width % self.heads:
@@ -123,6 +133,25 @@ class Backbone:
             model.transformer.requires_grad_(False)
         return cast("torch.nn.Module", model)
 
+    def adapt(self, model: torch.nn.Module, sequences: Sequence[History], report: Reporter) -> torch.nn.Module:
+        from lwa_core.modeling.adapters import with_adapters
+        from lwa_core.modeling.layered import LayeredModel
+
+        if self.train != "lora":
+            return model
+        around = [
+            name
+            for name, module in model.named_children()
+            if name != "transformer" and next(module.parameters(), None) is not None
+        ]
+        how: dict[str, Any] = {"rank": self.rank, "alpha": self.alpha, "four_bit": self.four_bit, "whole": around}
+        return with_adapters(LayeredModel(model), report=report, **how)
+
+    def settle(self, model: torch.nn.Module) -> torch.nn.Module:
+        from lwa_core.modeling.adapters import merged
+
+        return merged(model) if self.train == "lora" else model
+
     def load(self, folder: Path) -> torch.nn.Module:
         from lwa_core.modeling.saving import load_pretrained
         from lwa_plugins.recommenders.backbone.model import BackboneModel
@@ -137,34 +166,18 @@ class Backbone:
 
     def training_batch(self, windows: Sequence[History]) -> Batch:
         """Of masked items, which ones is drawn anew each time; where none was drawn, it is the last."""
-        import torch
+        from lwa_plugins.recommenders._sequences import masked_batch, next_item_batch
 
-        from lwa_plugins.recommenders._sequences import next_item_batch, padded
-        from lwa_plugins.recommenders.backbone.model import MASK, PADDING
-
-        if not self.masked:
-            return next_item_batch(windows)
-        ids = torch.from_numpy(padded(windows, first=MASK + 1))
-        real = ids != PADDING
-        hidden = real & (torch.rand(ids.shape) < self.masking)
-        last = real.sum(dim=1) - 1
-        rows = torch.arange(len(ids))
-        hidden[rows, last] |= ~hidden.any(dim=1)
-        return {"input_ids": torch.where(hidden, MASK, ids), "labels": torch.where(hidden, ids - MASK, 0)}
+        return masked_batch(windows, self.masking) if self.masked else next_item_batch(windows)
 
     def example_batch(self, histories: Sequence[History], targets: NDArray[np.int64] | None = None) -> Batch:
-        import numpy as np
         import torch
 
-        from lwa_plugins.recommenders._sequences import asking_batch, padded
-        from lwa_plugins.recommenders.backbone.model import MASK
+        from lwa_plugins.recommenders._sequences import asking_batch, asking_by_mask, padded
 
-        if not self.masked:
-            inputs = torch.from_numpy(padded([history[-self.max_length :] for history in histories]))
-            return asking_batch(inputs, targets)
-        mask = np.array([-1], dtype=np.int32)  # the place before the first item's
-        asked = [np.concatenate([history[1 - self.max_length :], mask]) for history in histories]
-        return asking_batch(torch.from_numpy(padded(asked, first=MASK + 1)), targets)
+        if self.masked:
+            return asking_by_mask(histories, self.max_length, targets)
+        return asking_batch(torch.from_numpy(padded([history[-self.max_length :] for history in histories])), targets)
 
     def loss(self, model: torch.nn.Module, batch: Batch) -> Losses:
         from lwa_core.losses import cross_entropy

@@ -13,10 +13,9 @@ from transformers.modeling_outputs import BaseModelOutput
 from lwa_core.errors import ModelError
 from lwa_core.modeling.layered import find_blocks
 from lwa_core.modeling.saving import quiet_transformers
+from lwa_plugins.recommenders._sequences import MASK, PADDING
 from lwa_plugins.recommenders.backbone.families import FAMILIES, NO_WORDS
 from lwa_plugins.recommenders.sequential.dropout import Dropout
-
-PADDING, MASK = 0, 1
 
 
 class BackboneConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers is untyped

@@ -31,9 +31,10 @@ from lwa_core.recipe import check_recipe
 from lwa_core.testing import tiny_probe
 from lwa_core.testing.conformance import score
 from lwa_core.training import train
+from lwa_plugins.recommenders._sequences import MASK
 from lwa_plugins.recommenders.backbone import Backbone
 from lwa_plugins.recommenders.backbone.families import FAMILIES
-from lwa_plugins.recommenders.backbone.model import MASK, BackboneConfig, BackboneModel
+from lwa_plugins.recommenders.backbone.model import BackboneConfig, BackboneModel
 from lwa_plugins.scorers.block_influence import BlockInfluence
 from lwa_plugins.scorers.fisher import Fisher
 from lwa_plugins.scorers.leave_one_out import LeaveOneOut
