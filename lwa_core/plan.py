@@ -15,6 +15,7 @@ from typing import Any
 
 import attrs
 
+from lwa_core.data.timed import asks_for_times
 from lwa_core.recipe import Recipe, Use, combined_by
 from lwa_core.settings import fields, unstructure
 from lwa_core.store import Store, digest, file_digest, read_json
@@ -115,6 +116,7 @@ def make_plan(recipe: Recipe) -> Plan:
             contents=[file_digest(path) for path in recipe.data.instance.files()],
             filter=unstructure(recipe.filter),
             split=unstructure(recipe.split),
+            **({"times": True} if asks_for_times(recipe.recommender.instance) else {}),
         ),
         recipe.data,
     )

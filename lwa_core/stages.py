@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from lwa_core.data import Examples, PreparedData
 from lwa_core.data.prepare import prepare
+from lwa_core.data.timed import TimedHistory, asks_for_times
 from lwa_core.errors import LwaError, ModelError, PluginError
 from lwa_core.evaluation.optimum import optimality_of
 from lwa_core.evaluation.ranking import Ranking, rank_examples
@@ -36,8 +37,9 @@ MODEL = "model"
 
 
 def prepared(recipe: Recipe, report: Reporter) -> PreparedData:
-    """Read, filter and split the data of a recipe."""
-    return prepare(recipe.data.instance.read(), recipe.filter, recipe.split, recipe.seed, report)
+    """Read, filter and split the data of a recipe; with the times of events where the recommender asks for them."""
+    data = prepare(recipe.data.instance.read(), recipe.filter, recipe.split, recipe.seed, report)
+    return data if asks_for_times(recipe.recommender.instance) else attrs.evolve(data, times=None)
 
 
 def fit_teacher(recipe: Recipe, data: PreparedData, folder: Path, workspace: Path, report: Reporter) -> None:
@@ -81,6 +83,8 @@ def write_model(folder: Path, ranker: Ranker, layers: Sequence[int], trained: Tr
 def _assert_round_trip(ranker: Ranker, folder: Path) -> None:
     rng = np.random.default_rng(0)
     histories = [rng.integers(0, len(ranker.catalogue), length).astype(np.int32) for length in (1, 3, 10)]
+    if asks_for_times(ranker.recommender):
+        histories = [TimedHistory(h, rng.integers(0, 10**9, len(h)).cumsum()) for h in histories]
     with torch.no_grad():
         before = score_histories(ranker.recommender, ranker.model, histories).double()
         after = score_histories(ranker.recommender, ranker.recommender.load(folder), histories).double()
