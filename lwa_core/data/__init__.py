@@ -1,5 +1,6 @@
 """Interactions as flat arrays, splits, item tables."""
 
+from lwa_core.data.coding import gather_blocks
 from lwa_core.data.dataset import Catalogue, Examples, PreparedData, Step
 from lwa_core.data.frames import source_from_frame
 from lwa_core.data.prepare import prepare
@@ -12,6 +13,7 @@ __all__ = [
     "PreparedData",
     "Source",
     "Step",
+    "gather_blocks",
     "load_prepared",
     "prepare",
     "save_prepared",

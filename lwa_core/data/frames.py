@@ -77,7 +77,7 @@ def _column(role: str, name: str, dtype: polars.DataType) -> polars.Expr:
         if dtype.is_float():
             hint = f"pandas turns whole numbers with gaps into floats; frame[{name!r}].astype('Int64') mends it"
             raise DataError(f"column {name!r} ({role}) holds {dtype}; ids must be text or whole numbers", hint=hint)
-        return column.cast(pl.String)
+        return column if dtype.is_integer() else column.cast(pl.String)
     if role == "timestamp" and isinstance(dtype, (pl.Date, pl.Datetime)):
         return column.dt.epoch("ms") / 1000
     if not dtype.is_numeric():

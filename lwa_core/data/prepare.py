@@ -11,6 +11,7 @@ import numpy as np
 from lwa_core.data.dataset import Catalogue, Examples, Int64, PreparedData, Step
 from lwa_core.data.events import Cleaned, Events, clean
 from lwa_core.data.filters import k_core, keep_one_of_duplicates
+from lwa_core.data.grouping import counts, grouped, offsets_of, orders_within
 from lwa_core.data.leakage import check_split
 from lwa_core.data.splits import Parts, by_time, leave_one_out, lend_to_calibration
 from lwa_core.errors import DataError
@@ -59,7 +60,7 @@ def prepare(source: Source, filter: Filter, split: Split, seed: int, report: Rep
     data = PreparedData(
         _catalogue(events.item_ids, source.items),
         events.user_ids,
-        events.items.astype(np.int32),
+        events.items,
         offsets,
         parts.train_ends,
         validation,
@@ -100,14 +101,21 @@ def prepare(source: Source, filter: Filter, split: Split, seed: int, report: Rep
 
 def _ordered(events: Events, by_timestamp: bool) -> Events:
     """Users one after another, each in order. Both sorts are stable: ties keep the order of the file."""
-    if by_timestamp and events.times is not None:
-        return events.take(np.lexsort((events.times, events.users)))
-    return events.take(np.argsort(events.users, kind="stable"))
+    if (events.users[1:] < events.users[:-1]).any():
+        events = events.take(grouped(events.users, len(events.user_ids)))
+    if not by_timestamp or events.times is None:
+        return events
+    items, times = events.items.copy(), events.times.copy()
+    for rows, order in orders_within(_offsets(events), events.times):
+        items[rows] = items[rows][order]
+        times[rows] = times[rows][order]
+    return attrs.evolve(events, items=items, times=times)
 
 
 def _filtered(events: Events, filter: Filter) -> tuple[Events, list[Step], int]:
     """What duplicates and k-core leave, the account of it, and the rounds of the k-core."""
-    events = events.take(keep_one_of_duplicates(events.users, events.items, filter.duplicates))
+    kept = keep_one_of_duplicates(events.users, events.items, filter.duplicates)
+    events = events if kept.all() else events.take(kept)
     steps = [events.step("duplicates")]
     kept, rounds = k_core(events.users, events.items, filter.user_core, filter.item_core)
     if not kept.any():
@@ -116,14 +124,12 @@ def _filtered(events: Events, filter: Filter) -> tuple[Events, list[Step], int]:
             f"and every item {filter.item_core}",
             hint="lower filter.user_core or filter.item_core",
         )
-    events = events.take(kept).compact()
+    events = (events if kept.all() else events.take(kept)).compact()
     return events, [*steps, events.step("k-core")], rounds
 
 
 def _offsets(events: Events) -> Int64:
-    offsets = np.zeros(len(events.user_ids) + 1, dtype=np.int64)
-    np.cumsum(np.bincount(events.users, minlength=len(events.user_ids)), out=offsets[1:])
-    return offsets
+    return offsets_of(counts(events.users, len(events.user_ids)))
 
 
 def _check_enough(parts: Parts, split: Split) -> None:
@@ -163,7 +169,8 @@ def _repeated_targets(events: Events, test: Examples) -> int:
 
 def _facts(data: PreparedData, cleaned: Cleaned, dropped: Mapping[str, int], repeats: int) -> dict[str, Any]:
     lengths = np.diff(data.offsets)
-    training = np.arange(len(data.items)) < np.repeat(data.train_ends, lengths)
+    parts = np.diff(np.append(np.stack([data.offsets[:-1], data.train_ends], axis=1).ravel(), data.offsets[-1]))
+    training = np.repeat(np.tile([True, False], data.users), parts)  # each user's training part, then the rest
     trained = np.zeros(len(data.catalogue), dtype=np.bool_)
     trained[data.items[training]] = True
     quantiles = np.quantile(lengths, list(LENGTHS.values()))

@@ -16,9 +16,10 @@ class Source:
     """Raw events and items, before any filter.
 
     Args:
-        events: One row per interaction, in the order of the file. Columns `user` and `item` (strings); where the data
-            has them `rating` (float) and `timestamp` (seconds since 1970 UTC, integer or float; milliseconds are
-            recognised by their size). Further columns are ignored. A lazy frame, so that a large file is streamed.
+        events: One row per interaction, in the order of the file. Columns `user` and `item` (text, whole numbers or
+            categories: what counts is the text that they stand for); where the data has them `rating` (number) and
+            `timestamp` (seconds since 1970 UTC, integer or float; milliseconds are recognised by their size). Further
+            columns are ignored. A lazy frame: it is collected by the streaming engine.
         items: One row per item the data knows something about, or None. Columns `item` (string, unique); where known
             `title` (string) and `categories` (list of strings).
         order: What orders the events of a user: `"timestamp"` (ties keep the order of the file) or `"file"`.

@@ -11,11 +11,14 @@ import gzip
 import io
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import attrs
+import numpy as np
 
+from lwa_core.data import gather_blocks
 from lwa_core.errors import DataError
 
 if TYPE_CHECKING:
@@ -118,16 +121,27 @@ def read_delimited(path: Path, layout: Layout) -> polars.DataFrame:
     """
     import polars as pl
 
-    frames = []
+    return pl.concat(_parsed(path, layout, set()))
+
+
+def read_events(path: Path, layout: Layout) -> polars.DataFrame:
+    """`read_delimited` for events, of any number: ids as whole numbers or categories, in few bytes a row."""
+    return gather_blocks(_parsed(path, layout, {layout.keep[name] for name in ("user", "item")}))
+
+
+def _parsed(path: Path, layout: Layout, whole: set[str]) -> Iterator[polars.DataFrame]:
+    """The kept columns of every block; fields in `whole` are read as whole numbers as long as all are."""
+    rows = 0
     for block in blocks(path, quoted=layout.quoted, encoding=layout.encoding):
         if block.line == 1 and layout.skip:
             lines = block.data.split(b"\n", layout.skip)
             block = Block(path, 1 + layout.skip, lines[layout.skip] if len(lines) > layout.skip else b"")  # noqa: PLW2901
         if block.data:
-            frames.append(_parse(block, layout))
-    if not any(frame.height for frame in frames):
+            frame = _parse(block, layout, whole)
+            rows += frame.height
+            yield frame
+    if not rows:
         raise DataError("holds no rows, only " + ("a header" if layout.skip else "blank lines"), file=path)
-    return pl.concat(frames)
 
 
 def read_column(block: Block) -> polars.Series:
@@ -170,7 +184,7 @@ def _block(path: Path, line: int, data: bytes, encoding: str) -> Block:
     if encoding != "utf-8":
         return Block(path, line, data.decode(encoding).encode())
     try:
-        data.decode()
+        _ = data.isascii() or data.decode()
     except UnicodeDecodeError as error:
         line += data.count(b"\n", 0, error.start)
         hint = "convert it, for example with `iconv -f latin1 -t utf-8`"
@@ -180,37 +194,85 @@ def _block(path: Path, line: int, data: bytes, encoding: str) -> Block:
     return Block(path, line, data)
 
 
-def _parse(block: Block, layout: Layout) -> polars.DataFrame:
+def _parse(block: Block, layout: Layout, whole: set[str]) -> polars.DataFrame:
     import polars as pl
 
     data, separator = block.data, layout.separator
-    schema = dict.fromkeys(layout.fields, pl.String)
     if len(separator) > 1:
         data, separator = data.replace(separator.encode(), b"\x1f"), "\x1f"
+    options = {"has_header": False, "separator": separator, "quote_char": '"' if layout.quoted else None}
+    frame = None
+    if not whole or _spelled_in_one_way(data, separator):
+        with suppress(pl.exceptions.PolarsError):
+            frame = pl.read_csv(data, schema=_schema(layout, whole), **options)  # type: ignore[arg-type]
+    if frame is None:
+        frame = _parse_texts(block, data, layout, options)
+    frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))
+    if frame.select(pl.any_horizontal(pl.all().is_null().any())).item():
+        _check_lengths(block, data, layout, separator, frame.height)
+    frame = frame.select(pl.col(field).alias(name) for name, field in layout.keep.items())
+    for name, field in layout.keep.items():
+        if field in whole and frame.schema[name] == pl.String:
+            frame = _whole_numbers(frame, name)
+            if frame.schema[name] == pl.String:
+                whole.remove(field)
+    return _numbers(block, layout, frame)
+
+
+def _schema(layout: Layout, whole: set[str]) -> dict[str, Any]:
+    import polars as pl
+
+    kinds = {layout.keep[name]: pl.Float64 for name in NUMBERS & set(layout.keep)}
+    return {field: pl.Int64 if field in whole else kinds.get(field, pl.String) for field in layout.fields}
+
+
+def _parse_texts(block: Block, data: bytes, layout: Layout, options: Mapping[str, Any]) -> polars.DataFrame:
+    import polars as pl
+
+    schema = dict.fromkeys(layout.fields, pl.String)
     try:
-        frame = pl.read_csv(
-            data,
-            has_header=False,
-            schema=schema,
-            separator=separator,
-            quote_char='"' if layout.quoted else None,
-        )
+        return pl.read_csv(data, schema=schema, **options)
     except pl.exceptions.PolarsError:
         # Either a line is at fault, which is said here, or polars is too strict, for example with a blank first line.
         rows = [fields for _, fields in _records(block, layout)]
-        frame = pl.DataFrame(rows, schema=schema, orient="row")
-    frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))
-    if frame.select(pl.any_horizontal(pl.all().is_null().any())).item():
-        # A line that is too short looks just like one with empty fields at its end.
-        for _ in _records(block, layout):
-            pass
-    return _numbers(block, layout, frame.select(pl.col(field).alias(name) for name, field in layout.keep.items()))
+        return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def _spelled_in_one_way(data: bytes, separator: str) -> bool:
+    """True where each whole number has one spelling, so that a number tells the text: no signs, spaces, leading 0."""
+    if any(sign in data for sign in (b'"', b"+", b"-", b" ", b"\r", b"\f")) or (separator != "\t" and b"\t" in data):
+        return False
+    signs = np.frombuffer(b"\n" + data, dtype=np.uint8)
+    zeros = np.flatnonzero(signs[1:-1] == ord("0")) + 1
+    zeros = zeros[signs[zeros + 1] - ord("0") < 10]  # followed by a digit: what lies below "0" wraps round
+    before = signs[zeros - 1]
+    return not bool(((before == ord("\n")) | (before == ord(separator))).any())
+
+
+def _whole_numbers(frame: polars.DataFrame, name: str) -> polars.DataFrame:
+    """The column as whole numbers, if they tell the texts."""
+    import polars as pl
+
+    text = frame[name]
+    numbers = text.cast(pl.Int64, strict=False)
+    told = numbers.null_count() == text.null_count() and bool((numbers.cast(pl.String) == text).all())
+    return frame.with_columns(numbers) if told else frame
+
+
+def _check_lengths(block: Block, data: bytes, layout: Layout, separator: str, rows: int) -> None:
+    """Raise DataError for a line that is too short: it looks just like one with empty fields at its end."""
+    if b'"' not in data and data.count(separator.encode()) == rows * (len(layout.fields) - 1):
+        return  # polars has objected to lines that are too long, so that none is too short either
+    for _ in _records(block, layout):
+        pass
 
 
 def _numbers(block: Block, layout: Layout, frame: polars.DataFrame) -> polars.DataFrame:
     import polars as pl
 
     for name in NUMBERS & set(frame.columns):
+        if frame.schema[name] != pl.String:
+            continue
         text = frame[name].str.strip_chars()
         number = text.replace("", None).cast(pl.Float64, strict=False)
         wrong = (number.is_null() & text.is_not_null() & (text != "")).arg_true()

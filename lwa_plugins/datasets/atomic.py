@@ -9,7 +9,7 @@ import attrs
 
 from lwa_core import DataError, Source, setting
 from lwa_plugins.datasets._items import read_atomic_items, read_typed_header, unique_items
-from lwa_plugins.datasets._reading import Layout, existing_file, read_delimited
+from lwa_plugins.datasets._reading import Layout, existing_file, read_events
 
 COLUMNS = {"user": "user_id", "item": "item_id", "rating": "rating", "timestamp": "timestamp"}
 
@@ -38,7 +38,7 @@ class Atomic:
             message = f"has no column {' and no column '.join(map(repr, missing))}, just {', '.join(fields)}"
             raise DataError(message, file=inter, line=line)
         keep = {name: field for name, field in COLUMNS.items() if field in fields}
-        events = read_delimited(inter, Layout(fields, keep, "\t", skip=line))
+        events = read_events(inter, Layout(fields, keep, "\t", skip=line))
         items, dropped = unique_items(read_atomic_items(rest[0])) if rest else (None, {})
         return Source(events.lazy(), items, "timestamp" if "timestamp" in keep else "file", dropped)
 

@@ -9,7 +9,7 @@ import attrs
 
 from lwa_core import DataError, Source, setting
 from lwa_plugins.datasets._items import read_movies, unique_items
-from lwa_plugins.datasets._reading import Layout, existing_file, first_line, read_delimited
+from lwa_plugins.datasets._reading import Layout, existing_file, first_line, read_events
 
 FIELDS = ("user", "item", "rating", "timestamp")
 KEEP = dict(zip(FIELDS, FIELDS, strict=True))
@@ -41,7 +41,7 @@ class MovieLens:
         if ratings.name == "ratings.csv" and (header := first_line(ratings)) != (1, CSV_HEADER):
             hint = f"MovieLens writes {CSV_HEADER}; the dataset `table` reads other files"
             raise DataError(f"the header is {header[1]!r}", file=ratings, line=header[0], hint=hint)
-        events = read_delimited(ratings, RATINGS[ratings.name])
+        events = read_events(ratings, RATINGS[ratings.name])
         items, dropped = unique_items(read_movies(movies[0])) if movies else (None, {})
         return Source(events.lazy(), items, "timestamp", dropped)
 

@@ -10,7 +10,7 @@ import attrs
 
 from lwa_core import DataError, Source, setting
 from lwa_plugins.datasets._items import unique_items
-from lwa_plugins.datasets._json_lines import first_record, read_json_lines
+from lwa_plugins.datasets._json_lines import first_record, read_json_events, read_json_lines
 from lwa_plugins.datasets._reading import existing_file
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Reviews:
 
     def read(self) -> Source:
         reviews, *metadata = self.files()
-        events = read_json_lines(reviews, _fields(reviews, REVIEW, required=tuple(REVIEW)))
+        events = read_json_events(reviews, _fields(reviews, REVIEW, required=tuple(REVIEW)))
         items, dropped = _items(metadata[0]) if metadata else (None, {})
         return Source(events.lazy(), items, "timestamp", dropped)
 

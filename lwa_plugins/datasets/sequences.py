@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import attrs
 
 from lwa_core import DataError, Source, setting
+from lwa_core.data import gather_blocks
+from lwa_core.data.coding import narrow
 from lwa_plugins.datasets._items import (
     read_atomic_items,
     read_json_items,
@@ -50,21 +52,20 @@ class Sequences:
         return Source(self._events().lazy(), items, "file", dropped)
 
     def _events(self) -> polars.DataFrame:
-        import polars as pl
-
-        frames, pairs = [], True
+        owners, events, pairs = [], [], True
         for block in blocks(Path(self.path)):
             fields = _fields(block)
             pairs &= bool((fields["fields"].list.len() == 2).all())
             if self.form == "pairs" and not pairs:
                 raise _unlike_pairs(block, fields)
-            frames.append(_lines_to_users(block, fields))
-        lines = pl.concat(frames)
-        if lines.height == 0:
+            lines = _lines_to_users(block, fields)
+            owners.append(narrow(lines.select("line", "user")))
+            events.append(narrow(lines.select("user", item="items").explode("item")))
+        if not any(frame.height for frame in events):
             raise DataError("holds no data, only blank lines", file=self.path)
         if self.form == "lists" or not pairs:
-            self._check_lists(lines)
-        return lines.select("user", item="items").explode("item")
+            self._check_lists(gather_blocks(owners))
+        return gather_blocks(events)
 
     def _check_lists(self, lines: polars.DataFrame) -> None:
         import polars as pl

@@ -11,8 +11,9 @@ import attrs
 
 from lwa_core import DataError, Source, setting
 from lwa_core.data import source_from_frame
-from lwa_plugins.datasets._json_lines import first_record, read_json_lines
-from lwa_plugins.datasets._reading import Layout, existing_file, first_line, read_delimited
+from lwa_core.data.coding import narrow
+from lwa_plugins.datasets._json_lines import first_record, read_json_events
+from lwa_plugins.datasets._reading import Layout, existing_file, first_line, read_events
 
 if TYPE_CHECKING:
     import polars
@@ -73,23 +74,28 @@ class Table:
         if len(set(header)) != len(header):
             twice = next(name for name in header if header.count(name) > 1)
             raise DataError(f"the header names {twice!r} twice", file=path, line=line)
-        return read_delimited(path, Layout(header, keep, self.separator, quoted=True, skip=line))
+        return read_events(path, Layout(header, keep, self.separator, quoted=True, skip=line))
 
     def _parquet(self, path: Path) -> Source:
         import polars as pl
 
         try:
-            return source_from_frame(pl.scan_parquet(path), **self._columns())  # type: ignore[arg-type]
+            source = source_from_frame(pl.scan_parquet(path), **self._columns())  # type: ignore[arg-type]
+            # Column by column, each made small before the next one is read.
+            names = source.events.collect_schema().names()
+            columns = [narrow(source.events.select(name).collect(engine="streaming")) for name in names]
+            events = pl.concat(columns, how="horizontal")
         except pl.exceptions.PolarsError as error:
             raise DataError(f"is no Parquet file, or a damaged one: {error}".splitlines()[0], file=path) from error
         except DataError as error:
             raise DataError(error.message, file=path, hint=error.hint) from error
+        return attrs.evolve(source, events=events.lazy())
 
 
 def _json_lines(path: Path, keep: Mapping[str, str]) -> polars.DataFrame:
     line, record = first_record(path)
     _check_fields(path, line, keep, record, "")
-    return read_json_lines(path, keep)
+    return read_json_events(path, keep)
 
 
 def _check_fields(path: Path, line: int, keep: Mapping[str, str], present: Any, doubt: str) -> None:

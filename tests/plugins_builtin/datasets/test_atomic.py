@@ -1,4 +1,5 @@
 import pytest
+from as_texts import as_texts
 
 from lwa_core.errors import DataError
 from lwa_plugins.datasets.atomic import Atomic
@@ -14,7 +15,7 @@ def test_columns_are_found_by_name_and_items_described(tmp_path):
 
     source = dataset.read()
 
-    assert [("7", "1", 9.5), ("7", "2", 10.0)] == source.events.collect().select("user", "item", "timestamp").rows()
+    assert [("7", "1", 9.5), ("7", "2", 10.0)] == as_texts(source).select("user", "item", "timestamp").rows()
     assert [("1", "Toy Story", ["Animation", "Comedy"]), ("2", None, [])] == source.items.rows()
     assert {"item rows that repeat an item": 1} == source.dropped
     assert (tmp_path / "a.inter", tmp_path / "a.item") == dataset.files()

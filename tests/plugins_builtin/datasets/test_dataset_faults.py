@@ -3,6 +3,7 @@
 import gzip
 
 import pytest
+from as_texts import as_texts
 
 from lwa_core.data import prepare
 from lwa_core.errors import DataError
@@ -89,7 +90,7 @@ def fault(dataset):
 
 
 def events_of(dataset):
-    return dataset.read().events.collect()
+    return as_texts(dataset.read())
 
 
 def broken(kind, bad, row=4):

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from as_texts import as_texts
 
 from lwa_core.data import prepare
 from lwa_core.sections import Filter, Split
@@ -79,7 +80,7 @@ def test_amazon_gift_cards():
     with gzip.open(path, "rt", encoding="utf-8") as file:
         records = [json.loads(line) for line in file]
     expected = [(r["reviewerID"], r["asin"], r["overall"], r["unixReviewTime"]) for r in records]
-    assert expected == source.events.collect().rows()
+    assert expected == as_texts(source).rows()
 
 
 def test_movielens_1m_is_read_as_a_naive_loop_reads_it():
@@ -87,4 +88,4 @@ def test_movielens_1m_is_read_as_a_naive_loop_reads_it():
     with open(path, encoding="utf-8") as file:
         expected = [tuple(line.split()) for line in file]
 
-    assert expected == Sequences(path=path).read().events.collect().rows()
+    assert expected == as_texts(Sequences(path=path).read()).rows()

@@ -2,6 +2,7 @@ from datetime import datetime
 
 import polars as pl
 import pytest
+from as_texts import as_texts
 
 from lwa_core.data import prepare
 from lwa_core.errors import DataError
@@ -31,7 +32,7 @@ def written(folder, name, frame=FRAME, **settings):
 def test_columns_are_named_by_settings_in_every_format(tmp_path, name):
     source = written(tmp_path, name, **NAMES).read()
 
-    rows = source.events.collect().select("user", "item", "timestamp", "rating").rows()
+    rows = as_texts(source).select("user", "item", "timestamp", "rating").rows()
     assert [("a", "1", 5, 1.5), ("a", "2", 6, 2.0), ("b", "1", 7, 3.0)] == rows
     assert "timestamp" == source.order
 
