@@ -22,7 +22,7 @@ from lwa_core.modeling.layered import LayeredModel, block_input
 from lwa_core.modeling.relative_bias import bias_by_example, bias_table
 from lwa_core.modeling.uses import LOW, Inputs, Use, inputs_of, is_known, is_norm, owns_weights, uses_of
 
-__all__ = ["GradientTap", "LoopTap", "Use", "Visit", "Weights", "frozen", "looped", "supported", "tapped"]
+__all__ = ["GradientTap", "LoopTap", "Use", "Visit", "Weights", "frozen", "looped", "tapped"]
 
 Visit: TypeAlias = Callable[[tuple[int, ...], Use, "torch.Tensor | None"], None]
 """Called for every parameter as its gradients come back: (layers that hold it, the use, the examples' gradients).
@@ -129,8 +129,8 @@ def tapped(model: LayeredModel, visit: Visit, weights: Weights | None = None) ->
         weights: Those of the model, where they were found before.
 
     Raises:
-        ModelError: A layer has weights in a module of a kind that is not known (`supported` says so beforehand), or one
-            that is not called with one row an example.
+        ModelError: A layer has weights in a module of a kind that is not known (`Weights.unknown`), or one that is
+            not called with one row an example.
     """
     weights = weights or Weights(model)
     if weights.unknown is not None:
@@ -148,11 +148,6 @@ def tapped(model: LayeredModel, visit: Visit, weights: Weights | None = None) ->
         for module in weights.modules.values():
             hooks.callback(module.register_forward_hook(tap.watch(module), with_kwargs=True).remove)
         yield tap
-
-
-def supported(model: LayeredModel) -> bool:
-    """Whether every weighted module of every layer is of a kind whose per-example gradients are known."""
-    return Weights(model).unknown is None
 
 
 @contextmanager

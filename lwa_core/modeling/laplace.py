@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from lwa_core.errors import LwaError
 from lwa_core.modeling.curvature import Block, Curvature
-from lwa_core.modeling.gradients import GradientTap, LoopTap, Use, Visit, looped, supported, tapped
+from lwa_core.modeling.gradients import GradientTap, LoopTap, Use, Visit, Weights, looped, tapped
+from lwa_core.modeling.observation import one_at_a_time
 from lwa_core.modeling.probe import Probe
 from lwa_core.protocols import Batch
 
@@ -237,9 +238,10 @@ def _passes(probe: Probe, visit: Visit) -> Iterator[tuple[Batch, GradientTap | L
 
 @contextmanager
 def _tap(probe: Probe, visit: Visit) -> Iterator[GradientTap | LoopTap]:
-    if supported(probe.model):
-        with tapped(probe.model, visit) as tap:
+    weights = Weights(probe.model)
+    if one_at_a_time(probe, weights):
+        with torch.enable_grad(), looped(probe.model, visit, weights) as tap:
             yield tap
     else:
-        with torch.enable_grad(), looped(probe.model, visit) as tap:
+        with tapped(probe.model, visit, weights) as tap:
             yield tap

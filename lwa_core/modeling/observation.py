@@ -115,7 +115,7 @@ def observe(probe: Probe, needs: Collection[str], *, draws: int = 1) -> Iterator
     if "target_vectors" in asked:
         probe.item_vectors()  # before anything is hooked
     weights = Weights(probe.model)
-    loop = bool(asked & (WEIGHTS | SAMPLED)) and not _hooks_hold(probe, weights)
+    loop = bool(asked & (WEIGHTS | SAMPLED)) and one_at_a_time(probe, weights)
     done = 0
     for batch in probe.batches(size=1 if loop else None):
         rows = probe.order[done : done + len(batch["targets"])]
@@ -246,15 +246,19 @@ def drawn(logits: torch.Tensor, chances: torch.Tensor) -> torch.Tensor:
 _HOLD: WeakKeyDictionary[torch.nn.Module, bool] = WeakKeyDictionary()
 
 
-def _hooks_hold(probe: Probe, weights: Weights) -> bool:
-    """Whether the hooks find, for two examples together, the gradients that autograd finds for each alone.
+def one_at_a_time(probe: Probe, weights: Weights) -> bool:
+    """Whether weight gradients have to be taken by autograd, one example at a time; if so, the reporter is told why.
 
-    Nothing else would tell of a module that is called in an unusual way. Seen once for each model.
+    They have to where the hooks do not find, for two examples together, what autograd finds for each alone: nothing
+    else would tell of a module that is called in an unusual way. Seen once for each model.
     """
     model = probe.model.model
     if model not in _HOLD:
         _HOLD[model] = weights.unknown is None and _agree(probe, weights)
-    return _HOLD[model]
+    if not _HOLD[model] and probe.report is not None:
+        kind = "some module" if weights.unknown is None else type(weights.unknown).__name__
+        probe.report.note(f"weight gradients are taken one example at a time, for hooks cannot follow {kind}: slow")
+    return not _HOLD[model]
 
 
 def _agree(probe: Probe, weights: Weights) -> bool:

@@ -9,7 +9,8 @@ from torch import nn
 from wrapped import FAMILIES, alone, made, observed, one_by_one, wrapped_probe
 
 from lwa_core.errors import ModelError
-from lwa_core.modeling.gradients import supported, tapped
+from lwa_core.events import Quiet
+from lwa_core.modeling.gradients import Weights, tapped
 from lwa_core.modeling.layered import LayeredModel
 from lwa_core.modeling.observation import observe
 from lwa_core.testing import tiny_probe, tiny_recommender
@@ -107,6 +108,15 @@ class Strange(nn.Module):
         return states + self.gamma * torch.tanh(self.mix(states, states))
 
 
+class Notes(Quiet):
+    """A reporter that keeps what it is told."""
+
+    told = ""
+
+    def note(self, message):
+        self.told += message
+
+
 def net_probe(*blocks, **settings):
     torch.manual_seed(0)
     return wrapped_probe(Net(*[block() for block in blocks]), width=6, **settings)
@@ -114,7 +124,7 @@ def net_probe(*blocks, **settings):
 
 def test_uses_of_tied_weights_are_added_up_before_they_are_squared():
     probe = net_probe(Twice, Twice)
-    assert supported(probe.model)
+    assert Weights(probe.model).unknown is None
 
     assert_as_one_by_one(probe, rtol=1e-9)
 
@@ -133,9 +143,11 @@ def test_weights_that_two_layers_share_count_in_both():
 
 def test_modules_of_unknown_kinds_are_taken_one_example_at_a_time():
     probe = net_probe(Strange, Strange)
-    assert not supported(probe.model)
+    assert type(Weights(probe.model).unknown) is Strange
 
+    probe.report = Notes()
     assert_as_one_by_one(probe, rtol=1e-9)
+    assert "hooks cannot follow Strange" in probe.report.told
     assert [len(part.losses) for part in observe(probe, ["gradient_norms"])] == [1] * probe.examples
     with pytest.raises(ModelError, match="per-example gradients of a Strange are not known"):
         tapped(probe.model, lambda *_: None).__enter__()
@@ -148,7 +160,7 @@ def test_the_gradient_of_a_batch_is_that_of_its_mean_loss(blocks):
 
     found = [part.batch_gradient_norms for part in observe(probe, ["batch_gradient_norms"])]
 
-    if supported(probe.model):
+    if Weights(probe.model).unknown is None:
         grads = [
             torch.autograd.grad(losses[0], list(layer.parameters()), retain_graph=True) for layer in probe.model.layers
         ]
