@@ -24,6 +24,8 @@ def fit_model(
     """A fresh model of the recommender, trained on the training part of the data."""
     torch.manual_seed(seed)
     model = recommender.build(data.catalogue).to(device())
+    for code, message in getattr(model, "remarks", ()):
+        report.warn(code, message)
     adapting = recommender if isinstance(recommender, Adapting) else None
     if adapting is not None:
         model = adapting.adapt(model, data.training_sequences(), report)

@@ -123,7 +123,14 @@ def make_plan(recipe: Recipe) -> Plan:
     teacher = Stage(
         "teacher",
         "model",
-        key_of("model", recipe, recipe.recommender, data=data.key, filter_seen=recipe.evaluate.filter_seen),
+        key_of(
+            "model",
+            recipe,
+            recipe.recommender,
+            data=data.key,
+            filter_seen=recipe.evaluate.filter_seen,
+            **_read_by(recipe.recommender.instance),
+        ),
         recipe.recommender,
     )
     calibration = unstructure(recipe.calibration)
@@ -138,6 +145,12 @@ def make_plan(recipe: Recipe) -> Plan:
     )
     yardsticks = Stage("rank yardsticks", "yardsticks", digest(["yardsticks", data.key, _ranking(recipe), seed]))
     return Plan(data, teacher, scores, select, (ranking_stage(recipe, data, teacher), yardsticks), recipe)
+
+
+def _read_by(recommender: Any) -> dict[str, Any]:
+    """What a key holds of the files that a recommender says that it reads, if it reads any."""
+    files = recommender.files() if hasattr(recommender, "files") else ()
+    return {"contents": [file_digest(path) for path in files]} if files else {}
 
 
 def _score_stages(recipe: Recipe, **upstream: Any) -> tuple[Stage, ...]:
@@ -210,8 +223,13 @@ def _contents(use: Use) -> Mapping[str, Any]:
     settings = {name: value for name, value in use.settings.items() if name not in named}
     if use.kind != "dataset":
         for name in named & {name for name, value in use.settings.items() if value}:
-            settings[name] = _path_digest(Path(getattr(use.instance, name)))
+            settings[name] = _path_digests(getattr(use.instance, name))
     return settings
+
+
+def _path_digests(value: Any) -> Any:
+    """The digest of a path, or of each path of a list."""
+    return [_path_digests(each) for each in value] if isinstance(value, (list, tuple)) else _path_digest(Path(value))
 
 
 def _path_digest(path: Path) -> str | dict[str, str]:

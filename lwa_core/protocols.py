@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Batch: TypeAlias = "dict[str, torch.Tensor]"
 History: TypeAlias = "NDArray[np.int32]"
-"""Item indices, oldest first (events,)."""
+"""Item indices, oldest first (events,); a `lwa_core.data.TimedHistory` for recommenders that use times."""
 
 
 class Reporter(Protocol):
@@ -55,14 +55,19 @@ class Recommender(Protocol):
 
     Items are indices into the catalogue (0-based) on this side of the interface; what ids the model uses inside is its
     own affair. Metrics are computed by the core. The list of transformer blocks is found in the model; where several
-    lists could be it, an attribute or setting `blocks` of the recommender gives its dotted path.
+    lists could be it, an attribute or setting `blocks` of the recommender gives its dotted path. A recommender whose
+    attribute `uses_times` is true gets histories with times, `lwa_core.data.TimedHistory`, and only such data. One that
+    reads files names them by a method `files()`, as a dataset does, so that a change of them is noticed.
     """
 
     def training(self) -> TrainingSettings:
         """How the core's loop is to train it."""
 
     def build(self, catalogue: Catalogue) -> torch.nn.Module:
-        """A fresh model for this catalogue, initialised from torch's global generator (which the caller has seeded)."""
+        """A fresh model for this catalogue, initialised from torch's global generator (which the caller has seeded).
+
+        An attribute `remarks` of it, (code, message) pairs, becomes warnings of the run.
+        """
 
     def load(self, folder: Path) -> torch.nn.Module:
         """The model saved in `folder`, compressed or not, in eval mode. Raises ModelError."""

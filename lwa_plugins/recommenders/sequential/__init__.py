@@ -65,6 +65,16 @@ class Sequential:
         0.75, help="t of gbce: 0 is plain binary cross-entropy, 1 undoes all its overconfidence", minimum=0, maximum=1
     )
     patience: int = setting(10, help="epochs without a better validation NDCG@10 before training stops", minimum=1)
+    categories: bool = setting(False, help="embed the categories that the data gives of each item, with the item")
+    attributes: str = setting(
+        "", help='JSON file of item attributes, {"id": ["attribute", ...]}, to embed with each item', path=True
+    )
+    vectors: tuple[str, ...] = setting(
+        (),
+        help="files of item vectors, such as embeddings of texts or images, mapped into the item embeddings: "
+        ".safetensors or .npy, beside each a .json or .jsonl of the same name with the item ids",
+        path=True,
+    )
     checkpoint: str = setting("", help="folder of a saved model to start from instead of fresh weights", path=True)
 
     @property
@@ -77,6 +87,19 @@ class Sequential:
             raise ValueError("max_length must be at least 2 where the last place is the mask's")
         if self.width % self.heads:
             raise ValueError(f"heads must divide width, and {self.heads} does not divide {self.width}")
+        if self.checkpoint and self.has_side:
+            raise ValueError("a checkpoint has its own side information: leave categories, attributes and vectors out")
+
+    @property
+    def has_side(self) -> bool:
+        """Whether items are known by more than their ids."""
+        return self.categories or bool(self.attributes or self.vectors)
+
+    def files(self) -> list[Path]:
+        """Every file that `build` reads of items. Raises DataError if one lacks."""
+        from lwa_plugins.recommenders._item_files import files_of
+
+        return files_of(self.attributes, self.vectors)
 
     def training(self) -> TrainingSettings:
         from lwa_core.training import TrainingSettings
@@ -90,22 +113,28 @@ class Sequential:
         )
 
     def build(self, catalogue: Catalogue) -> torch.nn.Module:
+        from lwa_plugins.recommenders._item_files import item_facts
         from lwa_plugins.recommenders.sequential.model import SequentialConfig, SequentialModel
 
         if self.checkpoint:
             return self._checkpoint(catalogue)
-        return SequentialModel(
-            SequentialConfig(
-                items=len(catalogue),
-                hidden_size=self.width,
-                num_hidden_layers=self.layers,
-                num_attention_heads=self.heads,
-                block=self.block,
-                dropout=self.dropout,
-                max_length=self.max_length,
-                masked=self.masked,
-            )
+        facts = item_facts(catalogue, self.categories, self.attributes, self.vectors) if self.has_side else None
+        config = SequentialConfig(
+            items=len(catalogue),
+            hidden_size=self.width,
+            num_hidden_layers=self.layers,
+            num_attention_heads=self.heads,
+            block=self.block,
+            dropout=self.dropout,
+            max_length=self.max_length,
+            masked=self.masked,
+            **({} if facts is None else facts.sizes),
         )
+        model: Any = SequentialModel(config)
+        if facts is not None:
+            model.side.fill(facts)
+            model.remarks = facts.remarks
+        return cast("torch.nn.Module", model)
 
     def _checkpoint(self, catalogue: Catalogue) -> torch.nn.Module:
         from lwa_core.errors import ModelError

@@ -12,6 +12,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from lwa_plugins.recommenders._sequences import MASK, PADDING
 from lwa_plugins.recommenders.sequential.dropout import Dropout, biased_attention, causal_attention
+from lwa_plugins.recommenders.sequential.items import Fused, SideInformation
 
 
 class SequentialConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers is untyped
@@ -28,6 +29,9 @@ class SequentialConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers 
     initializer_range: float = 0.02
     block: str = "pre-norm"
     masked: bool = False
+    attributes: int = 0
+    attribute_pairs: int = 0
+    vector_sizes: tuple[int, ...] | list[int] = ()
 
     @property
     def first_item(self) -> int:
@@ -128,6 +132,14 @@ class GatedBlock(Block):
 BLOCKS = {"pre-norm": Block, "gated": GatedBlock}
 
 
+def side_information(config: SequentialConfig) -> SideInformation | None:
+    """The part of the network for what is known of items besides their ids, if anything is."""
+    if not config.attributes and not config.vector_sizes:
+        return None
+    sizes = config.vector_sizes
+    return SideInformation(config.items, config.hidden_size, config.attributes, config.attribute_pairs, sizes)
+
+
 class SequentialModel(PreTrainedModel):  # type: ignore[misc]  # transformers is untyped
     """Item ids (batch, time), 0 for padding on the right -> hidden states (batch, time, width) after the final norm."""
 
@@ -139,6 +151,8 @@ class SequentialModel(PreTrainedModel):  # type: ignore[misc]  # transformers is
     def __init__(self, config: SequentialConfig) -> None:
         super().__init__(config)
         self.item_embedding = nn.Embedding(config.items + config.first_item, config.hidden_size, padding_idx=PADDING)
+        self.side = side_information(config)
+        self._fused = Fused()
         self.position_embedding = nn.Embedding(config.max_length, config.hidden_size)
         self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList([BLOCKS[config.block](config) for _ in range(config.num_hidden_layers)])
@@ -161,14 +175,36 @@ class SequentialModel(PreTrainedModel):  # type: ignore[misc]  # transformers is
         """Replace the item table."""
         self.item_embedding = value
 
+    def train(self, mode: bool = True) -> SequentialModel:
+        """Set training or eval mode; a table that is kept while in eval mode is forgotten."""
+        self._fused = Fused()
+        return cast(SequentialModel, super().train(mode))
+
     def item_table(self) -> torch.Tensor:
         """What states are multiplied with to score the catalogue's items (items, width)."""
-        return self.item_embedding.weight[self.config.first_item :]
+        return self._table()[self.config.first_item :]
+
+    def _table(self) -> torch.Tensor:
+        """Embeddings of all ids with what is known of the items besides (ids, width)."""
+        own = self.item_embedding.weight
+        if self.side is None:
+            return own
+        sources = [own, *self.side.parameters(), *self.side.buffers()]
+        if self.training or (torch.is_grad_enabled() and any(source.requires_grad for source in sources)):
+            return self._with_side(own)
+        if not self._fused.is_of(sources):
+            with torch.inference_mode(False), torch.no_grad():
+                self._fused.keep(self._with_side(own), sources)
+        return cast(torch.Tensor, self._fused.table)
+
+    def _with_side(self, own: torch.Tensor) -> torch.Tensor:
+        return own + F.pad(cast(SideInformation, self.side)(), (0, 0, self.config.first_item, 0))
 
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=self.config.initializer_range)
-            nn.init.zeros_(module.bias)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, std=self.config.initializer_range)
             if module.padding_idx is not None:
@@ -211,7 +247,11 @@ class SequentialModel(PreTrainedModel):  # type: ignore[misc]  # transformers is
 
     def _embedded(self, input_ids: torch.Tensor) -> torch.Tensor:
         positions = torch.arange(input_ids.shape[1], device=input_ids.device)
-        return cast(torch.Tensor, self.dropout(self.item_embedding(input_ids) + self.position_embedding(positions)))
+        if self.side is None:
+            items = self.item_embedding(input_ids)
+        else:
+            items = F.embedding(input_ids, self._table(), padding_idx=PADDING)
+        return cast(torch.Tensor, self.dropout(items + self.position_embedding(positions)))
 
 
 AutoConfig.register(SequentialConfig.model_type, SequentialConfig)
