@@ -67,14 +67,7 @@ class TextModel:
     @property
     def longest(self) -> int:
         """How many tokens a text can have."""
-        config, tables = self.model.config, self.model.base_model.named_modules()
-        # RoBERTa's positions begin behind the one that stands for padding.
-        begins = [
-            m.padding_idx for name, m in tables if name.endswith("position_embeddings") and hasattr(m, "padding_idx")
-        ]
-        lost = sum(place + 1 for place in begins if place is not None)
-        positions = getattr(config, "max_position_embeddings", sys.maxsize) - lost
-        return int(min(self.tokenizer.model_max_length, positions))
+        return longest_text(self.model.base_model, self.tokenizer)
 
     @property
     def vocabulary(self) -> int:
@@ -159,6 +152,19 @@ def _near(own: torch.Tensor, made: torch.Tensor, kind: torch.dtype) -> bool:
     return float((own - made).abs().max()) <= error
 
 
+def longest_text(model: Any, tokenizer: Any) -> int:
+    """How many tokens a text can have, for a model without its head."""
+    # RoBERTa's positions begin behind the one that stands for padding.
+    begins = [
+        m.padding_idx
+        for name, m in model.named_modules()
+        if name.endswith("position_embeddings") and hasattr(m, "padding_idx")
+    ]
+    lost = sum(place + 1 for place in begins if place is not None)
+    positions = getattr(model.config, "max_position_embeddings", sys.maxsize) - lost
+    return int(min(tokenizer.model_max_length, positions))
+
+
 def load_text_model(folder: Path, task: str | None = None, note: Callable[[str], None] | None = None) -> TextModel:
     """A model and its tokenizer: local files only, no remote code, safetensors only.
 
@@ -177,6 +183,18 @@ def load_text_model(folder: Path, task: str | None = None, note: Callable[[str],
     model: Any = load_pretrained(getattr(transformers, TASKS[task]), folder, spare)
     if getattr(model.config, "is_encoder_decoder", False):
         raise ModelError(f"{type(model).__name__} has an encoder and a decoder; one stack of layers is needed")
+    tokenizer = load_tokenizer(folder)
+    if task == "masked" and tokenizer.mask_token_id is None:
+        raise ModelError(f"the tokenizer in {folder} has no mask token")
+    if task == "classify" and (model.config.num_labels < 2 or _problem(model) != "single_label_classification"):
+        raise ModelError(f"{type(model).__name__} is no classifier of texts with one label out of several")
+    return TextModel(task, model, tokenizer, _output_of(model, task))
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer in a folder: local files only, no remote code. Raises ModelError where there is none."""
+    import transformers
+
     try:
         with quiet_transformers():
             tokenizer: Any = transformers.AutoTokenizer.from_pretrained(
@@ -186,11 +204,7 @@ def load_text_model(folder: Path, task: str | None = None, note: Callable[[str],
         raise ModelError(f"cannot load the tokenizer in {folder}: {error}") from error
     if not any((folder / name).is_file() for name in tokenizer.vocab_files_names.values()):
         raise ModelError(f"no tokenizer in {folder}")  # transformers makes an empty one
-    if task == "masked" and tokenizer.mask_token_id is None:
-        raise ModelError(f"the tokenizer in {folder} has no mask token")
-    if task == "classify" and (model.config.num_labels < 2 or _problem(model) != "single_label_classification"):
-        raise ModelError(f"{type(model).__name__} is no classifier of texts with one label out of several")
-    return TextModel(task, model, tokenizer, _output_of(model, task))
+    return tokenizer
 
 
 def _tell_spare(folder: Path, note: Callable[[str], None], names: list[str]) -> None:

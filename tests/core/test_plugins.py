@@ -136,7 +136,7 @@ def test_the_provider_decides_between_two(install):
             "no selector is called 'lwa-pear:prune'",
             "'prune' is offered by plugin lwa-orchard",
         ),
-        ("recommender", "qqq", "no recommender is called 'qqq'", "there are: backbone, sequential, tower"),
+        ("recommender", "qqq", "no recommender is called 'qqq'", "there are: backbone, sequential, text, tower"),
     ],
 )
 def test_unknown_names(install, kind, name, message, hint):

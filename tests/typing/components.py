@@ -2,6 +2,7 @@
 
 from lwa_core import Component, hookimpl
 from lwa_core.protocols import (
+    Adapting,
     CombiningScorer,
     Compressor,
     Dataset,
@@ -22,6 +23,7 @@ from lwa_plugins.datasets.synthetic import Synthetic
 from lwa_plugins.datasets.table import Table
 from lwa_plugins.recommenders.backbone import Backbone
 from lwa_plugins.recommenders.sequential import Sequential
+from lwa_plugins.recommenders.text import Text
 from lwa_plugins.scorers.block_influence import BlockInfluence
 from lwa_plugins.scorers.borda import Borda
 from lwa_plugins.scorers.fisher import Fisher
@@ -42,7 +44,8 @@ from lwa_plugins.selectors.top_k import TopK
 from lwa_plugins.selectors.uniform import Uniform
 
 datasets: list[type[Dataset]] = [Synthetic, MovieLens, Sequences, Atomic, Reviews, Table]
-recommenders: list[type[Recommender]] = [Backbone, Sequential]
+recommenders: list[type[Recommender]] = [Backbone, Sequential, Text]
+adapting: list[type[Adapting]] = [Backbone, Text]
 observing: list[type[ObservingScorer]] = [Fisher, BlockInfluence]
 querying: list[type[QueryingScorer]] = [LeaveOneOut, Shapley, WeightMagnitude, Random]
 combining: list[type[CombiningScorer]] = [Borda, RobustRankAggregation]

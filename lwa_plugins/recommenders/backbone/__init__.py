@@ -107,26 +107,27 @@ class Backbone:
         )
 
     def build(self, catalogue: Catalogue) -> torch.nn.Module:
-        from lwa_plugins.recommenders.backbone.model import (
-            BackboneConfig,
-            BackboneModel,
-            fill,
-            read_pretrained,
-            transformer_config,
-        )
+        from lwa_plugins.recommenders.backbone.model import BackboneModel
+
+        return self.built(BackboneModel, items=len(catalogue))
+
+    def built(self, cls: Any, **shape: Any) -> torch.nn.Module:
+        """A fresh model of class `cls`, `shape` being what its configuration says besides."""
+        from lwa_plugins.recommenders.backbone.model import transformer_config
+        from lwa_plugins.recommenders.backbone.pretrained import fill, read_pretrained
 
         if self.pretrained:
             values, weights = read_pretrained(Path(self.pretrained), self.family, self.max_length)
         else:
             values, weights = fresh_values(self.family, self.layers, self.width, self.heads, self.max_length), None
         inner: Any = transformer_config(self.family, values, self.dropout)
-        config = BackboneConfig(
-            items=len(catalogue),
+        config = cls.config_class(
             item_width=self.item_width or inner.hidden_size,
             dropout=0.0 if FAMILIES[self.family].drops_inputs else self.dropout,
             transformer_config=inner,
+            **shape,
         )
-        model = BackboneModel(config)
+        model = cls(config)
         if weights is not None:
             fill(model, weights)
         if self.train == "projections":
@@ -141,8 +142,8 @@ class Backbone:
             return model
         around = [
             name
-            for name, module in model.named_children()
-            if name != "transformer" and next(module.parameters(), None) is not None
+            for name, module in model.named_modules()
+            if not name.startswith("transformer") and next(module.parameters(recurse=False), None) is not None
         ]
         how: dict[str, Any] = {"rank": self.rank, "alpha": self.alpha, "four_bit": self.four_bit, "whole": around}
         return with_adapters(LayeredModel(model), report=report, **how)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -10,11 +9,8 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
-from lwa_core.errors import ModelError
-from lwa_core.modeling.layered import find_blocks
-from lwa_core.modeling.saving import quiet_transformers
 from lwa_plugins.recommenders._sequences import MASK, PADDING
-from lwa_plugins.recommenders.backbone.families import FAMILIES, NO_WORDS
+from lwa_plugins.recommenders.backbone.families import FAMILIES
 from lwa_plugins.recommenders.sequential.dropout import Dropout
 
 
@@ -64,12 +60,17 @@ class BackboneModel(PreTrainedModel):  # type: ignore[misc]  # transformers is u
         inner: Any = config.transformer_config
         pooled = {"add_pooling_layer": False} if config.family == "bert" else {}
         self.transformer = AutoModel.from_config(inner, **pooled)
-        self.item_embedding = nn.Embedding(config.items + config.first_item, config.item_width, padding_idx=PADDING)
+        self.item_embedding = self.make_item_embedding()
         self.dropout = Dropout(config.dropout)
         wide, narrow = inner.hidden_size, config.item_width
         self.project_in: nn.Module = nn.Linear(narrow, wide) if wide != narrow else nn.Identity()
         self.project_out: nn.Module = nn.Linear(wide, narrow) if wide != narrow else nn.Identity()
         self.post_init()
+
+    def make_item_embedding(self) -> nn.Module:
+        """What gives ids their vectors."""
+        config = self.config
+        return nn.Embedding(config.items + config.first_item, config.item_width, padding_idx=PADDING)
 
     def get_input_embeddings(self) -> nn.Module:
         """The item table; row 0 is padding."""
@@ -81,7 +82,8 @@ class BackboneModel(PreTrainedModel):  # type: ignore[misc]  # transformers is u
 
     def item_table(self) -> torch.Tensor:
         """Embeddings of the catalogue's items (items, item_width)."""
-        return self.item_embedding.weight[self.config.first_item :]
+        table: torch.Tensor = cast(Any, self.item_embedding).weight
+        return table[self.config.first_item :]
 
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
@@ -102,70 +104,6 @@ def transformer_config(family: str, values: dict[str, Any], dropout: float) -> P
     if not FAMILIES[family].bidirectional:
         values["use_cache"] = False
     return AutoConfig.for_model(family, **values)
-
-
-def read_pretrained(folder: Path, family: str, max_length: int) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """Configuration, as keys, and weights of a checkpoint, both without its words.
-
-    Local files only, no remote code, safetensors only. A head for words or classes is left out.
-
-    Raises:
-        ModelError: There is none of this family, it knows fewer positions than `max_length`, or weights lack.
-    """
-    if not (folder / "config.json").is_file():
-        raise ModelError(f"no pretrained model in {folder}: config.json is missing")
-    try:
-        with quiet_transformers():
-            config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-            _assert_fits(config, folder, family, max_length)
-            model, info = AutoModel.from_pretrained(
-                folder,
-                config=config,
-                local_files_only=True,
-                trust_remote_code=False,
-                use_safetensors=True,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,  # they come back in `info`
-                dtype=torch.float32,
-                **({"add_pooling_layer": False} if family == "bert" else {}),
-            )
-    except ModelError:
-        raise
-    except Exception as error:  # transformers and safetensors raise many kinds for a bad folder
-        raise ModelError(f"cannot load the pretrained model in {folder}: {error}") from error
-    lacking = sorted(map(str, [*info["missing_keys"], *info["mismatched_keys"]]))
-    blocks = f".{find_blocks(model)}."
-    left = sorted(key for key in map(str, info["unexpected_keys"]) if blocks in f".{key}")
-    if lacking or left:
-        raise ModelError(f"the weights in {folder} do not fit its config.json: {[*lacking, *left]}")
-    words = {id(parameter) for parameter in model.get_input_embeddings().parameters()}
-    weights = {name: value for name, value in model.state_dict(keep_vars=True).items() if id(value) not in words}
-    values = {name: value for name, value in config.to_dict().items() if name not in ("model_type", "architectures")}
-    return {**values, **NO_WORDS}, {name: value.detach() for name, value in weights.items()}
-
-
-def fill(model: BackboneModel, weights: dict[str, torch.Tensor]) -> None:
-    """Put pretrained weights into the transformer; all that it has but the one row of words must be there.
-
-    Raises:
-        ModelError: Other weights are there than it has.
-    """
-    has = model.transformer.state_dict(keep_vars=True)
-    words = {id(parameter) for parameter in model.transformer.get_input_embeddings().parameters()}
-    wanted = {name for name, value in has.items() if id(value) not in words}
-    if odd := wanted ^ set(weights):
-        raise ModelError(f"the pretrained weights do not fit a {type(model.transformer).__name__}: {sorted(odd)}")
-    model.transformer.load_state_dict(weights, strict=False)
-
-
-def _assert_fits(config: Any, folder: Path, family: str, max_length: int) -> None:
-    if config.model_type != family:
-        raise ModelError(f"the model in {folder} is a {config.model_type}, not a {family}", "change `family`")
-    if getattr(config, "quantization_config", None) is not None:
-        raise ModelError(f"the model in {folder} is quantised", "give it in full precision")
-    positions = getattr(config, FAMILIES[family].sizes[-1])
-    if max_length > positions:
-        raise ModelError(f"the model in {folder} knows {positions} positions, not {max_length}", "lower max_length")
 
 
 AutoConfig.register(BackboneConfig.model_type, BackboneConfig)
