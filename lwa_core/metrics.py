@@ -13,7 +13,7 @@ from lwa_core.data import PreparedData
 from lwa_core.data.dataset import test_digest
 from lwa_core.evaluation.performance import folder_bytes
 from lwa_core.evaluation.ranking import Ranking
-from lwa_core.evaluation.summary import agreement_of, scores_of, summarise
+from lwa_core.evaluation.summary import agreement_of, cold_start, scores_of, summarise
 from lwa_core.evaluation.warnings import warnings_for
 from lwa_core.plan import Tier
 from lwa_core.recipe import Recipe
@@ -58,6 +58,7 @@ def assemble(
             "utility": recipe.calibration.utility,
         },
         "models": _models(recipe, data, tiers, folders, facts, rankings),
+        "cold_start": cold_start(rankings, data, recipe.evaluate, recipe.seed),
         "scores": scores_of(
             board,
             {name: component.name for name, component in offers.items()},

@@ -33,8 +33,9 @@ def command(*, run: Path, as_json: bool) -> None:
     from rich.console import Console
 
     from lwa_core.report import write_report
-    from lwa_core.report.terminal import result_table
+    from lwa_core.report.terminal import result_tables
 
-    Console().print(result_table(metrics, performance))
+    for table in result_tables(metrics, performance):
+        Console().print(table)
     for path in write_report(run):
         click.echo(f"report: {path}")

@@ -57,9 +57,10 @@ def command(
     else:
         from rich.console import Console
 
-        from lwa_core.report.terminal import result_table
+        from lwa_core.report.terminal import result_tables
 
-        Console().print(result_table(metrics, performance))
+        for table in result_tables(metrics, performance):
+            Console().print(table)
         for warning in metrics["warnings"]:
             click.echo(f"warning[{warning['code']}]: {warning['message']}", err=True)
     for path in written:

@@ -6,9 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from lwa_core.agreement import concordance, correlations, overlap
-from lwa_core.data import Catalogue
-from lwa_core.evaluation.metrics import coverage, per_user
+from lwa_core.data import Catalogue, PreparedData
+from lwa_core.evaluation.metrics import coverage, ndcg, per_user, recall
 from lwa_core.evaluation.ranking import Ranking
 from lwa_core.evaluation.statistics import compare, intervals
 from lwa_core.sections import Evaluate
@@ -80,6 +82,44 @@ def summarise(
         }
 
     return {name: figures(name) for name in rankings}
+
+
+def cold_start(
+    rankings: Mapping[str, Ranking], data: PreparedData, evaluate: Evaluate, seed: int
+) -> dict[str, Any] | None:
+    """How every model ranks the test targets that no training sequence holds, JSON-ready; None where there are none.
+
+    Args:
+        rankings: Of the test examples.
+        data: Whose test examples.
+        evaluate: Cut-offs, resamples and confidence.
+        seed: Of the resamples, which all models and metrics share.
+
+    Returns:
+        `examples`, out of `of`, with `items` different targets; `models`, name -> `ndcg@k` and `recall@k` of these
+        examples, each `{"mean", "low", "high"}`.
+    """
+    trained = np.zeros(len(data.catalogue), dtype=np.bool_)
+    for sequence in data.training_sequences():
+        trained[sequence] = True
+    targets = data.targets(data.test)
+    cold = ~trained[targets]
+    if not cold.any():
+        return None
+    names = {f"{name}@{k}": (measure, k) for name, measure in (("ndcg", ndcg), ("recall", recall)) for k in evaluate.k}
+    values = {
+        (model, name): measure(ranking.ranks[cold], k)
+        for model, ranking in rankings.items()
+        for name, (measure, k) in names.items()
+    }
+    how: dict[str, Any] = {"resamples": evaluate.bootstrap, "confidence": evaluate.confidence, "seed": seed}
+    found = intervals(values, **how)
+    return {
+        "examples": int(cold.sum()),
+        "of": len(targets),
+        "items": len(np.unique(targets[cold])),
+        "models": {model: {name: _told(found[model, name]) for name in names} for model in rankings},
+    }
 
 
 def scores_of(

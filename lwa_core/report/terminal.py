@@ -1,4 +1,4 @@
-"""The table that `lwa run` ends with."""
+"""The tables that `lwa run` ends with."""
 
 from __future__ import annotations
 
@@ -7,9 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from lwa_core.evaluation.results import Results
 from lwa_core.evaluation.text import Figure, megabytes, metric_name, milliseconds, number, percent, ratio
+from lwa_core.report import cold_start
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+
+def result_tables(metrics: Mapping[str, Any], performance: Mapping[str, Any] | None) -> list[Table]:
+    """The table of all models, and where some test targets occur in nobody's training part, another one of these."""
+    cold = cold_start.told(metrics)
+    return [result_table(metrics, performance), *([] if cold is None else [_cold_start_table(cold)])]
 
 
 def result_table(metrics: Mapping[str, Any], performance: Mapping[str, Any] | None) -> Table:
@@ -43,6 +50,21 @@ def result_table(metrics: Mapping[str, Any], performance: Mapping[str, Any] | No
         ]
         # Text, not markup: a name may hold square brackets.
         table.add_row(*(Text(cell) for cell in cells), end_section=following != model["kind"])
+    return table
+
+
+def _cold_start_table(cold: Mapping[str, Any]) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    title = f"cold start: the {cold['examples']:,} of {cold['of']:,} test targets that occur in nobody's training part"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    kinds = cold["table"].kinds
+    for place, name in enumerate(cold["table"].columns):
+        table.add_column(name, justify="right" if place else "left", no_wrap=bool(place))
+    for row, kind, following in zip(cold["table"].rows, kinds, [*kinds[1:], None], strict=True):
+        table.add_row(*map(Text, row), end_section=following != kind)
     return table
 
 

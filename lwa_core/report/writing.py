@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from lwa_core.evaluation.results import Results, read_results
 from lwa_core.evaluation.text import metric_name
-from lwa_core.report import charts, optimum, predictive
+from lwa_core.report import charts, cold_start, optimum, predictive
 from lwa_core.report.certainty import Matrix, stability_chart
 from lwa_core.report.charts import Point
 from lwa_core.report.content import Table, process_memory, sections
@@ -31,7 +31,11 @@ def write_report(run_folder: Path) -> list[Path]:
         StoreError: `metrics.json` is missing or damaged, or the report cannot be written.
     """
     results = read_results(run_folder)
-    parts = {"optimum": optimum.told(results.metrics), "uncertainty": predictive.told(results.metrics)}
+    parts = {
+        "optimum": optimum.told(results.metrics),
+        "uncertainty": predictive.told(results.metrics),
+        "cold_start": cold_start.told(results.metrics),
+    }
     told = {**sections(results), **parts}
     written = []
     for name, text in (("report.html", html(results, told)), ("report.md", markdown(told))):

@@ -311,4 +311,7 @@ def test_a_recipe_ranks_by_titles(tmp_path):
     metrics = read_json(folder / "metrics.json")
     (said,) = [w for w in metrics["warnings"] if w["code"] == "no-title"]
     assert said["message"].startswith("1 of 32 items")
+    cold = metrics["cold_start"]
+    assert (60, 60, titled.KINDS * titled.COLD) == (cold["examples"], cold["of"], cold["items"])
+    assert {model["name"] for model in metrics["models"]} == set(cold["models"])
     assert "lwa-text" == json.loads((folder / "models" / "teacher" / "config.json").read_text("utf-8"))["model_type"]
