@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars
 import pytest
+import titled
 from documents import ROOT, blocks
 from tiny_recipe import run
 
@@ -126,3 +127,24 @@ def test_a_frame_is_fitted_as_shown(tmp_path, monkeypatch, capsys):
     answer = eval(capsys.readouterr().out)
     assert 10 == len(answer)
     assert not {"50", "181", "174"} & set(answer)
+
+
+def test_the_recipe_that_ranks_by_titles_runs_as_shown(tmp_path):
+    """docs/text.md, with a tiny encoder and made-up titles in the place of its files, and a small model."""
+    from lwa_core.store import read_json
+
+    titled.write(tmp_path)
+    (text,) = [block.text for block in blocks("toml", ROOT / "docs" / "text.md") if "[data]" in block.text]
+    small = ["recommender.layers=2", "recommender.width=16", "recommender.epochs=1", "compress.distill.epochs=1"]
+    small += ["select.keep=1", "evaluate.bootstrap=100", "evaluate.requests=0", "evaluate.memory=false"]
+
+    folder, _ = run(tmp_path, tmp_path / "store", *small, text=text)
+
+    metrics = read_json(folder / "metrics.json")
+    assert "lwa-text" == read_json(folder / "models" / "teacher" / "config.json")["model_type"]
+    (said,) = [warning["message"] for warning in metrics["warnings"] if warning["code"] == "no-title"]
+    assert said.startswith("1 of 32 items")
+    cold = metrics["cold_start"]
+    assert (60, 60, titled.KINDS * titled.COLD) == (cold["examples"], cold["of"], cold["items"])
+    assert {model["name"] for model in metrics["models"]} == set(cold["models"])
+    assert {"mean": 0.0, "low": 0.0, "high": 0.0} == cold["models"]["item-knn"]["recall@5"]

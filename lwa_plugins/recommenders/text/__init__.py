@@ -47,7 +47,7 @@ class Text(Backbone):
 
     def build(self, catalogue: Catalogue) -> torch.nn.Module:
         from lwa_plugins.recommenders.text.encoding import standardised, title_vectors
-        from lwa_plugins.recommenders.text.model import TextBackboneModel
+        from lwa_plugins.recommenders.text.model import TextBackboneModel, tell_apart
 
         vectors = title_vectors(
             catalogue.titles or ("",) * len(catalogue),
@@ -59,14 +59,11 @@ class Text(Backbone):
         )
         model: Any = self.built(TextBackboneModel, items=len(catalogue), text_width=vectors.shape[1])
         model.item_embedding.know(standardised(vectors))
+        model.remarks = tuple(tell_apart(vectors))
         return model  # type: ignore[no-any-return]  # transformers is untyped
 
     def adapt(self, model: torch.nn.Module, sequences: Sequence[History], report: Reporter) -> torch.nn.Module:
-        from lwa_plugins.recommenders.text.model import tell_apart
-
         items: Any = model.item_embedding
-        for code, message in tell_apart(items.known):
-            report.warn(code, message)
         items.learn_of(sequences)
         return super().adapt(model, sequences, report)
 

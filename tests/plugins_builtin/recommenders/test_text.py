@@ -1,11 +1,9 @@
 """`text`: vectors of titles, scores and losses by their definitions; unseen items, saving, cutting, adapters, runs."""
 
-import json
 from unittest.mock import Mock
 
 import numpy as np
 import pytest
-import tiny_recipe
 import tiny_texts
 import titled
 import torch
@@ -18,7 +16,6 @@ from lwa_core import Catalogue, LayeredModel, ModelError
 from lwa_core.fitting import score_histories
 from lwa_core.modeling.probe import Probe
 from lwa_core.modeling.saving import save_model
-from lwa_core.store import read_json
 from lwa_core.testing.conformance import score
 from lwa_plugins.recommenders._sequences import MASK
 from lwa_plugins.recommenders.text import Text
@@ -154,11 +151,10 @@ def test_training_looks_at_the_items_of_training_alone(encoders):
 
 
 def test_items_that_cannot_be_told_apart_are_warned_of(encoders):
-    pupil, report = pupil_of(encoders["llama"]), Mock()
+    model = pupil_of(encoders["llama"]).build(catalogue())
 
-    pupil.adapt(pupil.build(catalogue()), HISTORIES, report)
+    (no_title, same_title) = model.remarks
 
-    (no_title, same_title) = [call.args for call in report.warn.call_args_list]
     assert ("no-title", "same-title") == (no_title[0], same_title[0])
     assert no_title[1].startswith("2 of 7 items have no title")
     assert same_title[1].startswith("1 of 7 items have the title of another item")
@@ -295,23 +291,3 @@ def test_a_masked_family_learns_a_mask_of_its_own(encoders):
 
     assert bool((batch["input_ids"] == MASK).any())
     assert bool(model.item_embedding.mask.weight.grad.any())
-
-
-def test_a_recipe_ranks_by_titles(tmp_path):
-    data = titled.write(tmp_path)
-    text = tiny_recipe.TEXT.replace("epochs = 3", "epochs = 1").replace("epochs = 2", "epochs = 1")
-    start, end = text.index("[data]"), text.index("[recommender]")
-    text = text[:start] + data + text[end:]
-    text = text.replace('use = "greedy"\nkeep = [2, 1]', 'use = "uniform"\nkeep = 2')
-    text = text.replace('use = "sequential"', 'use = "text"\nencoder = "encoder"\nitem_width = 12')
-
-    folder, events = tiny_recipe.run(tmp_path, tmp_path / "store", text=text)
-
-    assert {"drop-2", "distill-2", "rank distill-2"} <= set(tiny_recipe.computed(events))
-    metrics = read_json(folder / "metrics.json")
-    (said,) = [w for w in metrics["warnings"] if w["code"] == "no-title"]
-    assert said["message"].startswith("1 of 32 items")
-    cold = metrics["cold_start"]
-    assert (60, 60, titled.KINDS * titled.COLD) == (cold["examples"], cold["of"], cold["items"])
-    assert {model["name"] for model in metrics["models"]} == set(cold["models"])
-    assert "lwa-text" == json.loads((folder / "models" / "teacher" / "config.json").read_text("utf-8"))["model_type"]

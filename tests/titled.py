@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -35,12 +36,24 @@ def sequences(users: int, seed: int = 0, *, cold_last: bool = False) -> list[np.
     return found
 
 
-def write(folder: Path, users: int = 60) -> str:
-    """The events and titles as files, and an encoder; gives a recipe's `[data]` and the encoder's setting."""
-    lines = [f"u{user} {' '.join(map(str, s))}\n" for user, s in enumerate(sequences(users, cold_last=True))]
-    (folder / "events.txt").write_text("".join(lines), encoding="utf-8")
-    named = {str(item): {"title": title} for item, title in enumerate(titles())}
-    del named["0"]
-    (folder / "titles.json").write_text(json.dumps(named), encoding="utf-8")
-    tiny_texts.save_text_model("llama", folder / "encoder")
-    return '[data]\nuse = "sequences"\npath = "events.txt"\ntitles = "titles.json"\n\n'
+def write(folder: Path, users: int = 60) -> None:
+    """Reviews, metadata and an encoder, under the names that docs/text.md gives them. Item 0 has no title."""
+    events, named = [], titles()
+    for user, items in enumerate(sequences(users, cold_last=True)):
+        for time, item in enumerate(items.tolist()):
+            said = {
+                "reviewerID": f"u{user}",
+                "asin": f"i{item}",
+                "overall": 5.0,
+                "unixReviewTime": 1_500_000_000 + time,
+            }
+            events.append(said)
+    _write_lines(folder / "Gift_Cards_5.json.gz", events)
+    described = [{"asin": f"i{item}", "title": title if item else ""} for item, title in enumerate(named)]
+    _write_lines(folder / "meta_Gift_Cards.json.gz", described)
+    tiny_texts.save_text_model("bert", folder / "all-MiniLM-L6-v2")
+
+
+def _write_lines(file: Path, rows: list[dict[str, object]]) -> None:
+    with gzip.open(file, "wt", encoding="utf-8") as opened:
+        opened.writelines(f"{json.dumps(row)}\n" for row in rows)
