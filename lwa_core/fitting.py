@@ -21,7 +21,12 @@ from lwa_core.training import Trained, TrainingSettings, train
 def fit_model(
     recommender: Recommender, data: PreparedData, *, folder: Path, seed: int, filter_seen: bool, report: Reporter
 ) -> tuple[torch.nn.Module, Trained]:
-    """A fresh model of the recommender, trained on the training part of the data."""
+    """A fresh model of the recommender, trained on the training part of the data.
+
+    Raises:
+        DataError: The recommender looks at the times of events, and the data has none.
+    """
+    data = data.for_recommender(recommender)
     torch.manual_seed(seed)
     model = recommender.build(data.catalogue).to(device())
     for code, message in getattr(model, "remarks", ()):

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lwa_core.data import PreparedData
+from lwa_core.data import PreparedData, TimedHistory
 from lwa_core.errors import ModelError
 from lwa_core.evaluation.performance import measure_latency, measure_memory
 from lwa_core.evaluation.ranking import top_items
@@ -35,8 +35,8 @@ def measure_models(folders: Mapping[str, Path], recipe: Recipe, data: PreparedDa
     memory = {}
     if asked.memory:
         with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "histories.json"
-            file.write_text(json.dumps([[data.catalogue.ids[i] for i in h] for h in histories[:20]]), "utf-8")
+            file = Path(folder) / "requests.json"
+            file.write_text(json.dumps([_request(history, data) for history in histories[:20]]), "utf-8")
             for done, (name, path) in enumerate(folders.items()):
                 report.progress(done, len(folders), f"memory of {name}")
                 try:
@@ -44,6 +44,14 @@ def measure_models(folders: Mapping[str, Path], recipe: Recipe, data: PreparedDa
                 except ModelError as error:  # a recommender from a local file is unknown to a fresh process
                     report.warn("memory-not-measured", f"memory of {name} was not measured: {error.message}")
     return {"latency": latency, "memory": memory}
+
+
+def _request(history: History, data: PreparedData) -> dict[str, Any]:
+    """The arguments of `Ranker.recommend`."""
+    asked: dict[str, Any] = {"history": [data.catalogue.ids[item] for item in history]}
+    if isinstance(history, TimedHistory) and history.times is not None:
+        asked["times"] = history.times.tolist()
+    return asked
 
 
 def _answer(ranker: Ranker) -> Callable[[Sequence[History]], object]:

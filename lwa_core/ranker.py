@@ -10,7 +10,8 @@ import attrs
 import numpy as np
 import torch
 
-from lwa_core.data import Catalogue
+from lwa_core.data import Catalogue, TimedHistory
+from lwa_core.data.timed import asks_for_times, milliseconds
 from lwa_core.errors import LwaError, ModelError, StoreError
 from lwa_core.evaluation.ranking import top_items
 from lwa_core.fitting import score_histories
@@ -61,21 +62,42 @@ class Ranker:
             raise ModelError(f"the model ranks {scores.shape[1]} items, but its catalogue holds {len(self.catalogue)}")
         return scores
 
-    def recommend(self, history: Sequence[str], k: int = 10) -> Recommendations:
+    @property
+    def uses_times(self) -> bool:
+        """Whether the model looks at the times of events."""
+        return asks_for_times(self.recommender)
+
+    def recommend(self, history: Sequence[str], k: int = 10, times: Sequence[float] | None = None) -> Recommendations:
         """The k best items for one history of item ids, oldest first.
 
         Ids that the model never saw are left out and reported as `unknown`. A history without any known id gets what
         the model ranks highest after nothing.
-        """
-        return self.recommend_many([history], k)[0]
 
-    def recommend_many(self, histories: Sequence[Sequence[str]], k: int = 10) -> list[Recommendations]:
+        Args:
+            history: Item ids.
+            k: How many.
+            times: When each event was, in seconds or milliseconds since 1970 UTC. A model that does not look at times
+                makes no use of them.
+
+        Raises:
+            LwaError: The model looks at times, and there are none, or other than one for each id, or they fall.
+        """
+        return self.recommend_many([history], k, None if times is None else [times])[0]
+
+    def recommend_many(
+        self, histories: Sequence[Sequence[str]], k: int = 10, times: Sequence[Sequence[float]] | None = None
+    ) -> list[Recommendations]:
         """`recommend` for several histories in one batch."""
         if k < 1:
             raise LwaError(f"k must be at least 1, not {k}")
         if not len(histories):
             return []
-        split = [self._known(history) for history in histories]
+        if self.uses_times and times is None:
+            raise LwaError("this model looks at the times of events", "give `times`, one for each item of a history")
+        if times is not None and len(times) != len(histories):
+            raise LwaError(f"times of {len(times)} histories for {len(histories)} histories")
+        given: Sequence[Sequence[float] | None] = (times if self.uses_times else None) or [None] * len(histories)
+        split = [self._known(history, own) for history, own in zip(histories, given, strict=True)]
         seen = [known if self.filter_seen else known[:0] for known, _ in split]
         items, scores = top_items(self.scores([known for known, _ in split]), seen, k)
         answers = []
@@ -90,12 +112,17 @@ class Ranker:
             )
         return answers
 
-    def _known(self, history: Sequence[str]) -> tuple[History, tuple[str, ...]]:
+    def _known(self, history: Sequence[str], times: Sequence[float] | None) -> tuple[History, tuple[str, ...]]:
         if isinstance(history, str):
             raise LwaError(f"a history is a list of item ids, not one string: {history[:40]!r}")
         ids = [str(item) for item in history]
-        known = [self._index[item] for item in ids if item in self._index]
-        return np.array(known, dtype=np.int32), tuple(item for item in ids if item not in self._index)
+        places = [place for place, item in enumerate(ids) if item in self._index]
+        known: History = np.array([self._index[ids[place]] for place in places], dtype=np.int32)
+        if times is not None:
+            if len(times) != len(ids):
+                raise LwaError(f"{len(times)} times for a history of {len(ids)} items")
+            known = TimedHistory(known, milliseconds(times)[places])
+        return known, tuple(item for item in ids if item not in self._index)
 
     def save(self, folder: Path) -> None:
         """Write the model (safetensors), its catalogue and description (JSON); `lwa_core.load` reads them."""

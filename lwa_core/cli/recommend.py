@@ -22,7 +22,7 @@ EPILOG = """
   lwa recommend lwa-runs/runs/ml-100k-1a2b3c4d --model teacher --input histories.jsonl > answers.jsonl
 
 A line of the input is a JSON list of item ids, or an object with such a list under "history"; all else in the object
-is given back with the answer.
+is given back with the answer. A model that looks at the times of events needs a list of them too, under "times".
 """
 
 BATCH = 256
@@ -31,24 +31,38 @@ BATCH = 256
 @click.command(epilog=example(EPILOG))
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--history", metavar="IDS", help="Item ids, oldest first, separated by commas (or as a JSON list).")
+@click.option(
+    "--times", metavar="TIMES", help="When each item was, of a model that looks at times: seconds since 1970."
+)
 @click.option("--input", "source", type=click.Path(path_type=Path), help="JSON lines of histories; `-` for stdin.")
 @click.option("--model", help="Which model of the run; the last student where left out.")
 @click.option("-k", "k", type=click.IntRange(min=1), default=10, show_default=True, help="How many items.")
 @json_option
-def command(*, run: Path, history: str | None, source: Path | None, model: str | None, k: int, as_json: bool) -> None:
+def command(
+    *,
+    run: Path,
+    history: str | None,
+    times: str | None,
+    source: Path | None,
+    model: str | None,
+    k: int,
+    as_json: bool,
+) -> None:
     """Recommend items for histories, with a model of a run.
 
     Ids that the model never saw are left out and reported.
     """
     if (history is None) == (source is None):
         raise click.UsageError("give one of --history and --input")
+    if times is not None and history is None:
+        raise click.UsageError("--times goes with --history; lines of --input hold their own")
     from lwa_core.api import load
 
     ranker = load(run, model)
     if source is not None:
         _answer_lines(ranker, source, k)
         return
-    answer = ranker.recommend(_ids(history or ""), k)
+    answer = ranker.recommend(_ids(history or ""), k, None if times is None else _times(times))
     if as_json:
         click.echo(json.dumps(_told(answer)))
         return
@@ -75,6 +89,15 @@ def _ids(text: str) -> list[str]:
     return [item.strip() for item in text.split(",") if item.strip()]
 
 
+def _times(text: str) -> list[float]:
+    from lwa_core.errors import DataError
+
+    try:
+        return [float(part) for part in text.strip("[] ").split(",") if part.strip()]
+    except ValueError as error:
+        raise DataError(f"--times is no list of numbers: {error}") from error
+
+
 def _titles(ranker: Ranker) -> dict[str, str]:
     titles = ranker.catalogue.titles
     return dict(zip(ranker.catalogue.ids, titles, strict=True)) if titles else {}
@@ -99,16 +122,18 @@ def _answer_lines(ranker: Ranker, source: Path, k: int) -> None:
 
 
 def _answer_all(ranker: Ranker, file: BinaryIO, name: str, k: int) -> None:
-    lines = _parsed(file, name)
+    lines = _parsed(file, name, ranker.uses_times)
     while batch := list(islice(lines, BATCH)):
-        answers = ranker.recommend_many([history for history, _ in batch], k)
-        for (_, rest), answer in zip(batch, answers, strict=True):
+        times = [times for _, times, _ in batch] if ranker.uses_times else None
+        answers = ranker.recommend_many([history for history, _, _ in batch], k, times)
+        for (_, _, rest), answer in zip(batch, answers, strict=True):
             click.echo(json.dumps({**rest, **_told(answer)}, ensure_ascii=False))
 
 
-def _parsed(file: BinaryIO, name: str) -> Iterator[tuple[list[str], dict[str, Any]]]:
-    """Every line's history, and what else it says."""
-    from lwa_core.errors import DataError
+def _parsed(file: BinaryIO, name: str, timed: bool) -> Iterator[tuple[list[str], list[float], dict[str, Any]]]:
+    """Every line's history, the times of its items if they are needed, and what else it says."""
+    from lwa_core.data.timed import milliseconds
+    from lwa_core.errors import DataError, LwaError
 
     hint = 'write a JSON list of item ids, or {"history": [...]}'
     for number, line in enumerate(file, 1):
@@ -122,4 +147,12 @@ def _parsed(file: BinaryIO, name: str) -> Iterator[tuple[list[str], dict[str, An
         history = value.get("history") if isinstance(value, dict) else value
         if not isinstance(history, list) or not all(type(item) in (str, int) for item in history):
             raise DataError("no history", file=name, line=number, hint=hint)
-        yield [str(item) for item in history], rest
+        times = rest.get("times") if timed else []
+        if timed and (not isinstance(times, list) or len(times) != len(history)):
+            hint = 'write {"history": [...], "times": [...]}, one for each item: the model looks at times'
+            raise DataError("no times of the history", file=name, line=number, hint=hint)
+        try:
+            milliseconds(times or [])
+        except LwaError as error:
+            raise DataError(error.message, file=name, line=number, hint=error.hint) from error
+        yield [str(item) for item in history], times or [], rest

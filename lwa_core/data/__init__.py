@@ -6,6 +6,7 @@ from lwa_core.data.frames import source_from_frame
 from lwa_core.data.prepare import prepare
 from lwa_core.data.saving import load_prepared, save_prepared
 from lwa_core.data.source import Source
+from lwa_core.data.timed import TimedHistory
 
 __all__ = [
     "Catalogue",
@@ -13,6 +14,7 @@ __all__ = [
     "PreparedData",
     "Source",
     "Step",
+    "TimedHistory",
     "gather_blocks",
     "load_prepared",
     "prepare",

@@ -9,7 +9,8 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from lwa_core.data.timed import TimedHistory
+from lwa_core.data.timed import TimedHistory, asks_for_times
+from lwa_core.errors import DataError
 
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
@@ -113,6 +114,19 @@ class PreparedData:
         """Each user's training part, oldest first, as views; users with an empty one are left out."""
         bounds = zip(self.offsets[:-1], self.train_ends, strict=True)
         return [self._part(a, b) for a, b in bounds if b > a]
+
+    def for_recommender(self, recommender: object) -> PreparedData:
+        """The same with times for a recommender that asks for them, and without for any other.
+
+        Raises:
+            DataError: It asks for them, and there are none.
+        """
+        if not asks_for_times(recommender):
+            return attrs.evolve(self, times=None)
+        if self.times is None:
+            hint = "name the column of timestamps, or let the recommender do without"
+            raise DataError("the recommender looks at the times of events, and the data has none", hint=hint)
+        return self
 
     def _part(self, start: int, end: int) -> Int32:
         items = self.items[start:end]

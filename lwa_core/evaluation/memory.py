@@ -1,6 +1,6 @@
 """Run in a fresh process: load a model, answer a few requests, print how much memory that took.
 
-python -m lwa_core.evaluation.memory FOLDER HISTORIES.json
+python -m lwa_core.evaluation.memory FOLDER REQUESTS.json
 """
 
 from __future__ import annotations
@@ -14,8 +14,12 @@ from typing import Any
 STATUS = Path("/proc/self/status")
 
 
-def measure(folder: Path, histories: list[list[str]]) -> dict[str, Any]:
-    """Load the model in `folder` and recommend for each history; bytes of this process.
+def measure(folder: Path, requests: list[dict[str, Any]]) -> dict[str, Any]:
+    """Load the model in `folder` and recommend for each request; bytes of this process.
+
+    Args:
+        folder: Of the model.
+        requests: Arguments of `Ranker.recommend`: `history`, and `times` for a model that looks at times.
 
     Returns:
         `before`: resident memory once the libraries are imported and nothing is loaded (None where the system does
@@ -32,8 +36,8 @@ def measure(folder: Path, histories: list[list[str]]) -> dict[str, Any]:
     before = resident("VmRSS")
     reset_peak()
     ranker = lwa_core.load(folder)
-    for history in histories:
-        ranker.recommend(history, k=10)
+    for request in requests:
+        ranker.recommend(**request, k=10)
     return {
         "before": before,
         "peak": peak(),
@@ -83,9 +87,9 @@ def peak() -> int:
 
 
 def main(arguments: list[str]) -> None:
-    """Print the figures of the model in the first argument for the histories in the file of the second."""
-    folder, histories = arguments
-    print(json.dumps(measure(Path(folder), json.loads(Path(histories).read_text("utf-8")))))
+    """Print the figures of the model in the first argument for the requests in the file of the second."""
+    folder, requests = arguments
+    print(json.dumps(measure(Path(folder), json.loads(Path(requests).read_text("utf-8")))))
 
 
 if __name__ == "__main__":

@@ -90,12 +90,12 @@ def measure_latency(
     }
 
 
-def measure_memory(folder: Path, histories_file: Path) -> dict[str, Any]:
+def measure_memory(folder: Path, requests: Path) -> dict[str, Any]:
     """Load a saved model in a fresh process, ask it for recommendations, and read the process's memory.
 
     Args:
         folder: What `lwa_core.load` reads.
-        histories_file: JSON, a list of histories, each a list of item ids.
+        requests: JSON, a list of objects with a `history`, a list of item ids, and `times` where the model needs them.
 
     Returns:
         Bytes: see `lwa_core.evaluation.memory.measure`.
@@ -103,7 +103,7 @@ def measure_memory(folder: Path, histories_file: Path) -> dict[str, Any]:
     Raises:
         ModelError: The process failed; its last words are in the message.
     """
-    command = [sys.executable, "-m", "lwa_core.evaluation.memory", str(folder), str(histories_file)]
+    command = [sys.executable, "-m", "lwa_core.evaluation.memory", str(folder), str(requests)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
         if done.returncode == 0:

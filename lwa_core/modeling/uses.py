@@ -20,6 +20,10 @@ AT_ONCE = 2**22
 """Numbers that the gradients of several examples take at most at once."""
 
 
+class EmbeddingByExample(nn.Embedding):
+    """A table in a layer that is looked up with one row of ids an example, so that their gradients are told apart."""
+
+
 @attrs.define(eq=False)
 class Inputs:
     """What one or several modules were called with, and what was made of it, for as long as backward passes follow.
@@ -192,7 +196,7 @@ def is_known(module: nn.Module) -> bool:
     if not names <= {"weight", "bias"}:
         return False
     plain = isinstance(module, nn.Linear) and type(module).forward is nn.Linear.forward
-    return plain or _is_conv1d(module) or is_norm(module)
+    return plain or _is_conv1d(module) or is_norm(module) or isinstance(module, EmbeddingByExample)
 
 
 def is_norm(module: nn.Module) -> TypeGuard[Any]:

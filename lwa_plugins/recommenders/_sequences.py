@@ -7,7 +7,7 @@ where there is no target.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 PADDING, MASK = 0, 1
 """Ids of no item; the second one only where masked items are learnt."""
@@ -86,7 +86,7 @@ def losses_by_example(losses: torch.Tensor, valid: torch.Tensor) -> Losses:
     return Losses(losses.new_zeros(len(count)).index_add(0, valid.nonzero()[:, 0], losses), count)
 
 
-def padded(sequences: Sequence[History], first: int = 1) -> NDArray[np.int64]:
+def padded(sequences: Sequence[NDArray[np.integer[Any]]], first: int = 1) -> NDArray[np.int64]:
     """Item ids of the model (sequences, time), 0 behind the end of each; the catalogue's first item is `first`."""
     import numpy as np
 

@@ -65,6 +65,9 @@ class Sequential:
         0.75, help="t of gbce: 0 is plain binary cross-entropy, 1 undoes all its overconfidence", minimum=0, maximum=1
     )
     patience: int = setting(10, help="epochs without a better validation NDCG@10 before training stops", minimum=1)
+    times: bool = setting(
+        False, help="let attention depend on the time between events, by a bias of each head and layer (HSTU)"
+    )
     categories: bool = setting(False, help="embed the categories that the data gives of each item, with the item")
     attributes: str = setting(
         "", help='JSON file of item attributes, {"id": ["attribute", ...]}, to embed with each item', path=True
@@ -85,10 +88,17 @@ class Sequential:
     def __attrs_post_init__(self) -> None:
         if self.masked and self.max_length < 2:
             raise ValueError("max_length must be at least 2 where the last place is the mask's")
+        if self.masked and self.times:
+            raise ValueError("times = true needs objective = 'next-item': an item to be predicted has no time")
         if self.width % self.heads:
             raise ValueError(f"heads must divide width, and {self.heads} does not divide {self.width}")
         if self.checkpoint and self.has_side:
             raise ValueError("a checkpoint has its own side information: leave categories, attributes and vectors out")
+
+    @property
+    def uses_times(self) -> bool:
+        """Whether it needs histories with times."""
+        return self.times
 
     @property
     def has_side(self) -> bool:
@@ -128,6 +138,7 @@ class Sequential:
             dropout=self.dropout,
             max_length=self.max_length,
             masked=self.masked,
+            time_bias=self.times,
             **({} if facts is None else facts.sizes),
         )
         model: Any = SequentialModel(config)
@@ -148,6 +159,8 @@ class Sequential:
         if model.config.masked != self.masked:
             learnt = "masked" if model.config.masked else "next-item"
             raise ModelError(f"the model in {self.checkpoint} was made for objective = {learnt!r}")
+        if model.config.time_bias != self.times:
+            raise ModelError(f"the model in {self.checkpoint} was made for times = {str(not self.times).lower()}")
         return cast("torch.nn.Module", model)
 
     def load(self, folder: Path) -> torch.nn.Module:
@@ -164,18 +177,24 @@ class Sequential:
 
     def training_batch(self, windows: Sequence[History]) -> Batch:
         from lwa_plugins.recommenders._sequences import masked_batch, next_item_batch
+        from lwa_plugins.recommenders.sequential.times import padded_times
 
-        return masked_batch(windows, self.mask_share) if self.masked else next_item_batch(windows)
+        if self.masked:
+            return masked_batch(windows, self.mask_share)
+        batch = next_item_batch(windows)
+        return batch if not self.times else {**batch, "times": padded_times(windows)[:, :-1]}
 
     def example_batch(self, histories: Sequence[History], targets: NDArray[np.int64] | None = None) -> Batch:
         import torch
 
         from lwa_plugins.recommenders._sequences import asking_batch, asking_by_mask, padded
+        from lwa_plugins.recommenders.sequential.times import padded_times
 
         if self.masked:
             return asking_by_mask(histories, self.max_length, targets)
-        inputs = torch.from_numpy(padded([history[-self.max_length :] for history in histories]))
-        return asking_batch(inputs, targets)
+        newest = [history[-self.max_length :] for history in histories]
+        batch = asking_batch(torch.from_numpy(padded(newest)), targets)
+        return batch if not self.times else {**batch, "times": padded_times(newest)}
 
     def loss(self, model: torch.nn.Module, batch: Batch) -> Losses:
         """In training the `training_loss`; in eval mode always full cross-entropy, by which layers are judged."""
@@ -204,7 +223,7 @@ class Sequential:
             negatives = torch.randperm(len(table), device=table.device)[: self.negatives]
             return sampled_softmax(hidden, table, targets, negatives)
         negatives = torch.randint(len(table), (len(labels), self.negatives), device=table.device)
-        states = model(batch["input_ids"]).last_hidden_state
+        states = model(**_inputs(batch)).last_hidden_state
         return gbce(states, table, (labels - 1).clamp(min=0), negatives, self.calibration_t)[valid]
 
     def scores(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
@@ -213,13 +232,13 @@ class Sequential:
         from lwa_plugins.recommenders.sequential.model import SequentialModel
 
         if type(model) is SequentialModel and model.can_be_asked_at():
-            return self.head(model, model.at(batch["input_ids"], batch["last"]))
-        hidden = model(batch["input_ids"]).last_hidden_state
+            return self.head(model, model.at(batch["input_ids"], batch["last"], batch.get("times")))
+        hidden = model(**_inputs(batch)).last_hidden_state
         rows = torch.arange(len(hidden), device=hidden.device)
         return self.head(model, hidden[rows, batch["last"]])
 
     def encode(self, model: torch.nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        hidden = model(batch["input_ids"]).last_hidden_state
+        hidden = model(**_inputs(batch)).last_hidden_state
         valid = batch["labels"] > 0
         return hidden[valid], batch["labels"][valid] - 1
 
@@ -250,7 +269,14 @@ class Sequential:
     def last_layer(
         self, model: torch.nn.Module, layer: torch.nn.Module, states: torch.Tensor, batch: Batch
     ) -> torch.Tensor:
-        return cast("torch.Tensor", model.norm(layer.at(states, batch["last"])))  # type: ignore[operator]
+        last, inner = batch["last"], cast(Any, model)
+        gaps = inner.gaps_at(last, batch.get("times"))
+        return cast("torch.Tensor", inner.norm(cast(Any, layer).at(states, last, gaps)))
+
+
+def _inputs(batch: Batch) -> Batch:
+    """What the network is called with."""
+    return {name: batch[name] for name in ("input_ids", "times") if name in batch}
 
 
 def _item_table(model: Any) -> torch.Tensor:

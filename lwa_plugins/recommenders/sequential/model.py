@@ -10,9 +10,12 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
+from lwa_core.errors import ModelError
+from lwa_core.modeling.uses import EmbeddingByExample
 from lwa_plugins.recommenders._sequences import MASK, PADDING
 from lwa_plugins.recommenders.sequential.dropout import Dropout, biased_attention, causal_attention
 from lwa_plugins.recommenders.sequential.items import Fused, SideInformation
+from lwa_plugins.recommenders.sequential.times import BUCKETS, gap_buckets
 
 
 class SequentialConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers is untyped
@@ -32,6 +35,7 @@ class SequentialConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers 
     attributes: int = 0
     attribute_pairs: int = 0
     vector_sizes: tuple[int, ...] | list[int] = ()
+    time_bias: bool = False
 
     @property
     def first_item(self) -> int:
@@ -40,7 +44,11 @@ class SequentialConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers 
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention: causal, or over all keys that `bias` does not hide."""
+    """Multi-head self-attention: causal, or over all keys that `bias` does not hide.
+
+    With a time bias, causal attention adds a number of each head's own to the logit of each key, by the `gaps` between
+    their times (examples, queries, keys).
+    """
 
     def __init__(self, config: SequentialConfig) -> None:
         super().__init__()
@@ -50,14 +58,24 @@ class Attention(nn.Module):
         self.k_proj = nn.Linear(config.hidden_size, config.hidden_size)
         self.v_proj = nn.Linear(config.hidden_size, config.hidden_size)
         self.o_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.gap_bias = EmbeddingByExample(BUCKETS, self.heads) if config.time_bias else None
 
-    def forward(self, states: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(
+        self, states: torch.Tensor, bias: torch.Tensor | None = None, gaps: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        if gaps is not None:
+            later = torch.ones(gaps.shape[1:], dtype=torch.bool, device=gaps.device).triu(1)
+            bias = self._gap_bias(gaps).masked_fill(later, -torch.inf)
         q, k, v = (self._heads(project(states)) for project in (self.q_proj, self.k_proj, self.v_proj))
         dropout = self.dropout if self.training else 0.0
         mixed = causal_attention(q, k, v, dropout) if bias is None else biased_attention(q, k, v, bias, dropout)
         return self._joined(mixed)
 
-    def at(self, states: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    def _gap_bias(self, gaps: torch.Tensor) -> torch.Tensor:
+        looked_up: torch.Tensor = cast(EmbeddingByExample, self.gap_bias)(gaps)
+        return looked_up.permute(0, 3, 1, 2)  # (examples, heads, queries, keys)
+
+    def at(self, states: torch.Tensor, places: torch.Tensor, gaps: torch.Tensor | None = None) -> torch.Tensor:
         """What `forward` gives at one place of each example (examples, 1, width), of non-causal attention the last.
 
         Behind the last place is padding, which neither kind of attention sees. One query needs no key and no value of
@@ -69,6 +87,8 @@ class Attention(nn.Module):
         keys, values = (linear.weight.unflatten(0, (self.heads, -1)) for linear in (self.k_proj, self.v_proj))
         q = self.q_proj(states[rows, places]).view(len(states), self.heads, -1)
         scores = torch.einsum("nho,how->nhw", q, keys) @ states.transpose(1, 2) * q.shape[2] ** -0.5
+        if gaps is not None:  # (examples, 1, keys)
+            scores = scores + self._gap_bias(gaps)[:, :, 0]
         behind = torch.arange(states.shape[1], device=states.device) > places[:, None]  # (examples, time)
         looked = scores.masked_fill(behind[:, None], -torch.inf).softmax(dim=2) @ states  # (examples, heads, width)
         mixed = torch.einsum("nhw,how->nho", looked, values).flatten(1) + self.v_proj.bias
@@ -93,13 +113,15 @@ class Block(nn.Module):
         self.down_proj = nn.Linear(4 * config.hidden_size, config.hidden_size)
         self.dropout = Dropout(config.dropout)
 
-    def forward(self, states: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-        return self.rest(states, self.attention(self.attention_norm(states), bias))
+    def forward(
+        self, states: torch.Tensor, bias: torch.Tensor | None = None, gaps: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        return self.rest(states, self.attention(self.attention_norm(states), bias, gaps))
 
-    def at(self, states: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    def at(self, states: torch.Tensor, places: torch.Tensor, gaps: torch.Tensor | None = None) -> torch.Tensor:
         """What `forward` gives at one place of each example (examples, width), in eval mode."""
         rows = torch.arange(len(states), device=states.device)
-        mixed = self.attention.at(self.attention_norm(states), places)
+        mixed = self.attention.at(self.attention_norm(states), places, gaps)
         return self.rest(states[rows, places][:, None], mixed)[:, 0]
 
     def rest(self, states: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
@@ -213,20 +235,27 @@ class SequentialModel(PreTrainedModel):  # type: ignore[misc]  # transformers is
             nn.init.ones_(module.weight)
             nn.init.zeros_(module.bias)
 
-    def forward(self, input_ids: torch.Tensor) -> BaseModelOutput:
+    def forward(self, input_ids: torch.Tensor, times: torch.Tensor | None = None) -> BaseModelOutput:
         states = self._embedded(input_ids)
-        seen = self._seen(input_ids, states.dtype)
+        seen = self._seen(input_ids, times, states.dtype)
         for block in self.blocks:
             states = block(states, *seen)
         return BaseModelOutput(last_hidden_state=self.norm(states))
 
-    def at(self, input_ids: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    def at(self, input_ids: torch.Tensor, places: torch.Tensor, times: torch.Tensor | None = None) -> torch.Tensor:
         """What `forward` gives at one place of each example (examples, width), in eval mode."""
         states = self._embedded(input_ids)
-        seen = self._seen(input_ids, states.dtype)
+        seen = self._seen(input_ids, times, states.dtype)
         for block in self.blocks[:-1]:
             states = block(states, *seen)
-        return cast(torch.Tensor, self.norm(cast(Block, self.blocks[-1]).at(states, places)))
+        gaps = self.gaps_at(places, times)
+        return cast(torch.Tensor, self.norm(cast(Block, self.blocks[-1]).at(states, places, gaps)))
+
+    def gaps_at(self, places: torch.Tensor, times: torch.Tensor | None) -> torch.Tensor | None:
+        """Gaps between one place of each example and all (examples, 1, time), where the model looks at times."""
+        if not self.config.time_bias or times is None:
+            return None
+        return gap_buckets(times.gather(1, places[:, None]), times)
 
     def can_be_asked_at(self) -> bool:
         """Whether `at` is what `forward` gives: the last block is plain, and nobody listens to it or to the model."""
@@ -238,8 +267,14 @@ class SequentialModel(PreTrainedModel):  # type: ignore[misc]  # transformers is
         bypassed: list[nn.Module] = [self, *last.modules()]
         return not any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in bypassed)
 
-    def _seen(self, input_ids: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
-        """What the blocks get besides states: of non-causal attention a bias that hides padding."""
+    def _seen(
+        self, input_ids: torch.Tensor, times: torch.Tensor | None, dtype: torch.dtype
+    ) -> tuple[torch.Tensor | None, ...]:
+        """What the blocks get besides states: of non-causal attention a bias that hides padding, or gaps in time."""
+        if self.config.time_bias:
+            if times is None:
+                raise ModelError("the model looks at the times of events, and was called without any")
+            return None, gap_buckets(times, times)
         if not self.config.masked:
             return ()  # a real position never sees the padding behind it
         hidden = (input_ids == PADDING)[:, None, None]

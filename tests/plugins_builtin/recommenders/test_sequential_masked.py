@@ -1,10 +1,12 @@
 """`sequential` on masked items (BERT4Rec): its batches, attention and answers, against their definitions."""
 
+import naive_transformer
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from naive_transformer import cross_entropy
 
 from lwa_core import Catalogue, ModelError
 from lwa_core.fitting import score_histories
@@ -29,54 +31,9 @@ def model_of(asked):
     return tiny_probe(asked).model.model
 
 
-def norm(layer, x):
-    x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + layer.eps)
-    return x * numbers(layer.weight) + numbers(layer.bias)
-
-
-def numbers(tensor):
-    return tensor.detach().double().numpy()
-
-
-def linear(layer, x):
-    return x @ numbers(layer.weight).T + numbers(layer.bias)
-
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-
-def naive_block(block, x):
-    """One block on one unpadded sequence, every position looking at every other, in float64 (time, width)."""
-    normed, attention = norm(block.attention_norm, x), block.attention
-    q, k, v = (linear(each, normed) for each in (attention.q_proj, attention.k_proj, attention.v_proj))
-    mixed, size = np.zeros_like(x), x.shape[1] // attention.heads
-    for head in range(attention.heads):
-        own = slice(head * size, (head + 1) * size)
-        for t in range(len(x)):
-            weights = np.array([np.exp(q[t, own] @ k[s, own] / np.sqrt(size)) for s in range(len(x))])
-            mixed[t, own] = weights / weights.sum() @ v[:, own]
-    mixed, gated = linear(attention.o_proj, mixed), hasattr(block, "attention_gate")
-    x = x + (sigmoid(linear(block.attention_gate, x)) if gated else 1) * mixed
-    normed = norm(block.feed_forward_norm, x)
-    up = linear(block.up_proj, normed)
-    if gated:
-        gate = linear(block.gate_proj, normed)
-        return x + sigmoid(linear(block.feed_forward_gate, x)) * linear(block.down_proj, gate * sigmoid(gate) * up)
-    gelu = torch.nn.functional.gelu(torch.from_numpy(up)).numpy()
-    return x + linear(block.down_proj, gelu)
-
-
 def naive_logits(model, ids):
-    """Logits at every position of one unpadded sequence of the model's ids (time, items)."""
-    x = numbers(model.item_embedding.weight)[list(ids)] + numbers(model.position_embedding.weight)[: len(ids)]
-    for block in model.blocks:
-        x = naive_block(block, x)
-    return norm(model.norm, x) @ numbers(model.item_embedding.weight)[-ITEMS:].T
-
-
-def cross_entropy(logits, target):
-    return np.log(np.exp(logits - logits.max()).sum()) + logits.max() - logits[target]
+    """With every position looking at every other."""
+    return naive_transformer.naive_logits(model, ids, ITEMS)
 
 
 @pytest.mark.parametrize("block", BLOCKS)
