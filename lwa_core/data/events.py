@@ -65,16 +65,15 @@ class Events:
 
 @attrs.frozen(eq=False)
 class Cleaned:
-    """Valid events and the account of what was left out or rewritten on the way."""
+    """The account of what was left out or rewritten on the way to valid events."""
 
-    events: Events
     steps: tuple[Step, ...]
     dropped: dict[str, int]
     milliseconds: int
     unrated: int
 
 
-def clean(source: Source, min_rating: float | None, *, need_timestamps: bool) -> Cleaned:
+def clean(source: Source, min_rating: float | None, *, need_timestamps: bool) -> tuple[Events, Cleaned]:
     """Collect the events of a source, leave out what has no user, item or timestamp, apply `min_rating`.
 
     Rows are counted by the rule that left them out. A row without a rating is left out only where `min_rating` has to
@@ -102,7 +101,7 @@ def clean(source: Source, min_rating: float | None, *, need_timestamps: bool) ->
     times, milliseconds = _milliseconds(frame["timestamp"], rows) if "timestamp" in frame.columns else (None, 0)
     (user_codes, user_ids), (item_codes, item_ids) = users.ordered(rows), items.ordered(rows)
     events = Events(user_codes, item_codes, times, user_ids, item_ids)
-    return Cleaned(events, tuple(steps), dropped, milliseconds, unrated)
+    return events, Cleaned(tuple(steps), dropped, milliseconds, unrated)
 
 
 @attrs.frozen(eq=False)
@@ -125,7 +124,7 @@ class _Ids:
         return counts(self.codes[rows], len(self.distinct)) > 0
 
     def ordered(self, rows: NDArray[np.bool_] | None) -> tuple[Int32, tuple[str, ...]]:
-        """Just these rows, and just their ids, in an order that does not depend on the file."""
+        """Just these rows, and just their ids, in an order that does not depend on the file. `codes` is used up."""
         import polars as pl
 
         found = np.flatnonzero(self.present(rows))
@@ -135,7 +134,10 @@ class _Ids:
         ids = ids.sort(keys)
         places = np.empty(len(self.distinct), dtype=np.int32)
         places[ids["place"].to_numpy()] = np.arange(len(found), dtype=np.int32)
-        return places[self.codes if rows is None else self.codes[rows]], tuple(ids["id"].to_list())
+        codes = self.codes if rows is None else self.codes[rows]
+        for part in slices(len(codes)):
+            codes[part] = places[codes[part]]
+        return codes, tuple(ids["id"].to_list())
 
 
 def _whole_numbers(ids: polars.Series) -> bool:

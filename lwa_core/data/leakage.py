@@ -26,9 +26,9 @@ def check_split(data: PreparedData, times: Int64 | None = None, *, one_cut: bool
     for name, examples in uses.items():
         _check_places(data, name, examples)
     targets = np.concatenate([examples.positions for examples in uses.values()])
-    if len(np.unique(targets)) != len(targets):
+    if _repeats(targets):
         raise LeakageError("two uses share a target")
-    if np.intersect1d(data.validation.users, data.calibration.users).size:
+    if _repeats(np.concatenate([data.validation.users, data.calibration.users])):
         raise LeakageError("a user is in both validation and calibration")
     latest = np.full(data.users, -1, dtype=np.int64)
     for examples in (data.validation, data.calibration):
@@ -47,8 +47,13 @@ def _check_places(data: PreparedData, name: str, examples: Examples) -> None:
         raise LeakageError(f"a {name} target belongs to another user")
     if (examples.positions == data.offsets[examples.users]).any():
         raise LeakageError(f"a {name} example has no history")
-    if len(np.unique(examples.users)) != len(examples):
+    if _repeats(examples.users):
         raise LeakageError(f"a user has two {name} examples")
+
+
+def _repeats(values: Int64) -> bool:
+    ordered = np.sort(values)  # several times as fast as `np.unique`
+    return bool((ordered[1:] == ordered[:-1]).any())
 
 
 def _check_times(data: PreparedData, times: Int64, targets: Int64, one_cut: bool) -> None:

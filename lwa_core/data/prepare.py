@@ -45,9 +45,12 @@ def prepare(source: Source, filter: Filter, split: Split, seed: int, report: Rep
         DataError: Columns are missing, nothing is left, or too few users have enough events to split.
     """
     temporal = split.by == "time"
-    cleaned = clean(source, filter.min_rating, need_timestamps=temporal)
     by_timestamp = temporal or source.order == "timestamp"
-    events, steps, rounds = _filtered(_ordered(cleaned.events, by_timestamp), filter)
+    about_items, notes, left_out = source.items, list(source.notes), source.dropped
+    events, cleaned = clean(source, filter.min_rating, need_timestamps=temporal)
+    del source  # nobody else may need its events, which take as much memory as what was made of them
+    events = _ordered(events, by_timestamp)
+    events, steps, rounds = _filtered(events, filter)
     times = events.times if by_timestamp else None
     offsets = _offsets(events)
     if temporal:
@@ -58,7 +61,7 @@ def prepare(source: Source, filter: Filter, split: Split, seed: int, report: Rep
     _check_enough(parts, split)
     validation, calibration = lend_to_calibration(parts.validation, split.calibration, seed)
     data = PreparedData(
-        _catalogue(events.item_ids, source.items),
+        _catalogue(events.item_ids, about_items),
         events.user_ids,
         events.items,
         offsets,
@@ -70,7 +73,7 @@ def prepare(source: Source, filter: Filter, split: Split, seed: int, report: Rep
     )
     check_split(data, times, one_cut=temporal)
     repeats = _repeated_targets(events, data.test) if filter.duplicates == "all" else 0
-    dropped = _sum(source.dropped, cleaned.dropped)
+    dropped = _sum(left_out, cleaned.dropped)
     facts = {
         "filter": {
             "min_rating": filter.min_rating,
@@ -92,7 +95,7 @@ def prepare(source: Source, filter: Filter, split: Split, seed: int, report: Rep
             "test_targets_in_ties": parts.ties,
         },
         **_facts(data, cleaned, dropped, repeats),
-        "notes": list(source.notes),
+        "notes": notes,
     }
     if report is not None:
         _warn(report, dropped, repeats)
@@ -101,15 +104,17 @@ def prepare(source: Source, filter: Filter, split: Split, seed: int, report: Rep
 
 def _ordered(events: Events, by_timestamp: bool) -> Events:
     """Users one after another, each in order. Both sorts are stable: ties keep the order of the file."""
-    if (events.users[1:] < events.users[:-1]).any():
-        events = events.take(grouped(events.users, len(events.user_ids)))
-    if not by_timestamp or events.times is None:
-        return events
-    items, times = events.items.copy(), events.times.copy()
-    for rows, order in orders_within(_offsets(events), events.times):
-        items[rows] = items[rows][order]
-        times[rows] = times[rows][order]
-    return attrs.evolve(events, items=items, times=times)
+    sizes = counts(events.users, len(events.user_ids))
+    if bool((events.users[1:] < events.users[:-1]).any()):
+        order = grouped(events.users, len(sizes))
+        users = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
+        times = None if events.times is None else events.times[order]
+        events = attrs.evolve(events, users=users, items=events.items[order], times=times)
+    if by_timestamp and events.times is not None:
+        for rows, within in orders_within(offsets_of(sizes), events.times):
+            events.items[rows] = events.items[rows][within]
+            events.times[rows] = events.times[rows][within]
+    return events
 
 
 def _filtered(events: Events, filter: Filter) -> tuple[Events, list[Step], int]:
