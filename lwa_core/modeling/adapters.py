@@ -69,14 +69,13 @@ def merged(model: nn.Module) -> nn.Module:
 
     adapted: Any = model
     layers = {n: m for n, m in adapted.get_base_model().named_modules() if isinstance(m, LoraLayer)}
+    base: Any = adapted.unload()
+    if getattr(base, "hf_quantizer", None) is not None:
+        with quiet_transformers():
+            base = base.dequantize()
     with torch.no_grad():
-        deltas = {name: layer.get_delta_weight(layer.active_adapters[0]).clone() for name, layer in layers.items()}
-        base: Any = adapted.unload()
-        if getattr(base, "hf_quantizer", None) is not None:
-            with quiet_transformers():
-                base = base.dequantize()
-        for name, delta in deltas.items():
+        for name, layer in layers.items():
             weight = base.get_submodule(name).weight
-            weight.copy_(weight + delta.to(weight))
+            weight += layer.get_delta_weight(layer.active_adapters[0]).to(weight)
     base.requires_grad_(True)
     return cast(nn.Module, base)

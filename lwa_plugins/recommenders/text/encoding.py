@@ -16,6 +16,9 @@ from lwa_core.text_models import load_tokenizer, longest_text
 from lwa_plugins.recommenders._sequences import padded
 from lwa_plugins.recommenders.backbone.pretrained import read_config, read_transformer
 
+ROUNDING = 1e-5
+"""Differences below this share of the values are none."""
+
 
 def title_vectors(
     titles: Sequence[str], folder: Path, *, pooling: str, prefix: str = "", length: int = 32, batch: int = 64
@@ -48,6 +51,9 @@ def title_vectors(
     for start in range(0, len(order), batch):
         rows = order[start : start + batch]
         found[torch.from_numpy(rows)] = _encoded(model, [ids[row] for row in rows], pooling).float().cpu()
+    if len(texts) > 1 and float((found - found[0]).abs().max()) <= ROUNDING * float(found.abs().max()):
+        hint = "the first token of a language model knows nothing of the others: pool by mean or last"
+        raise ModelError(f"the encoder in {folder} gives all titles the same vector", hint)
     place = {title: number for number, title in enumerate(texts)}
     found = torch.cat([found, torch.zeros_like(found[:1])])
     return found[torch.tensor([place.get(title, len(texts)) for title in titles])]
@@ -64,7 +70,7 @@ def standardised(vectors: torch.Tensor) -> torch.Tensor:
     centred = inside - inside.mean(dim=0)
     spread = centred.square().mean(dim=0).sqrt()
     # What is all but constant holds only rounding errors.
-    steady = spread <= 1e-5 * inside.abs().amax(dim=0)
+    steady = spread <= ROUNDING * inside.abs().amax(dim=0)
     made = torch.zeros_like(vectors)
     made[some] = torch.where(steady, 0.0, centred / torch.where(steady, 1.0, spread)).to(vectors.dtype)
     return made
