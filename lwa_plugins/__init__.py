@@ -32,7 +32,8 @@ def lwa_recommenders() -> list[Component[Any]]:
             f"{at}.sequential:Sequential",
             version=2,
             reference="Kang & McAuley 2018, SASRec; Klenitskiy & Vasilev 2023 for the full cross-entropy; "
-            "Petrov & Macdonald 2023, gSASRec, for gbce; Sun et al. 2019, BERT4Rec, for masked items",
+            "Petrov & Macdonald 2023, gSASRec, for gbce; Sun et al. 2019, BERT4Rec, for masked items; "
+            "Zhai et al. 2024, HSTU, for times",
         ),
         Component(
             "backbone",
