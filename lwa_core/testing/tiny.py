@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from lwa_core.data import Catalogue
+from lwa_core.data import Catalogue, TimedHistory
+from lwa_core.data.timed import asks_for_times
 from lwa_core.modeling.layered import LayeredModel
 from lwa_core.modeling.probe import Probe
 from lwa_core.plugins import Registry
@@ -44,6 +45,8 @@ def tiny_probe(
     rng = np.random.default_rng(seed)
     histories = [rng.integers(0, items, rng.integers(1, 15)).astype(np.int32) for _ in range(examples)]
     targets = rng.integers(0, items, examples)
+    if asks_for_times(recommender):
+        histories = [TimedHistory(history, rng.integers(0, 10**9, len(history)).cumsum()) for history in histories]
     probe = Probe(LayeredModel(model), recommender, histories, targets, utility=utility, batch=7, seed=seed)
     probe.training_targets = 50 * examples
     return probe

@@ -26,7 +26,7 @@ from lwa_core.modeling.probe import Probe
 from lwa_core.modeling.saving import save_model
 from lwa_core.plan import make_plan
 from lwa_core.recipe import load_recipe
-from lwa_core.testing import tiny_recommender
+from lwa_core.testing import tiny_probe, tiny_recommender
 from lwa_plugins.recommenders.sequential import Sequential
 from lwa_plugins.recommenders.sequential.times import BUCKETS, gap_buckets
 from lwa_plugins.scorers.laplace import Laplace
@@ -307,3 +307,10 @@ def test_data_is_stored_with_times_only_for_who_asks(tmp_path):
         keys[times] = make_plan(load_recipe(write_recipe(tmp_path, text))).data.key
 
     assert keys[""] == keys["\ntimes = false"] != keys["\ntimes = true"]
+
+
+def test_a_tiny_probe_of_such_a_recommender_has_times():
+    probe = tiny_probe(recommender(), examples=5)
+
+    assert {type(each) for each in probe.histories} == {TimedHistory}
+    assert probe.evaluate([[0], [0, 1]]).shape == (2, 5)
