@@ -203,7 +203,7 @@ def test_a_rule_that_only_the_gaps_tell_is_learnt_with_times_alone():
         model.train()
         for _ in range(150):
             optimizer.zero_grad()
-            batch = asked.training_batch([window() for _ in range(64)])
+            batch = asked.training_batch([window() for _ in range(48)])
             batch["labels"][:, :4] = 0  # the rest is noise
             asked.loss(model, batch).overall.backward()
             optimizer.step()
@@ -246,6 +246,7 @@ def timed_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("timed")
     text = TEXT.replace('use = "sequential"', 'use = "sequential"\ntimes = true').replace("epochs = 3", "epochs = 1")
     text = text.replace("epochs = 2", "epochs = 1").replace("keep = [2, 1]", "keep = 2")
+    text = text.replace("users = 120", "users = 60").replace("layers = 3", "layers = 2").replace("keep = 2", "keep = 1")
     return run(folder, folder / "store", text=text)[0]
 
 
