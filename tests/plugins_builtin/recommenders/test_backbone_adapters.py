@@ -61,7 +61,9 @@ def pupil_of(pretrained, **more):
     return Backbone(pretrained=pretrained, **{**how, **more})
 
 
-@pytest.mark.parametrize(("family", "four_bit"), [("llama", False), ("llama", True), ("qwen3", True)])
+@pytest.mark.parametrize(
+    ("family", "four_bit"), [("llama", False), ("llama", True), pytest.param("qwen3", True, marks=pytest.mark.slow)]
+)
 def test_a_fitted_model_is_a_plain_one_that_moved_by_few_ranks(family, four_bit, tmp_path):
     pupil = pupil_of(checkpoint(tmp_path / "checkpoint", family), family=family, four_bit=four_bit)
 
