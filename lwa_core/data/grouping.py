@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from lwa_core.data.dataset import Int32, Int64
 
-ROWS = 1 << 22
-"""Rows that a temporary array holds at most (a group that is longer is held whole)."""
+ROWS = 1 << 18
+"""Rows that a temporary array holds at most (a group that is longer is held whole): few, so that they stay in the
+processor's cache."""
 
 KEY_BITS = 63
 

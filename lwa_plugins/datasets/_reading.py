@@ -24,7 +24,7 @@ from lwa_core.errors import DataError
 if TYPE_CHECKING:
     import polars
 
-BLOCK_BYTES = 1 << 23
+BLOCK_BYTES = 1 << 22
 LONGEST_RECORD = 1 << 26
 """A quoted field that runs on for more bytes than this was not closed."""
 
@@ -243,10 +243,9 @@ def _spelled_in_one_way(data: bytes, separator: str) -> bool:
     if any(sign in data for sign in (b'"', b"+", b"-", b" ", b"\r", b"\f")) or (separator != "\t" and b"\t" in data):
         return False
     signs = np.frombuffer(b"\n" + data, dtype=np.uint8)
-    zeros = np.flatnonzero(signs[1:-1] == ord("0")) + 1
-    zeros = zeros[signs[zeros + 1] - ord("0") < 10]  # followed by a digit: what lies below "0" wraps round
-    before = signs[zeros - 1]
-    return not bool(((before == ord("\n")) | (before == ord(separator))).any())
+    before, sign, after = signs[:-2], signs[1:-1], signs[2:]
+    leading = (sign == ord("0")) & ((before == ord("\n")) | (before == ord(separator)))
+    return not bool((leading & (after - ord("0") < 10)).any())  # a digit: what lies below "0" wraps round
 
 
 def _whole_numbers(frame: polars.DataFrame, name: str) -> polars.DataFrame:
