@@ -86,16 +86,16 @@ if __name__ == "__main__":
     parser.add_argument(
         "--seconds", type=float, default=90, help="CPU-seconds of training after which a peer is stopped"
     )
-    parser.add_argument("--peer", default="{}", help='JSON: settings of the peers, such as {"batch": 32}')
+    parser.add_argument("--settings", default="{}", help='JSON: settings to change, such as {"batch": 32}')
     parser.add_argument("--save", action="store_true")
     asked = parser.parse_args()
     results = {}
     with tempfile.TemporaryDirectory() as folder:
         saved(prepared(asked.data), f"{folder}/data.npz")
         for who in asked.who:
-            settings = SETTINGS[who]
+            settings = {**SETTINGS[who], **json.loads(asked.settings)}
             if who in ("rectools", "replay"):
-                settings = {**settings, "seconds": asked.seconds, **json.loads(asked.peer)}
+                settings = {**settings, "seconds": asked.seconds}
                 start = [str(asked.peers.resolve() / who / "bin" / "python"), f"{who}_curve.py", f"{folder}/data.npz"]
                 commands = [[*start, json.dumps(settings), str(seed)] for seed in asked.seeds]
             else:
