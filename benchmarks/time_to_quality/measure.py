@@ -111,6 +111,6 @@ if __name__ == "__main__":
             print(who, json.dumps({key: results[who][key] for key in results[who] if key != "curves"}), flush=True)
     if asked.save:
         said = {"level": asked.level, "torch": torch.__version__}
-        name = "-".join(who.split(",")[0] for who in asked.who[:1])
+        name = "-".join([asked.who[0].replace(", ", "-").replace(" ", "-"), *map(str, asked.seeds)])
         file = HERE / "results" / f"{time.strftime('%Y-%m-%d-%H%M%S')}-{name}.json"
         file.write_text(json.dumps({"asked": said, "results": results}) + "\n")
