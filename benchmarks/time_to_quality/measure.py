@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 OURS = {"width": 64, "heads": 2, "dropout": 0.2, "max_length": 50, "batch": 32, "learning_rate": 2e-3, "epochs": 15}
 PEER = {"layers": 2, "width": 64, "heads": 2, "dropout": 0.2, "length": 50}
 SETTINGS = {
-    "sequential": {**OURS, "layers": 2, "patience": 15},
+    "sequential": {**OURS, "layers": 2, "learning_rate": 1e-3, "epochs": 30, "patience": 30},
     "sequential, one layer": {**OURS, "layers": 1, "patience": 15},
     "rectools": PEER,
     "replay": PEER,
