@@ -5,7 +5,9 @@ import pytest
 import torch
 from tiny_recipe import TEXT, write_recipe
 
+from lwa_core.modeling.gradients import Weights
 from lwa_core.modeling.laplace import fit
+from lwa_core.modeling.observation import one_at_a_time
 from lwa_core.recipe import combined_by, load_recipe
 from lwa_core.testing import check_scorer, tiny_probe, tiny_recommender
 from lwa_core.testing.conformance import score
@@ -62,6 +64,7 @@ def test_its_price_is_the_passes_that_it_makes():
         forward += 1
 
     probe = tiny_probe()
+    assert not one_at_a_time(probe, Weights(probe.model))  # looked at once for each model, with three examples
     handle = probe.model.layers[0].register_forward_hook(count)
     score(Laplace(samples=0, draws=3), probe)
     handle.remove()
