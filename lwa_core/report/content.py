@@ -147,7 +147,11 @@ def asked(recipe: Mapping[str, Any]) -> Table:
     """The recipe in a few rows; all its settings are told elsewhere."""
 
     def use(table: Mapping[str, Any]) -> str:
-        own = {key: value for key, value in table.items() if key not in ("use", "name", "path") and value != ""}
+        own = {
+            key: value
+            for key, value in table.items()
+            if key not in ("use", "name", "path") and value not in ("", [], ())
+        }
         told = ", ".join(f"{key} = {_value(value)}" for key, value in own.items())
         return f"{table['use']} ({told})" if told else str(table["use"])
 
