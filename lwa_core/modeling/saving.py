@@ -16,6 +16,15 @@ from lwa_core.errors import ModelError
 
 ADAPTER = "adapter"
 
+SAFELY: dict[str, Any] = {
+    "local_files_only": True,
+    "trust_remote_code": False,
+    "use_safetensors": True,
+    "output_loading_info": True,
+    "ignore_mismatched_sizes": True,  # they come back in the information, where the error would only hint at them
+}
+"""How `from_pretrained` loads weights of others: nothing fetched, no code, nothing unpickled, and all told."""
+
 
 def load_pretrained(cls: Any, folder: Path, spare: Callable[[list[str]], None] | None = None) -> nn.Module:
     """Load what `save_model` saved, in eval mode: local files only, no remote code, safetensors only.
@@ -37,11 +46,7 @@ def load_pretrained(cls: Any, folder: Path, spare: Callable[[list[str]], None] |
         with quiet_transformers():
             model, info = cls.from_pretrained(
                 folder,
-                local_files_only=True,
-                trust_remote_code=False,
-                use_safetensors=True,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,  # they come back in `info`, where the error would only hint at them
+                **SAFELY,
                 **placement,
             )
     except Exception as error:  # transformers and safetensors raise many kinds for a bad folder

@@ -11,7 +11,7 @@ from transformers import MODEL_MAPPING, AutoConfig, AutoModel
 
 from lwa_core.errors import ModelError
 from lwa_core.modeling.layered import find_blocks
-from lwa_core.modeling.saving import quiet_transformers
+from lwa_core.modeling.saving import SAFELY, quiet_transformers
 from lwa_plugins.recommenders.backbone.families import FAMILIES, NO_WORDS
 
 
@@ -56,11 +56,7 @@ def read_transformer(folder: Path, config: Any) -> Any:
             model, info = AutoModel.from_pretrained(
                 folder,
                 config=config,
-                local_files_only=True,
-                trust_remote_code=False,
-                use_safetensors=True,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,  # they come back in `info`
+                **SAFELY,
                 dtype=torch.float32,
                 **({"add_pooling_layer": False} if pooled else {}),
             )
