@@ -8,6 +8,16 @@ from itertools import pairwise
 import numpy as np
 import torch
 
+TRAINER = {
+    "max_epochs": -1,
+    "accelerator": "cpu",
+    "logger": False,
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+}
+"""What the trainers of the peers are told: train on, and write nothing."""
+
 
 def rows_of(file, name):
     """Sequences that were saved as a flat array with offsets."""

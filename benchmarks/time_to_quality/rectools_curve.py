@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import torch
-from curves import Clock, asked, rows_of
+from curves import TRAINER, Clock, asked, rows_of
 from pytorch_lightning import Callback, Trainer
 from rectools import Columns
 from rectools.dataset import Dataset
@@ -68,12 +68,7 @@ if __name__ == "__main__":
         lr=settings["learning_rate"],
         batch_size=settings["batch"],
         get_trainer_func=lambda: Trainer(
-            max_epochs=-1,
-            accelerator="cpu",
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
+            **TRAINER,
             callbacks=[Watch()],
         ),
     )

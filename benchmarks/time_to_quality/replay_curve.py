@@ -8,7 +8,7 @@ import lightning
 import numpy as np
 import pandas as pd
 import torch
-from curves import Clock, asked, rows_of
+from curves import TRAINER, Clock, asked, rows_of
 from replay.data import FeatureHint, FeatureSource, FeatureType
 from replay.data.nn import PandasSequentialDataset, TensorFeatureInfo, TensorFeatureSource, TensorSchema
 from replay.models.nn.optimizer_utils import FatOptimizerFactory
@@ -64,12 +64,7 @@ if __name__ == "__main__":
         optimizer_factory=FatOptimizerFactory(learning_rate=settings["learning_rate"]),
     )
     lightning.Trainer(
-        max_epochs=-1,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
+        **TRAINER,
         callbacks=[Watch()],
     ).fit(model, loader)
     print(json.dumps(clock.rows))
