@@ -28,9 +28,7 @@ def fit_model(
     """
     data = data.for_recommender(recommender)
     torch.manual_seed(seed)
-    model = recommender.build(data.catalogue).to(device())
-    for code, message in getattr(model, "remarks", ()):
-        report.warn(code, message)
+    model = recommender.build(data.catalogue, report).to(device())
     adapting = recommender if isinstance(recommender, Adapting) else None
     if adapting is not None:
         model = adapting.adapt(model, data.training_sequences(), report)

@@ -63,11 +63,8 @@ class Recommender(Protocol):
     def training(self) -> TrainingSettings:
         """How the core's loop is to train it."""
 
-    def build(self, catalogue: Catalogue) -> torch.nn.Module:
-        """A fresh model for this catalogue, initialised from torch's global generator (which the caller has seeded).
-
-        An attribute `remarks` of it, (code, message) pairs, becomes warnings of the run.
-        """
+    def build(self, catalogue: Catalogue, report: Reporter) -> torch.nn.Module:
+        """A fresh model for this catalogue, initialised from torch's global generator (which the caller has seeded)."""
 
     def load(self, folder: Path) -> torch.nn.Module:
         """The model saved in `folder`, compressed or not, in eval mode. Raises ModelError."""

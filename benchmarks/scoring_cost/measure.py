@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from fisher import by_vmap, one_example_at_a_time
 
 from lwa_core import Catalogue, LayeredModel
+from lwa_core.events import Quiet
 from lwa_core.modeling.observation import finished, observe, passes
 from lwa_core.modeling.probe import Probe
 from lwa_core.plugins import Registry
@@ -42,7 +43,7 @@ class Bench:
         torch.manual_seed(0)
         rng = np.random.default_rng(0)
         recommender = tiny_recommender(layers=self.depth, width=self.width, heads=2, max_length=self.length)
-        model = recommender.build(Catalogue(ids=tuple(map(str, range(ITEMS)))))
+        model = recommender.build(Catalogue(ids=tuple(map(str, range(ITEMS)))), Quiet())
         histories = [rng.integers(0, ITEMS, self.length).astype(np.int32) for _ in range(self.examples)]
         for name, value in {
             "recommender": recommender,

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from lwa_core import Catalogue, LayeredModel
+from lwa_core.events import Quiet
 from lwa_core.modeling.layered import block_input
 from lwa_core.modeling.probe import Probe
 from lwa_core.plugins import Registry
@@ -28,7 +29,7 @@ def make_probe(asked, examples):
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     recommender = tiny_recommender(layers=asked.depth, width=asked.width, heads=2, max_length=asked.length)
-    model = recommender.build(Catalogue(ids=tuple(map(str, range(asked.items)))))
+    model = recommender.build(Catalogue(ids=tuple(map(str, range(asked.items)))), Quiet())
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))

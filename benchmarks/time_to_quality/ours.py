@@ -40,7 +40,7 @@ def curve(data, settings, seed):
     rows, evaluating = [], 0.0
     torch.manual_seed(seed)
     began = time.process_time()
-    model = recommender.build(data.catalogue)
+    model = recommender.build(data.catalogue, Quiet())
 
     def evaluate(current):
         nonlocal evaluating

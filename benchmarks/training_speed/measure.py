@@ -21,6 +21,7 @@ from lwa_core.data import Catalogue
 from lwa_core.data.dataset import concatenate
 from lwa_core.data.prepare import prepare
 from lwa_core.evaluation.ranking import rank_examples
+from lwa_core.events import Quiet
 from lwa_core.fitting import score_histories
 from lwa_core.plugins import Registry
 from lwa_core.ranker import Ranker
@@ -80,7 +81,7 @@ def as_torch_has_it():
 def epoch(recommender, catalogue, sequences):
     """One epoch by the core's own loop, checkpoint included, without the evaluation; and its targets."""
     torch.manual_seed(0)
-    model, windows = recommender.build(catalogue), recommender.training_windows(sequences)
+    model, windows = recommender.build(catalogue, Quiet()), recommender.training_windows(sequences)
     with tempfile.TemporaryDirectory() as folder:
         spent, _ = seconds(
             lambda: train(
@@ -132,7 +133,7 @@ def naive_rank(model, recommender, history, target):
 def evaluation(recommender, data, checked):
     """All test users over the full catalogue; and the ranks of some of them beside naive ones."""
     torch.manual_seed(0)
-    model = recommender.build(data.catalogue).eval()
+    model = recommender.build(data.catalogue, Quiet()).eval()
     ask = partial(score_histories, recommender, model)
     spent, ranking = seconds(lambda: rank_examples(ask, data, data.test, filter_seen=True, depth=10))
     rows = np.random.default_rng(0).choice(len(data.test), size=min(checked, len(data.test)), replace=False)
@@ -154,7 +155,7 @@ def latency(recommender, items, length, requests):
     """Milliseconds of the ten best items for one history, from item ids to item ids."""
     catalogue = Catalogue(ids=tuple(map(str, range(items))))
     torch.manual_seed(0)
-    ranker = Ranker(recommender.build(catalogue).eval(), recommender, catalogue, "sequential", {})
+    ranker = Ranker(recommender.build(catalogue, Quiet()).eval(), recommender, catalogue, "sequential", {})
     rng = np.random.default_rng(0)
     histories = [[str(item) for item in rng.integers(0, items, length)] for _ in range(requests)]
     for history in histories[:20]:

@@ -237,7 +237,7 @@ class _Cell:
         """A model with random weights, and its table on the test examples."""
         torch.manual_seed(self.recipe.seed)
         recommender = self.recipe.recommender.instance
-        model = stages.layered(recommender.build(self.run.data.catalogue), recommender)
+        model = stages.layered(recommender.build(self.run.data.catalogue, Quiet()), recommender)
         seen = self.test_probe
         probe = Probe(model, recommender, seen.histories, seen.targets, batch=seen.batch)
         return model, probe.evaluate(probe.subsets(), "loss")

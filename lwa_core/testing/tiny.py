@@ -10,6 +10,7 @@ import torch
 
 from lwa_core.data import Catalogue, TimedHistory
 from lwa_core.data.timed import asks_for_times
+from lwa_core.events import Quiet
 from lwa_core.modeling.layered import LayeredModel
 from lwa_core.modeling.probe import Probe
 from lwa_core.plugins import Registry
@@ -38,7 +39,7 @@ def tiny_probe(
     """A probe of a tiny model with random weights, large enough that every layer changes the answers."""
     recommender = recommender or tiny_recommender()
     torch.manual_seed(seed)
-    model = recommender.build(Catalogue(ids=tuple(f"item {i}" for i in range(items))))
+    model = recommender.build(Catalogue(ids=tuple(f"item {i}" for i in range(items))), Quiet())
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))

@@ -1,6 +1,6 @@
 """What files say of items: attributes (JSON) and vectors (safetensors, or .npy without pickle), set beside a catalogue.
 
-An item that a file does not know has no attribute, and zeros for a vector; how many there are is remarked on.
+An item that a file does not know has no attribute, and zeros for a vector; how many there are is warned of.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from lwa_plugins.datasets._reading import existing_file
 
 if TYPE_CHECKING:
     from lwa_core.data import Catalogue
+    from lwa_core.protocols import Reporter
 
 IDS = 'write ["id", ...] in the order of the rows, or one id a line in a file that ends in .jsonl'
 
@@ -33,14 +34,12 @@ class ItemFacts:
         flat: Attributes of all items, one item after another (pairs,), int64.
         offsets: Where each item begins in `flat` (items + 1,), int64.
         vectors: Tables (items, size), float32, each scaled so that the mean squared length of its vectors is 1.
-        remarks: (code, message) of what the user must know.
     """
 
     attributes: int
     flat: NDArray[np.int64]
     offsets: NDArray[np.int64]
     vectors: tuple[NDArray[np.float32], ...]
-    remarks: tuple[tuple[str, str], ...]
 
     @property
     def sizes(self) -> dict[str, Any]:
@@ -55,7 +54,9 @@ def files_of(attributes: str, vectors: Sequence[str]) -> list[Path]:
     return [*([existing_file(Path(attributes))] if attributes else []), *named, *map(ids_beside, named)]
 
 
-def item_facts(catalogue: Catalogue, categories: bool, attributes: str, vectors: Sequence[str]) -> ItemFacts:
+def item_facts(
+    catalogue: Catalogue, categories: bool, attributes: str, vectors: Sequence[str], report: Reporter
+) -> ItemFacts:
     """Read what the files say of a catalogue's items.
 
     Args:
@@ -63,11 +64,11 @@ def item_facts(catalogue: Catalogue, categories: bool, attributes: str, vectors:
         categories: Whether the categories that the data gives are attributes.
         attributes: JSON file of attributes; empty for none.
         vectors: Files of vectors.
+        report: Is warned of items that a file does not know, or alone knows.
 
     Raises:
         DataError: A file is damaged or of another form, or knows none of the items.
     """
-    remarks: list[str] = []
     named: list[set[str]] = [set() for _ in catalogue.ids]
     if categories:
         if catalogue.categories is None:
@@ -76,13 +77,13 @@ def item_facts(catalogue: Catalogue, categories: bool, attributes: str, vectors:
             names.update(own)
     if attributes:
         known = read_attributes(Path(attributes))
-        remarks += _compared(Path(attributes), known, catalogue, "attributes")
+        _compare(Path(attributes), known, catalogue, "attributes", report)
         for names, item in zip(named, catalogue.ids, strict=True):
             names.update(known.get(item, ()))
     tables = []
     for path in map(Path, vectors):
         ids, rows = read_vectors(path)
-        remarks += _compared(path, ids, catalogue, "vector")
+        _compare(path, ids, catalogue, "vector", report)
         tables.append(_aligned(path, ids, rows, catalogue))
     words = sorted(set[str]().union(*named))
     places = {word: place for place, word in enumerate(words)}
@@ -90,8 +91,7 @@ def item_facts(catalogue: Catalogue, categories: bool, attributes: str, vectors:
         raise DataError("no item of the catalogue has an attribute", file=attributes or None)
     flat = [places[word] for names in named for word in sorted(names)]
     offsets = np.cumsum([0, *map(len, named)], dtype=np.int64)
-    told = tuple(("side-information", remark) for remark in remarks)
-    return ItemFacts(len(words), np.array(flat, dtype=np.int64), offsets, tuple(tables), told)
+    return ItemFacts(len(words), np.array(flat, dtype=np.int64), offsets, tuple(tables))
 
 
 def read_attributes(path: Path) -> dict[str, list[str]]:
@@ -186,8 +186,8 @@ def _parsed(text: str, path: Path, line: int | None = None) -> Any:
         raise DataError(f"no JSON: {error}", file=path, line=line) from error
 
 
-def _compared(path: Path, known: Mapping[str, Any], catalogue: Catalogue, what: str) -> list[str]:
-    """What a file and a catalogue do not have in common, in words."""
+def _compare(path: Path, known: Mapping[str, Any], catalogue: Catalogue, what: str, report: Reporter) -> None:
+    """Warn of what a file and a catalogue do not have in common. Raises DataError where that is all."""
     lacking = sum(item not in known for item in catalogue.ids)
     if lacking == len(catalogue):
         some = ", ".join(repr(item) for item in list(known)[:3])
@@ -196,7 +196,8 @@ def _compared(path: Path, known: Mapping[str, Any], catalogue: Catalogue, what: 
     others = len(known) - (len(catalogue) - lacking)
     said = [f"has no {what} for {lacking} of {len(catalogue)} items"] if lacking else []
     said += [f"describes {others} items that are not in the data"] if others else []
-    return [f"{path.name} {' and '.join(said)}"] if said else []
+    if said:
+        report.warn("side-information", f"{path.name} {' and '.join(said)}")
 
 
 def _aligned(path: Path, rows: Mapping[str, int], table: NDArray[np.float32], catalogue: Catalogue) -> Any:

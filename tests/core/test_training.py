@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from lwa_core import Catalogue, ModelError
+from lwa_core.events import Quiet
 from lwa_core.testing import tiny_recommender
 from lwa_core.training import METRIC, LengthBatches, TrainingSettings, train
 
@@ -40,7 +41,7 @@ def fit(folder, *, steps=None, epochs=4, patience=10, curve=None, notes=None, sc
     """Train a tiny model with dropout; after `steps` batches the power is cut."""
     recommender = tiny_recommender(layers=2, dropout=0.3, **settings)
     torch.manual_seed(0)
-    model = recommender.build(Catalogue(ids=tuple(map(str, range(30)))))
+    model = recommender.build(Catalogue(ids=tuple(map(str, range(30)))), Quiet())
     done, evaluated = 0, iter(curve or ())
 
     def loss(model, batch):

@@ -106,7 +106,7 @@ class Backbone:
             patience=self.patience,
         )
 
-    def build(self, catalogue: Catalogue) -> torch.nn.Module:
+    def build(self, catalogue: Catalogue, report: Reporter) -> torch.nn.Module:
         from lwa_plugins.recommenders.backbone.model import BackboneModel
 
         return self.built(BackboneModel, items=len(catalogue))

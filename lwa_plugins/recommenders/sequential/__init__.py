@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lwa_core.data import Catalogue
-    from lwa_core.protocols import Batch, History
+    from lwa_core.protocols import Batch, History, Reporter
     from lwa_core.training import Losses, TrainingSettings
 
 
@@ -122,13 +122,15 @@ class Sequential:
             patience=self.patience,
         )
 
-    def build(self, catalogue: Catalogue) -> torch.nn.Module:
+    def build(self, catalogue: Catalogue, report: Reporter) -> torch.nn.Module:
         from lwa_plugins.recommenders._item_files import item_facts
         from lwa_plugins.recommenders.sequential.model import SequentialConfig, SequentialModel
 
         if self.checkpoint:
             return self._checkpoint(catalogue)
-        facts = item_facts(catalogue, self.categories, self.attributes, self.vectors) if self.has_side else None
+        facts = None
+        if self.has_side:
+            facts = item_facts(catalogue, self.categories, self.attributes, self.vectors, report)
         config = SequentialConfig(
             items=len(catalogue),
             hidden_size=self.width,
@@ -144,7 +146,6 @@ class Sequential:
         model: Any = SequentialModel(config)
         if facts is not None:
             model.side.fill(facts)
-            model.remarks = facts.remarks
         return cast("torch.nn.Module", model)
 
     def _checkpoint(self, catalogue: Catalogue) -> torch.nn.Module:

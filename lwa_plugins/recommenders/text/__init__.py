@@ -45,7 +45,7 @@ class Text(Backbone):
     title_tokens: int = setting(32, help="longest title in tokens; of longer ones the end is cut off", minimum=1)
     title_batch: int = setting(64, help="titles that are encoded at once", minimum=1)
 
-    def build(self, catalogue: Catalogue) -> torch.nn.Module:
+    def build(self, catalogue: Catalogue, report: Reporter) -> torch.nn.Module:
         from lwa_plugins.recommenders.text.encoding import standardised, title_vectors
         from lwa_plugins.recommenders.text.model import TextBackboneModel, tell_apart
 
@@ -56,10 +56,12 @@ class Text(Backbone):
             prefix=self.prefix,
             length=self.title_tokens,
             batch=self.title_batch,
+            report=report,
         )
+        for code, message in tell_apart(vectors):
+            report.warn(code, message)
         model: Any = self.built(TextBackboneModel, items=len(catalogue), text_width=vectors.shape[1])
         model.item_embedding.know(standardised(vectors))
-        model.remarks = tuple(tell_apart(vectors))
         return model  # type: ignore[no-any-return]  # transformers is untyped
 
     def adapt(self, model: torch.nn.Module, sequences: Sequence[History], report: Reporter) -> torch.nn.Module:

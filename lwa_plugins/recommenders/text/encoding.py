@@ -12,6 +12,7 @@ import torch
 from lwa_core.errors import ModelError
 from lwa_core.modeling.saving import device
 from lwa_core.products import fast_linear_maps
+from lwa_core.protocols import Reporter
 from lwa_core.text_models import load_tokenizer, longest_text
 from lwa_plugins.recommenders._sequences import padded
 from lwa_plugins.recommenders.backbone.pretrained import read_config, read_transformer
@@ -21,7 +22,14 @@ ROUNDING = 1e-5
 
 
 def title_vectors(
-    titles: Sequence[str], folder: Path, *, pooling: str, prefix: str = "", length: int = 32, batch: int = 64
+    titles: Sequence[str],
+    folder: Path,
+    *,
+    pooling: str,
+    report: Reporter,
+    prefix: str = "",
+    length: int = 32,
+    batch: int = 64,
 ) -> torch.Tensor:
     """Vector of every title (titles, width), in float32 on the CPU; zeros for one that is blank.
 
@@ -29,6 +37,7 @@ def title_vectors(
         titles: The titles; equal ones get the same vector, to the last bit.
         folder: The encoder and its tokenizer: local files only, no remote code, safetensors only.
         pooling: `"mean"` of the states of all tokens, that of the `"last"` one, or that of the first one, `"cls"`.
+        report: Is told how many titles are done.
         prefix: Put before each title.
         length: Longest title in tokens, the prefix and the tokenizer's own tokens included.
         batch: Titles at once.
@@ -51,6 +60,7 @@ def title_vectors(
     for start in range(0, len(order), batch):
         rows = order[start : start + batch]
         found[torch.from_numpy(rows)] = _encoded(model, [ids[row] for row in rows], pooling).float().cpu()
+        report.progress(start + len(rows), len(order), "vectors of titles")
     if len(texts) > 1 and float((found - found[0]).abs().max()) <= ROUNDING * float(found.abs().max()):
         hint = "the first token of a language model knows nothing of the others: pool by mean or last"
         raise ModelError(f"the encoder in {folder} gives all titles the same vector", hint)

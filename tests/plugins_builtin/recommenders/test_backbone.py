@@ -23,6 +23,7 @@ from transformers import (
 )
 
 from lwa_core import Catalogue, ModelError
+from lwa_core.events import Quiet
 from lwa_core.fitting import score_histories
 from lwa_core.modeling.observation import observe
 from lwa_core.modeling.quantisation import quantise_nf4
@@ -229,7 +230,7 @@ def test_it_learns_to_count(family, width, rate, steps):
     """Item i + 1 follows item i: after a few steps the loss has fallen, and the next item comes out first."""
     torch.manual_seed(0)
     pupil = Backbone(family=family, width=width, max_length=12, dropout=0.0, masking=0.2)
-    model = pupil.build(catalogue(10)).train()
+    model = pupil.build(catalogue(10), Quiet()).train()
     windows = [(np.arange(10, dtype=np.int32) + start) % 10 for start in range(10)]
     optimiser = torch.optim.AdamW(model.parameters(), lr=rate)
     losses = []
@@ -255,7 +256,7 @@ def test_training_that_goes_on_masks_the_same_items(tmp_path):
     def history():
         torch.manual_seed(0)
         trained = train(
-            pupil.build(catalogue()),
+            pupil.build(catalogue(), Quiet()),
             lambda model, batch: pupil.loss(model, batch).overall,
             windows=windows,
             collate=pupil.training_batch,
@@ -375,7 +376,7 @@ def test_a_pretrained_transformer_answers_as_before(family, tmp_path):
     original = checkpoint(family, tmp_path).base_model
     pupil = recommender(family, pretrained=str(tmp_path), layers=7, width=64)
 
-    model = pupil.build(catalogue()).eval()
+    model = pupil.build(catalogue(), Quiet()).eval()
 
     embedded = torch.randn(2, 9, 16, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -391,7 +392,7 @@ def test_a_pretrained_transformer_answers_as_before(family, tmp_path):
 def test_only_what_is_around_a_frozen_transformer_learns(tmp_path):
     checkpoint("llama", tmp_path)
     pupil = recommender("llama", pretrained=str(tmp_path), train="projections")
-    model = pupil.build(catalogue())
+    model = pupil.build(catalogue(), Quiet())
 
     pupil.loss(model, pupil.training_batch(HISTORIES[1:])).overall.backward()
 
@@ -414,7 +415,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused(change, told, tmp_path):
     checkpoint("llama", tmp_path)
 
     with pytest.raises(ModelError, match=told):
-        recommender(**{"family": "llama", "pretrained": str(tmp_path), **change}).build(catalogue())
+        recommender(**{"family": "llama", "pretrained": str(tmp_path), **change}).build(catalogue(), Quiet())
 
 
 def test_a_checkpoint_that_lacks_weights_or_layers_is_refused(tmp_path):
@@ -424,7 +425,7 @@ def test_a_checkpoint_that_lacks_weights_or_layers_is_refused(tmp_path):
         text = json.dumps({**config, "num_hidden_layers": layers})
         (tmp_path / "config.json").write_text(text, encoding="utf-8")
         with pytest.raises(ModelError, match=r"do not fit its config\.json"):
-            recommender("llama", pretrained=str(tmp_path)).build(catalogue())
+            recommender("llama", pretrained=str(tmp_path)).build(catalogue(), Quiet())
 
 
 def test_pickled_weights_are_never_read(tmp_path):
@@ -433,7 +434,7 @@ def test_pickled_weights_are_never_read(tmp_path):
     torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
 
     with pytest.raises(ModelError, match="cannot load the pretrained model"):
-        recommender("llama", pretrained=str(tmp_path)).build(catalogue())
+        recommender("llama", pretrained=str(tmp_path)).build(catalogue(), Quiet())
 
 
 def recipe(family, compress="", **more):

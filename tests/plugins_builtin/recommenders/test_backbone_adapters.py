@@ -12,6 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3Model
 
 from lwa_core import Catalogue
 from lwa_core.data import Examples, PreparedData
+from lwa_core.events import Quiet
 from lwa_core.fitting import fit_model, score_histories
 from lwa_core.recipe import check_recipe
 from lwa_core.store import read_json
@@ -71,7 +72,7 @@ def test_a_fitted_model_is_a_plain_one_that_moved_by_few_ranks(family, four_bit,
 
     assert type(model) is BackboneModel
     assert [1, 2] == [entry["epoch"] for entry in trained.history]
-    untrained = pupil.build(some_data().catalogue)
+    untrained = pupil.build(some_data().catalogue, Quiet())
     for name, module in model.named_modules():
         if ".layers." not in name or type(module) is not torch.nn.Linear:
             continue

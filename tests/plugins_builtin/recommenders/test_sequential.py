@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lwa_core import Catalogue, ModelError
+from lwa_core.events import Quiet
 from lwa_core.fitting import score_histories
 from lwa_core.modeling.saving import save_model
 from lwa_core.testing import tiny_probe, tiny_recommender
@@ -232,11 +233,11 @@ def test_padding_is_never_learnt(model):
 
     assert torch.count_nonzero(model.item_embedding.weight.grad[0]) == 0
     torch.manual_seed(0)
-    assert torch.count_nonzero(RECOMMENDER.build(catalogue()).item_embedding.weight[0]) == 0
+    assert torch.count_nonzero(RECOMMENDER.build(catalogue(), Quiet()).item_embedding.weight[0]) == 0
 
 
 def test_the_settings_shape_the_model():
-    model = Sequential(layers=3, width=24, heads=4, max_length=7, dropout=0.1).build(catalogue(11))
+    model = Sequential(layers=3, width=24, heads=4, max_length=7, dropout=0.1).build(catalogue(11), Quiet())
 
     assert len(model.blocks) == 3
     assert model.item_embedding.weight.shape == (12, 24)
@@ -247,7 +248,7 @@ def test_the_settings_shape_the_model():
 def test_the_seed_decides_the_weights():
     def weights(seed):
         torch.manual_seed(seed)
-        return torch.cat([p.flatten() for p in RECOMMENDER.build(catalogue()).parameters()])
+        return torch.cat([p.flatten() for p in RECOMMENDER.build(catalogue(), Quiet()).parameters()])
 
     assert torch.equal(weights(1), weights(1))
     assert not torch.equal(weights(1), weights(2))
@@ -256,7 +257,7 @@ def test_the_seed_decides_the_weights():
 def test_what_every_branch_adds_starts_out_small():
     """1/√(2·depth) of the ordinary standard deviation 0.02, as in GPT-2."""
     torch.manual_seed(0)
-    model = Sequential(layers=8, width=64).build(catalogue())
+    model = Sequential(layers=8, width=64).build(catalogue(), Quiet())
 
     for block in model.blocks:
         assert block.attention.q_proj.weight.std().item() == pytest.approx(0.02, rel=0.1)
@@ -291,7 +292,7 @@ def test_attention_is_the_softmax_of_scaled_products(model):
 def test_a_checkpoint_is_the_start_instead_of_fresh_weights(model, tmp_path):
     save_model(model, tmp_path)
 
-    started = Sequential(checkpoint=str(tmp_path)).build(catalogue())
+    started = Sequential(checkpoint=str(tmp_path)).build(catalogue(), Quiet())
 
     weights = dict(started.named_parameters())
     assert all(torch.equal(value, weights[name]) for name, value in model.named_parameters())
@@ -302,9 +303,9 @@ def test_a_checkpoint_for_another_catalogue_is_refused(model, tmp_path):
     save_model(model, tmp_path)
 
     with pytest.raises(ModelError, match="ranks 30 items, but the data has 31"):
-        Sequential(checkpoint=str(tmp_path)).build(catalogue(31))
+        Sequential(checkpoint=str(tmp_path)).build(catalogue(31), Quiet())
 
 
 def test_a_checkpoint_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(ModelError, match="no model in"):
-        Sequential(checkpoint=str(tmp_path / "nowhere")).build(catalogue())
+        Sequential(checkpoint=str(tmp_path / "nowhere")).build(catalogue(), Quiet())

@@ -61,10 +61,10 @@ def files(tmp_path):
     }
 
 
-def built(noise=0.1, **settings):
+def built(noise=0.1, report=None, **settings):
     asked = tiny_recommender(**{"layers": 2, "dropout": 0.0, **settings})
     torch.manual_seed(0)
-    model = asked.build(catalogue(categories=CATEGORIES))
+    model = asked.build(catalogue(categories=CATEGORIES), report or Quiet())
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(noise * torch.randn_like(parameter))
@@ -219,9 +219,10 @@ def test_a_saved_model_needs_no_files(files, tmp_path):
 
 
 def test_what_is_not_known_is_told_and_adds_nothing(files):
-    _, model = built(attributes=files["attributes"], vectors=files["vectors"])
+    heard = Heard()
+    _, model = built(attributes=files["attributes"], vectors=files["vectors"], report=heard)
 
-    assert model.remarks == (
+    assert heard.warnings == [
         (
             "side-information",
             "attributes.json has no attributes for 8 of 12 items and describes 1 items that are not in the data",
@@ -230,7 +231,7 @@ def test_what_is_not_known_is_told_and_adds_nothing(files):
             "side-information",
             "image.npy has no vector for 9 of 12 items and describes 1 items that are not in the data",
         ),
-    )
+    ]
     model.side.maps["0"].weight.data.zero_()
     own = model.item_embedding.weight[1:]
     unknown = [item for item in range(ITEMS) if str(item) not in ATTRIBUTES and item not in (0, 3, 5)]
@@ -266,7 +267,7 @@ def test_a_wrong_file_of_vectors_is_refused(tmp_path, table, ids, said):
     path = vectors_file(tmp_path, table, ids)
 
     with pytest.raises(DataError, match=said):
-        item_facts(catalogue(), False, "", (path,))
+        item_facts(catalogue(), False, "", (path,), Quiet())
 
 
 def test_wrong_files_are_refused(tmp_path):
@@ -278,7 +279,7 @@ def test_wrong_files_are_refused(tmp_path):
         ("e.json", {"1": []}, "no item of the catalogue has an attribute"),
     ]:
         with pytest.raises(DataError, match=said):
-            item_facts(catalogue(), False, write(tmp_path / name, content), ())
+            item_facts(catalogue(), False, write(tmp_path / name, content), (), Quiet())
     with pytest.raises(DataError, match="no such file"):
         Sequential(attributes=str(tmp_path / "nowhere.json")).files()
     (tmp_path / "v.safetensors").write_bytes(b"no header")
@@ -292,7 +293,7 @@ def test_wrong_files_are_refused(tmp_path):
     with pytest.raises(DataError, match=r"\.safetensors or \.npy"):
         read_vectors(tmp_path / "a.json")
     with pytest.raises(DataError, match="no categories"):
-        item_facts(catalogue(), True, "", ())
+        item_facts(catalogue(), True, "", (), Quiet())
     with pytest.raises(ValueError, match="a checkpoint has its own"):
         Sequential(checkpoint="somewhere", categories=True)
 
@@ -314,7 +315,7 @@ def clustered(folder, items=24, groups=4, size=8):
 
 def trained(asked, sequences, items):
     torch.manual_seed(0)
-    model = asked.build(catalogue(items))
+    model = asked.build(catalogue(items), Quiet())
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
     model.train()
     for _ in range(120):
@@ -343,7 +344,7 @@ def test_an_item_without_any_event_is_ranked_by_its_vector(tmp_path):
 
 def test_data_is_not_needed_to_say_what_a_catalogue_knows():
     """The categories come from the catalogue alone, not from events."""
-    facts = item_facts(catalogue(categories=CATEGORIES), True, "", ())
+    facts = item_facts(catalogue(categories=CATEGORIES), True, "", (), Quiet())
 
     assert (facts.attributes, facts.flat.tolist()) == (2, [0, 1] * 4)
     assert np.diff(facts.offsets).tolist() == [2 if item % 3 == 0 else 0 for item in range(ITEMS)]

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lwa_core import Catalogue
+from lwa_core.events import Quiet
 from lwa_core.testing import tiny_recommender
 from lwa_plugins.recommenders.sequential.losses import gbce, sampled_softmax
 
@@ -29,7 +30,7 @@ def sigmoid(x):
 def built(loss, **settings):
     recommender = tiny_recommender(layers=2, dropout=0.0, training_loss=loss, **settings)
     torch.manual_seed(0)
-    model = recommender.build(Catalogue(ids=tuple(map(str, range(30)))))
+    model = recommender.build(Catalogue(ids=tuple(map(str, range(30)))), Quiet())
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))

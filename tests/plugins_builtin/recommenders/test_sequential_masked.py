@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from naive_transformer import cross_entropy
 
 from lwa_core import Catalogue, ModelError
+from lwa_core.events import Quiet
 from lwa_core.fitting import score_histories
 from lwa_core.modeling.observation import observe
 from lwa_core.modeling.saving import save_model
@@ -178,7 +179,7 @@ def test_training_learns_a_rule_that_the_next_item_follows():
     """The item after i is i + 1, whatever came before."""
     torch.manual_seed(0)
     asked = recommender(width=32, max_length=8)
-    model = asked.build(Catalogue(ids=tuple(map(str, range(12)))))
+    model = asked.build(Catalogue(ids=tuple(map(str, range(12)))), Quiet())
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
     model.train()
     for _ in range(150):
@@ -202,7 +203,7 @@ def test_a_saved_model_answers_the_same(tmp_path):
         score_histories(asked, asked.load(tmp_path), HISTORIES), score_histories(asked, model, HISTORIES)
     )
     with pytest.raises(ModelError, match="was made for objective = 'masked'"):
-        Sequential(checkpoint=str(tmp_path)).build(Catalogue(ids=tuple(map(str, range(ITEMS)))))
+        Sequential(checkpoint=str(tmp_path)).build(Catalogue(ids=tuple(map(str, range(ITEMS)))), Quiet())
 
 
 def test_a_mask_needs_a_place_besides_the_history():

@@ -19,6 +19,7 @@ from lwa_core.cli import main
 from lwa_core.data import TimedHistory
 from lwa_core.errors import StageError
 from lwa_core.evaluation.memory import measure
+from lwa_core.events import Quiet
 from lwa_core.fitting import score_histories
 from lwa_core.modeling.gradients import Weights
 from lwa_core.modeling.layered import LayeredModel
@@ -57,7 +58,7 @@ def built(**settings):
     """With biases large enough to matter."""
     asked = recommender(**settings)
     torch.manual_seed(0)
-    model = asked.build(Catalogue(ids=tuple(map(str, range(ITEMS)))))
+    model = asked.build(Catalogue(ids=tuple(map(str, range(ITEMS)))), Quiet())
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.add_((1.0 if "gap_bias" in name else 0.1) * torch.randn_like(parameter))
@@ -198,7 +199,7 @@ def test_a_rule_that_only_the_gaps_tell_is_learnt_with_times_alone():
         rng = np.random.default_rng(0)
         asked = recommender(times=times, width=32, layers=1, max_length=8)
         torch.manual_seed(0)
-        model = asked.build(Catalogue(ids=tuple(map(str, range(12)))))
+        model = asked.build(Catalogue(ids=tuple(map(str, range(12)))), Quiet())
         optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
         model.train()
         loss = torch.tensor(torch.inf)
@@ -229,7 +230,7 @@ def test_a_saved_model_answers_the_same(tmp_path):
         score_histories(asked, asked.load(tmp_path), HISTORIES), score_histories(asked, model, HISTORIES)
     )
     with pytest.raises(ModelError, match="was made for times = true"):
-        Sequential(checkpoint=str(tmp_path)).build(Catalogue(ids=tuple(map(str, range(ITEMS)))))
+        Sequential(checkpoint=str(tmp_path)).build(Catalogue(ids=tuple(map(str, range(ITEMS)))), Quiet())
 
 
 def test_what_lacks_times_is_refused():

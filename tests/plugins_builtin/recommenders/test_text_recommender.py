@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as arrays
 from transformers import AutoModel, AutoTokenizer, LlamaConfig, LlamaForCausalLM, T5Config, T5ForConditionalGeneration
 
 from lwa_core import Catalogue, LayeredModel, ModelError
+from lwa_core.events import Quiet
 from lwa_core.fitting import score_histories
 from lwa_core.modeling.probe import Probe
 from lwa_core.modeling.saving import save_model
@@ -47,7 +48,7 @@ def pupil_of(encoder, **more):
 def shaken(pupil, titles=TITLES):
     """A model with random weights so large that every layer changes the answers."""
     torch.manual_seed(0)
-    model = pupil.build(catalogue(titles)).eval()
+    model = pupil.build(catalogue(titles), Quiet()).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -66,7 +67,7 @@ def vector_alone(folder, text, pooling, length):
 @pytest.mark.parametrize("name", ["llama", "bert", "roberta-classifier"])
 def test_a_title_has_the_vector_that_it_has_alone(name, pooling, encoders):
     prefix = "" if (name, pooling) == ("llama", "cls") else "w0 "
-    vectors = title_vectors(TITLES, encoders[name], pooling=pooling, prefix=prefix, length=10, batch=2)
+    vectors = title_vectors(TITLES, encoders[name], pooling=pooling, report=Quiet(), prefix=prefix, length=10, batch=2)
 
     for title, vector in zip(TITLES, vectors, strict=True):
         if not title.strip():
@@ -152,13 +153,24 @@ def test_training_looks_at_the_items_of_training_alone(encoders):
 
 
 def test_items_that_cannot_be_told_apart_are_warned_of(encoders):
-    model = pupil_of(encoders["llama"]).build(catalogue())
+    report = Mock()
 
-    (no_title, same_title) = model.remarks
+    pupil_of(encoders["llama"]).build(catalogue(), report)
+
+    no_title, same_title = (call.args for call in report.warn.call_args_list)
 
     assert ("no-title", "same-title") == (no_title[0], same_title[0])
     assert no_title[1].startswith("2 of 7 items have no title")
     assert same_title[1].startswith("1 of 7 items have the title of another item")
+
+
+def test_encoding_says_how_far_it_is(encoders):
+    report = Mock()
+
+    pupil_of(encoders["llama"], title_batch=3).build(catalogue(), report)
+
+    different = len({title for title in TITLES if title.strip()})
+    assert [call.args[:2] for call in report.progress.call_args_list] == [(3, different), (different, different)]
 
 
 def test_a_changed_map_changes_the_scores_that_were_given_before(encoders):
@@ -183,7 +195,7 @@ def test_items_that_were_never_trained_on_are_ranked_by_their_titles(encoders):
     """The kind of the next item is known from the last one: the cold items of that kind come before all other kinds."""
     pupil = pupil_of(encoders["llama"], layers=1, width=32, item_width=32, dropout=0.0)
     torch.manual_seed(0)
-    model = pupil.build(catalogue(titled.titles()))
+    model = pupil.build(catalogue(titled.titles()), Quiet())
     windows = titled.sequences(200)
     model = pupil.adapt(model, windows, Mock()).train()
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-2)
@@ -246,7 +258,7 @@ def test_a_language_model_reads_with_adapters_and_is_kept_without(four_bit, enco
     shape = {"vocab_size": 40, "hidden_size": 64, "intermediate_size": 64, "num_attention_heads": 2}
     LlamaForCausalLM(LlamaConfig(**shape, num_hidden_layers=2)).save_pretrained(tmp_path)
     pupil = pupil_of(encoders["bert"], pretrained=str(tmp_path), train="lora", rank=2, four_bit=four_bit)
-    model = pupil.adapt(pupil.build(catalogue()), HISTORIES, Mock())
+    model = pupil.adapt(pupil.build(catalogue(), Quiet()), HISTORIES, Mock())
 
     learning = {name for name, p in model.named_parameters() if p.requires_grad}
     with torch.no_grad():
@@ -264,13 +276,13 @@ def test_a_language_model_reads_with_adapters_and_is_kept_without(four_bit, enco
 def test_what_cannot_encode_titles_is_refused(encoders, tmp_path):
     def told(folder, titles=TITLES):
         with pytest.raises(ModelError) as caught:
-            pupil_of(folder).build(catalogue(titles))
+            pupil_of(folder).build(catalogue(titles), Quiet())
         return caught.value.message
 
     assert "no item has a title" == told(encoders["llama"], ["", " "])
     assert "config.json is missing" in told(tmp_path)
     with pytest.raises(ModelError, match="gives all titles the same vector"):
-        pupil_of(encoders["llama"], prefix="w0 ", pooling="cls").build(catalogue())
+        pupil_of(encoders["llama"], prefix="w0 ", pooling="cls").build(catalogue(), Quiet())
     T5ForConditionalGeneration(T5Config(d_model=8, d_ff=8, num_layers=1, num_heads=1, vocab_size=9)).save_pretrained(
         tmp_path / "t5"
     )

@@ -7,6 +7,7 @@ import torch
 from tiny_recipe import TEXT, write_recipe
 
 from lwa_core import stages
+from lwa_core.events import Quiet
 from lwa_core.fitting import fit_model
 from lwa_core.modeling.planting import plant
 from lwa_core.plugins import Registry
@@ -105,7 +106,7 @@ def test_a_model_that_learned_nothing_has_nothing_to_choose(trained):
     recipe, data, model = trained
     recommender = recipe.recommender.instance
     torch.manual_seed(5)
-    fresh = stages.layered(recommender.build(data.catalogue), recommender)
+    fresh = stages.layered(recommender.build(data.catalogue, Quiet()), recommender)
     cls = Registry.discover().find("scorer", "leave-one-out").load()
 
     tables = [score(cls(), stages.make_probe(recipe, data, m, Silent())).numpy() for m in (fresh, model)]
