@@ -5,6 +5,7 @@ import itertools
 import json
 import math
 
+import attrs
 import numpy as np
 import pytest
 import torch
@@ -216,6 +217,22 @@ def test_what_was_measured_is_not_measured_again(measured):
     assert result == measured[2]
     assert any(event.kind == "stage-finished" for event in events)
     assert not [event.stage for event in again if event.kind == "stage-finished"]
+
+
+def test_other_test_examples_cost_a_table_of_them_only(measured):
+    folder, bench, _, _ = measured
+    store, finished, examples = Store(folder / "store"), {}, {}
+
+    for test in (60, 50):
+        asked = attrs.evolve(bench, measure=attrs.evolve(bench.measure, controls=0, test=test))
+        events = []
+        told = measure_cell(asked, asked.cells[0], store, [lambda event, run, kept=events: kept.append(event)])
+        finished[test] = [event.stage for event in events if event.kind == "stage-finished"]
+        examples[test] = told["examples"]["test"]
+
+    assert examples == {60: 60, 50: 50}
+    assert finished[60], "without controls the entries are others"
+    assert not finished[50]
 
 
 def test_the_command_adds_a_scorer_and_never_touches_what_it_wrote_before(measured):
