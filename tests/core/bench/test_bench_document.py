@@ -103,7 +103,7 @@ def test_cells_are_needed(folder):
     assert ["/bench.toml:1:1: error[missing-table]: a benchmark needs [[cell]]"] == problems(folder, 'name = "none"\n')
 
 
-@pytest.mark.parametrize("name", ["bench", "healing", "controls"])
+@pytest.mark.parametrize("name", ["bench", "bench-12", "healing", "controls"])
 def test_the_shipped_benchmarks_are_sound(name):
     bench = load_bench(Path(__file__).parents[3] / "benchmarks" / "layer_scorers" / f"{name}.toml")
 
