@@ -9,9 +9,14 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from lwa_core.types import Estimate
 
-RESAMPLES = 2000
+@attrs.frozen
+class OverCells:
+    """A mean over cells with its 95 % interval, which one cell alone does not give."""
+
+    mean: float
+    low: float | None
+    high: float | None
 
 
 @attrs.frozen
@@ -40,8 +45,8 @@ class Row:
 
     name: str
     kind: str
-    regret: Estimate
-    gain: Estimate
+    regret: OverCells
+    gain: OverCells
     wins: int
     losses: int
     cells: int
@@ -60,8 +65,7 @@ class Row:
 def leaderboard(cells: Sequence[Mapping[str, Any]]) -> list[Row]:
     """Rows by rising regret, the expected random subset among them.
 
-    The unit of the intervals is the cell: cells are drawn by name, then by seed within the name (a hierarchical
-    bootstrap), so that three seeds of one data set do not count as three data sets.
+    The unit of the intervals is the name of a cell: three seeds of one data set do not count as three data sets.
     """
     names = [entry["name"] for entry in cells[0]["entries"]]
     rows = [_row(name, [(cell, _entry(cell, name)) for cell in cells]) for name in names]
@@ -108,7 +112,7 @@ def _random(cells: Sequence[Mapping[str, Any]]) -> Row:
         name="random subset (expected)",
         kind="expectation",
         regret=_over_cells(cells, [cell["random"]["regret"]["mean"] for cell in cells]),
-        gain=Estimate(0.0, 0.0, 0.0),
+        gain=OverCells(0.0, 0.0, 0.0),
         wins=0,
         losses=0,
         cells=len(cells),
@@ -125,20 +129,19 @@ def _random(cells: Sequence[Mapping[str, Any]]) -> Row:
     )
 
 
-def _over_cells(cells: Sequence[Mapping[str, Any]], values: Sequence[float], seed: int = 0) -> Estimate:
-    """Mean over the cells and its 95 % interval from a hierarchical bootstrap over names and seeds."""
+def _over_cells(cells: Sequence[Mapping[str, Any]], values: Sequence[float]) -> OverCells:
+    """Mean over the names, each the mean of its seeds, with Student's interval; of one name, over its seeds."""
+    from scipy.special import stdtrit
+
     groups: dict[str, list[float]] = {}
     for cell, value in zip(cells, values, strict=True):
         groups.setdefault(cell["cell"], []).append(value)
-    sizes = np.array([len(group) for group in groups.values()])
-    table = np.array([np.resize(group, sizes.max()) for group in groups.values()])  # (names, seeds), padded
-    rng = np.random.default_rng(seed)
-    names = rng.integers(len(sizes), size=(RESAMPLES, len(sizes)))
-    seeds = (rng.random((*names.shape, sizes.max())) * sizes[names][:, :, None]).astype(np.int64)
-    real = np.arange(sizes.max()) < sizes[names][:, :, None]
-    drawn = np.where(real, table[names[:, :, None], seeds], 0.0).sum(axis=2) / sizes[names]
-    low, high = np.quantile(drawn.mean(axis=1), [0.025, 0.975])
-    return Estimate(float(np.mean([np.mean(group) for group in groups.values()])), float(low), float(high))
+    units = [float(np.mean(group)) for group in groups.values()] if len(groups) > 1 else list(values)
+    mean = float(np.mean(units))
+    if len(units) == 1:
+        return OverCells(mean, None, None)
+    half = float(stdtrit(len(units) - 1, 0.975) * np.std(units, ddof=1) / len(units) ** 0.5)
+    return OverCells(mean, mean - half, mean + half)
 
 
 def _shares(cells: Sequence[Mapping[str, Any]], values: Sequence[Sequence[float]]) -> tuple[float, ...]:

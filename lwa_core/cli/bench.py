@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lwa_core.cli._options import block_option, example, json_option, local_option, print_json, store_option, tell_local
+from lwa_core.cli._table import print_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,9 +77,9 @@ def command(
 
 
 def _print(result: Mapping[str, Any]) -> None:
-    from rich.console import Console
+    from lwa_core.report.leaderboard import boards
 
-    from lwa_core.report.leaderboard import tables
-
-    for table in tables(result):
-        Console().print(table)
+    for board in boards(result):
+        click.echo(f"{board.title}\n")
+        print_table(board.columns, board.rows)
+        click.echo()

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 
 from lwa_core.evaluation.text import MINUS, percent
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 
 @attrs.frozen
@@ -87,22 +84,6 @@ def _name(row: Mapping[str, Any]) -> str:
     return f"{row['name']} (set)" if row["kind"] == "selector" else str(row["name"])
 
 
-def tables(result: Mapping[str, Any]) -> list[Table]:
-    """The boards for the terminal."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    made = []
-    for board in boards(result):
-        table = Table(title=board.title, title_justify="left", box=SIMPLE_HEAD)
-        for place, title in enumerate(board.columns):
-            table.add_column(title, justify="left" if place == 0 else "right", no_wrap=True)
-        for row in board.rows:
-            table.add_row(*row)
-        made.append(table)
-    return made
-
-
 def markdown(result: Mapping[str, Any]) -> str:
     """The boards as Markdown."""
     parts = []
@@ -112,8 +93,9 @@ def markdown(result: Mapping[str, Any]) -> str:
     return "\n".join(parts)
 
 
-def _estimate(value: Mapping[str, float]) -> str:
-    return f"{value['mean']:.3f} ({value['low']:.3f} to {value['high']:.3f})".replace("-", MINUS)
+def _estimate(value: Mapping[str, float | None]) -> str:
+    interval = "" if value["low"] is None else f" ({value['low']:.3f} to {value['high']:.3f})"
+    return f"{value['mean']:.3f}{interval}".replace("-", MINUS)
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -1,7 +1,9 @@
 """The leaderboard: means over cells, and intervals that know which cells belong together."""
 
+import attrs
 import numpy as np
 import pytest
+from scipy.stats import ttest_1samp
 
 from lwa_core.bench.board import leaderboard
 from lwa_core.report.leaderboard import boards, markdown
@@ -35,6 +37,12 @@ def cell(name, seed, *entries):
     }
 
 
+def shown(cells):
+    """What the boards show of these cells."""
+    rows = [attrs.asdict(row) for row in leaderboard(cells)]
+    return {"cells": cells, "heal": {"use": "distill"}, "measure": {"healed": [0.5]}, "leaderboard": rows}
+
+
 def test_rows_come_by_rising_regret_with_chance_among_them():
     rows = leaderboard([cell("a", 0, entry("bad", 0.5, -0.2, 0.1), entry("good", 0.1, 0.2, 0.1))])
 
@@ -56,28 +64,53 @@ def test_every_name_weighs_the_same_however_many_seeds_it_has():
     assert row.regret.mean == pytest.approx(0.5)
 
 
-def test_seeds_of_one_data_set_are_no_data_sets_of_their_own():
-    """Two names that differ, many seeds that do not: the interval must not shrink with the seeds."""
-    cells = [
-        cell(name, seed, entry("s", value, 0.0, 1)) for name, value in (("a", 0.0), ("b", 1.0)) for seed in range(9)
+def cells_of(values):
+    """Cells with these regrets, by name: a list of one value a seed each."""
+    return [
+        cell(name, seed, entry("s", float(value), 0.0, 1))
+        for name, seeds in values.items()
+        for seed, value in enumerate(seeds)
     ]
 
-    row = next(row for row in leaderboard(cells) if row.name == "s")
 
-    assert (0.0, 1.0) == (row.regret.low, row.regret.high)
+def regret(values):
+    return next(row for row in leaderboard(cells_of(values)) if row.name == "s").regret
 
 
-def test_the_interval_covers_as_it_should_where_all_cells_are_independent():
-    """One seed a name, normal values: 95 % of the intervals hold the mean, a little less with few names."""
+def test_seeds_of_one_data_set_are_no_data_sets_of_their_own():
+    """The interval is Student's over the names' means, however many seeds there are."""
+    values = {"a": [0.0, 0.2, 0.1], "b": [1.0, 1.1], "c": [0.4]}
+
+    told = regret(values)
+
+    means = [np.mean(seeds) for seeds in values.values()]
+    expected = ttest_1samp(means, 0.0).confidence_interval(0.95)
+    assert (told.mean, told.low, told.high) == pytest.approx((np.mean(means), expected.low, expected.high))
+
+
+def test_of_one_data_set_the_interval_is_over_its_seeds():
+    told = regret({"a": [0.1, 0.2, 0.6]})
+
+    expected = ttest_1samp([0.1, 0.2, 0.6], 0.0).confidence_interval(0.95)
+    assert (told.low, told.high) == pytest.approx((expected.low, expected.high))
+
+
+def test_one_cell_gives_no_interval():
+    (row, _) = boards({"bench": "b", **shown(cells_of({"a": [0.1]}))})[0].rows
+
+    assert ["s", "0.100", "0.000"] == list(row)
+
+
+def test_the_interval_covers_as_it_should_with_few_names():
+    """Four names of three seeds, normal between names and between seeds: 95 % of the intervals hold the mean."""
     rng = np.random.default_rng(0)
     held = 0
-    for _ in range(100):
-        values = rng.normal(0.3, 0.1, size=20)
-        cells = [cell(f"c{i}", 0, entry("s", float(v), 0.0, 1)) for i, v in enumerate(values)]
-        row = next(row for row in leaderboard(cells) if row.name == "s")
-        held += row.regret.low <= 0.3 <= row.regret.high
+    for _ in range(400):
+        centres = rng.normal(0.3, 0.1, size=4)
+        told = regret({f"c{i}": rng.normal(centre, 0.1, size=3) for i, centre in enumerate(centres)})
+        held += told.low <= 0.3 <= told.high
 
-    assert 85 <= held <= 100
+    assert 370 <= held <= 390  # 380, within about two standard errors
 
 
 def test_controls_are_counted_where_there_were_any():
@@ -90,16 +123,10 @@ def test_controls_are_counted_where_there_were_any():
 
 
 def test_the_markdown_has_a_line_an_entry():
-    import attrs
-
-    cells = [cell("a", 0, entry("s", 0.1, 0.2, 0.1), entry("t", 0.2, 0.1, 0.05, kind="selector"))]
-    result = {
-        "bench": "b",
-        "cells": cells,
-        "heal": {"use": "distill"},
-        "measure": {"healed": [0.5]},
-        "leaderboard": [attrs.asdict(row) for row in leaderboard(cells)],
-    }
+    cells = [
+        cell("a", seed, entry("s", 0.1, 0.2, 0.1), entry("t", 0.2, 0.1, 0.05, kind="selector")) for seed in range(2)
+    ]
+    result = {"bench": "b", **shown(cells)}
 
     assert ["s", "t (set)", "random subset (expected)"] == [row[0] for row in boards(result)[0].rows]
     assert ["50.0 %", "90.0 %"] == list(boards(result)[-1].rows[0][1:])
