@@ -1,8 +1,9 @@
-"""What components need of the machine, found out without importing torch."""
+"""What the machine is, and what components need of it, found out without importing torch."""
 
 from __future__ import annotations
 
 import os
+import platform
 import re
 import sys
 from collections.abc import Iterable
@@ -54,3 +55,13 @@ def _is_installed(distribution: str) -> bool:
     except PackageNotFoundError:
         return False
     return True
+
+
+def cpu_name() -> str:
+    """What the processor calls itself; on Linux the standard library does not know it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return next((name for name in names if name), "") or platform.processor() or platform.machine()

@@ -16,6 +16,7 @@ from typing import Any
 import attrs
 
 from lwa_core.data.timed import asks_for_times
+from lwa_core.needs import cpu_name, has_cuda
 from lwa_core.recipe import Recipe, Use, combined_by
 from lwa_core.settings import fields, unstructure
 from lwa_core.store import Store, digest, file_digest, read_json
@@ -98,7 +99,7 @@ class Plan:
         """The stage that measures time and memory of all models, on this machine."""
         evaluate = self.recipe.evaluate
         asked = {"requests": evaluate.requests, "batch": evaluate.batch, "memory": evaluate.memory}
-        machine = [platform.platform(), platform.processor(), os.cpu_count()]
+        machine = [platform.platform(), cpu_name(), os.cpu_count(), has_cuda()]
         parts = {"models": [[m.name, m.key] for m in models], "asked": asked, "machine": machine}
         return Stage("measure time and memory", "performance", digest({"kind": "performance", **parts}))
 

@@ -240,18 +240,18 @@ class Execution:
         write_json(self.folder / "metrics.json", {**metrics, "optimality": optimality})
 
     def _write_performance(self, models: Sequence[Stage]) -> None:
-        from lwa_core.evaluation.performance import machine
-
         stage = self.plan.performance(models)
         path = self.stage(stage, partial(self._make_performance, [model.name for model in models]))
         measured = read_json(path / "performance.json")
-        write_json(self.folder / "performance.json", {"machine": machine(), **measured, "stages": self.timings})
+        write_json(self.folder / "performance.json", {**measured, "stages": self.timings})
 
     def _make_performance(self, names: Sequence[str], folder: Path, report: StageReporter) -> None:
+        from lwa_core.evaluation.performance import machine
         from lwa_core.measuring import measure_models
 
         folders = {name: self.folder / "models" / name for name in names}
-        write_json(folder / "performance.json", measure_models(folders, self.recipe, self.data, report))
+        measured = measure_models(folders, self.recipe, self.data, report)
+        write_json(folder / "performance.json", {"machine": machine(), **measured})
 
     # One stage
 

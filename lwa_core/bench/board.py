@@ -28,6 +28,7 @@ class Row:
         kind: `scorer`, `selector` or `expectation`.
         regret: Mean over the depths of loss above the cross-fitted best subset, in nats, over the cells.
         gain: Mean over the depths of loss below the expected random subset, in nats, over the cells.
+        gains: The mean gain of each name's cells, in nats.
         wins: In how many cells the interval of the gain lies above zero.
         losses: In how many it lies below zero.
         cells: How many cells there are.
@@ -47,6 +48,7 @@ class Row:
     kind: str
     regret: OverCells
     gain: OverCells
+    gains: Mapping[str, float]
     wins: int
     losses: int
     cells: int
@@ -79,6 +81,7 @@ def _entry(cell: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 def _row(name: str, made: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> Row:
     cells, entries = [cell for cell, _ in made], [entry for _, entry in made]
+    gains = [entry["gain"]["mean"] for entry in entries]
     controlled = [entry for entry in entries if "planted" in entry]
     agrees = [entry["agrees"] for entry in entries if entry["agrees"]]
     healed = [[step["healed"] for step in entry["healed"]] for entry in entries]
@@ -86,7 +89,8 @@ def _row(name: str, made: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]])
         name=name,
         kind=entries[0]["kind"],
         regret=_over_cells(cells, [entry["regret"]["mean"] for entry in entries]),
-        gain=_over_cells(cells, [entry["gain"]["mean"] for entry in entries]),
+        gain=_over_cells(cells, gains),
+        gains={name: float(np.mean(values)) for name, values in _by_name(cells, gains).items()},
         wins=sum(entry["gain"]["low"] > 0 for entry in entries),
         losses=sum(entry["gain"]["high"] < 0 for entry in entries),
         cells=len(entries),
@@ -113,6 +117,7 @@ def _random(cells: Sequence[Mapping[str, Any]]) -> Row:
         kind="expectation",
         regret=_over_cells(cells, [cell["random"]["regret"]["mean"] for cell in cells]),
         gain=OverCells(0.0, 0.0, 0.0),
+        gains={},
         wins=0,
         losses=0,
         cells=len(cells),
@@ -133,15 +138,20 @@ def _over_cells(cells: Sequence[Mapping[str, Any]], values: Sequence[float]) -> 
     """Mean over the names, each the mean of its seeds, with Student's interval; of one name, over its seeds."""
     from scipy.special import stdtrit
 
-    groups: dict[str, list[float]] = {}
-    for cell, value in zip(cells, values, strict=True):
-        groups.setdefault(cell["cell"], []).append(value)
+    groups = _by_name(cells, values)
     units = [float(np.mean(group)) for group in groups.values()] if len(groups) > 1 else list(values)
     mean = float(np.mean(units))
     if len(units) == 1:
         return OverCells(mean, None, None)
     half = float(stdtrit(len(units) - 1, 0.975) * np.std(units, ddof=1) / len(units) ** 0.5)
     return OverCells(mean, mean - half, mean + half)
+
+
+def _by_name(cells: Sequence[Mapping[str, Any]], values: Sequence[float]) -> dict[str, list[float]]:
+    groups: dict[str, list[float]] = {}
+    for cell, value in zip(cells, values, strict=True):
+        groups.setdefault(cell["cell"], []).append(value)
+    return groups
 
 
 def _shares(cells: Sequence[Mapping[str, Any]], values: Sequence[Sequence[float]]) -> tuple[float, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -67,13 +66,15 @@ def run_bench(
     if failures:
         hint = "the other cells are stored; the same command goes on from there"
         raise LwaError(f"{len(failures)} of {len(bench.cells)} cells failed: {'; '.join(failures)}", hint)
+    from lwa_core.evaluation.performance import machine
+
     measured = [cells[number] for number in range(len(bench.cells))]
     return {
         "format": 1,
         "lwa": version("lwa"),
         "bench": bench.name,
         "measured": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "machine": {"cpu": platform.processor(), "cores": os.cpu_count(), "torch": version("torch")},
+        "machine": {**machine(), "threads": 1},
         "entries": [
             {"name": use.name, "component": use.component, "kind": use.kind, "settings": dict(use.settings)}
             for use in bench.entries

@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from lwa_core.errors import ModelError
+from lwa_core.needs import cpu_name
 from lwa_core.protocols import History, Reporter
 
 Milliseconds: TypeAlias = NDArray[np.float64]
@@ -123,7 +124,7 @@ def folder_bytes(folder: Path) -> int:
 def machine() -> dict[str, Any]:
     """What the figures were measured on: processor, threads, versions. No host name and no paths."""
     return {
-        "cpu": _cpu(),
+        "cpu": cpu_name(),
         "cores": os.cpu_count(),
         "usable_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": torch.get_num_threads(),
@@ -195,15 +196,6 @@ def _median_ratio(times: Milliseconds, first: Milliseconds) -> dict[str, float]:
 
 def _short(value: float | np.floating[Any]) -> float:
     return float(f"{value:.6g}")
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return next((name for name in names if name), "") or platform.processor() or platform.machine()
 
 
 def _version(package: str) -> str | None:

@@ -21,7 +21,7 @@ class Board:
 
 def boards(result: Mapping[str, Any]) -> list[Board]:
     """What was chosen; what it cost and how sure it is; the controls; what is left of the quality."""
-    made = [_choices(result), _costs(result), _controls(result), _quality(result)]
+    made = [_choices(result), _gains(result), _costs(result), _controls(result), _quality(result)]
     return [board for board in made if board.rows]
 
 
@@ -34,6 +34,12 @@ def _choices(result: Mapping[str, Any]) -> Board:
     return Board(title, ("", "regret", "gain over random"), rows)
 
 
+def _gains(result: Mapping[str, Any]) -> Board:
+    rows = [[_name(row), *(_number(gain, 3) for gain in row["gains"].values())] for row in _compared(result)]
+    names = list(dict.fromkeys(cell["cell"] for cell in result["cells"]))
+    return Board("gain over random by cell, mean over its seeds", ("", *names), rows if len(names) > 1 else ())
+
+
 def _costs(result: Mapping[str, Any]) -> Board:
     figures = (("passes", 1), ("cpu_seconds", 1), ("stability", 2), ("leave_one_out", 2), ("shapley", 2))
     rows = [
@@ -42,8 +48,7 @@ def _costs(result: Mapping[str, Any]) -> Board:
             *(f"{row[key]}/{row['cells']}" for key in ("wins", "losses")),
             *(_number(row[key], digits) for key, digits in figures),
         ]
-        for row in result["leaderboard"]
-        if row["kind"] != "expectation"
+        for row in _compared(result)
     ]
     columns = ("", "better", "worse", "passes", "CPU s", "stability", "ρ LOO", "ρ Shapley")
     title = (
@@ -73,11 +78,14 @@ def _quality(result: Mapping[str, Any]) -> Board:
     if result["heal"] is not None:
         columns += [f"cut by {share}, healed" for share in shares]
     rows = [
-        [_name(row), *(percent(value) for value in (*row["cut"], *(row["healed"] or ())))]
-        for row in result["leaderboard"]
-        if row["kind"] != "expectation"
+        [_name(row), *(percent(value) for value in (*row["cut"], *(row["healed"] or ())))] for row in _compared(result)
     ]
     return Board("share of the teacher's NDCG@10 kept, mean over the cells", columns, rows)
+
+
+def _compared(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The rows without that of chance."""
+    return [row for row in result["leaderboard"] if row["kind"] != "expectation"]
 
 
 def _name(row: Mapping[str, Any]) -> str:

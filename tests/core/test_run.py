@@ -208,6 +208,17 @@ def test_the_plan_is_what_the_run_does(first):
     assert all(store.has(stage.kind, stage.key) for stage in stages)
 
 
+def test_time_and_memory_are_measured_again_on_another_machine(first, monkeypatch):
+    base, folder, _ = first
+    there = json.loads((folder / "performance.json").read_text())["machine"]["cpu"]
+
+    _, same = run(base, base / "store")
+    monkeypatch.setattr("lwa_core.plan.cpu_name", lambda: f"not {there}")
+    _, other = run(base, base / "store")
+
+    assert ([], ["measure time and memory"]) == (computed(same), computed(other))
+
+
 def test_a_recipe_object_runs_from_python(first):
     base, folder, _ = first
 

@@ -95,6 +95,16 @@ def test_of_one_data_set_the_interval_is_over_its_seeds():
     assert (told.low, told.high) == pytest.approx((expected.low, expected.high))
 
 
+def test_the_gain_of_each_data_set_is_told():
+    made = [cell("a", 0, entry("s", 0.1, 0.2, 1)), cell("a", 1, entry("s", 0.1, 0.4, 1))]
+    made.append(cell("b", 0, entry("s", 0.1, -0.1, 1)))
+
+    by_name = boards({"bench": "b", **shown(made)})[1]
+
+    assert ("", "a", "b") == tuple(by_name.columns)
+    assert [["s", "0.300", "−0.100"]] == [list(row) for row in by_name.rows]
+
+
 def test_one_cell_gives_no_interval():
     (row, _) = boards({"bench": "b", **shown(cells_of({"a": [0.1]}))})[0].rows
 
