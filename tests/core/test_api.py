@@ -7,6 +7,7 @@ import pandas as pd
 import polars as pl
 import pytest
 import torch
+from heard import Heard
 from tiny_recipe import TEXT, run
 
 import lwa_core
@@ -81,21 +82,11 @@ def test_it_learns_what_is_there_to_learn():
 
 
 def test_progress_is_reported():
-    told = []
+    heard = Heard()
 
-    class Listener:
-        def progress(self, done, total, message=""):
-            told.append((done, total))
+    lwa_core.fit(pl.DataFrame(rows()), report=heard, **SETTINGS)
 
-        def warn(self, code, message):
-            pass
-
-        def note(self, message):
-            pass
-
-    lwa_core.fit(pl.DataFrame(rows()), report=Listener(), **SETTINGS)
-
-    assert told[-1][0] == told[-1][1] == len(told)
+    assert heard.steps[-1] == (len(heard.steps), len(heard.steps))
 
 
 def test_an_id_that_was_never_seen_is_reported(fitted):

@@ -15,6 +15,7 @@ from tiny_texts import MODELS, SIZES, save_text_model, save_tokenizer, some_text
 
 from lwa_core.cli import main
 from lwa_core.errors import DataError, ModelError
+from lwa_core.events import Quiet
 from lwa_core.modeling.layered import LayeredModel
 from lwa_core.plugins import Registry
 from lwa_core.scoring import by_text, read_scorers, score_layers
@@ -26,12 +27,6 @@ from lwa_core.types import LayerScores
 FILE = Path("texts.jsonl")
 TEXTS = [Text(text, place % 3, place + 1) for place, text in enumerate(some_texts())]
 SCORERS = [o.name for o in Registry.discover().components("scorer") if o.provider.name == "lwa-builtins"]
-
-
-class Silent:
-    def progress(self, done: int, total: int, message: str = "") -> None: ...
-    def warn(self, code: str, message: str) -> None: ...
-    def note(self, message: str) -> None: ...
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +49,7 @@ def lwa(*arguments: Any):
 def tables(asked, examples, *names: str, settings=(), **how: Any) -> dict[str, LayerScores]:
     how = {"batch": 4, "seed": 0, **how}
     uses = read_scorers(names, settings)
-    scored = score_layers(uses, asked, LayeredModel(asked.model), examples, Silent(), **how)
+    scored = score_layers(uses, asked, LayeredModel(asked.model), examples, Quiet(), **how)
     return {name: each.scores for name, each in scored.items()}
 
 

@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from heard import Heard
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
@@ -17,20 +18,6 @@ from lwa_core.training import METRIC, LengthBatches, TrainingSettings, train
 RNG = np.random.default_rng(0)
 WINDOWS = [RNG.integers(0, 30, RNG.integers(2, 13)).astype(np.int32) for _ in range(40)]
 CURVE = [0.1, 0.3, 0.2, 0.4, 0.1, 0.1, 0.1, 0.1]
-
-
-class Notes:
-    def __init__(self):
-        self.notes = []
-
-    def progress(self, done, total, message=""):
-        pass
-
-    def warn(self, code, message):
-        pytest.fail(f"{code}: {message}")
-
-    def note(self, message):
-        self.notes.append(message)
 
 
 class PowerCutError(Exception):
@@ -65,7 +52,7 @@ def fit(folder, *, steps=None, epochs=4, patience=10, curve=None, notes=None, sc
         settings=TrainingSettings(epochs=epochs, batch=8, learning_rate=1e-2, patience=patience),
         folder=folder,
         seed=0,
-        report=notes or Notes(),
+        report=notes or Heard(),
     )
     return model.state_dict(), trained
 
@@ -128,7 +115,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over(undisturbed, tmp_path, name,
         newest.write_bytes(
             content[: len(content) // 2] if harm == "truncated" else bytes([content[0] ^ 1]) + content[1:]
         )
-    notes = Notes()
+    notes = Heard()
 
     resumed = fit(tmp_path, notes=notes)
 

@@ -37,16 +37,3 @@ def event_rows(draw, min_size=0, max_size=60, users=6, items=8):
     count = draw(st.integers(min_size, max_size))
     times = draw(st.permutations(range(count)))
     return [(f"u{draw(st.integers(0, users))}", f"i{draw(st.integers(0, items))}", float(time)) for time in times]
-
-
-class Heard:
-    """A reporter that remembers its warnings."""
-
-    def __init__(self):
-        self.warnings = []
-
-    def progress(self, done, total, message=""):
-        pass
-
-    def warn(self, code, message):
-        self.warnings.append((code, message))

@@ -3,9 +3,10 @@ import json
 import numpy as np
 import polars as pl
 import pytest
+from heard import Heard
 from hypothesis import given
 from hypothesis import strategies as st
-from made_events import Heard, event_rows, pairs, source_of, spelled
+from made_events import event_rows, pairs, source_of, spelled
 
 from lwa_core.data import prepare
 from lwa_core.data.dataset import test_digest as digest_of_test

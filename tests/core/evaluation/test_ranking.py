@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from heard import Heard
 from hypothesis import given
 from hypothesis import strategies as st
 from ranked_data import by_history, leave_last_out
@@ -103,19 +104,12 @@ def test_the_models_own_table_is_not_changed():
 
 
 def test_progress_reaches_the_end():
-    seen = []
-
-    class Report:
-        def progress(self, done, total, message=""):
-            seen.append((done, total))
-
+    heard = Heard()
     data = leave_last_out([[0, 1]] * 3, items=2)
 
-    rank_examples(
-        lambda h: torch.zeros(len(h), 2), data, data.test, filter_seen=True, depth=1, batch=2, report=Report()
-    )
+    rank_examples(lambda h: torch.zeros(len(h), 2), data, data.test, filter_seen=True, depth=1, batch=2, report=heard)
 
-    assert [(2, 3), (3, 3)] == seen
+    assert [(2, 3), (3, 3)] == heard.steps
 
 
 def test_nan_scores_are_an_error_that_counts_them():

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 import torch
 from bitsandbytes.nn import Linear4bit
+from heard import Heard
 
 from lwa_core import LayeredModel, ModelError
 from lwa_core.data.frames import source_from_frame
@@ -28,20 +29,6 @@ from lwa_plugins.compressors.qlora import QLoRA
 ITEMS = 30
 KEPT = (0, 2)
 HISTORIES = [np.array(history, dtype=np.int32) for history in ([3], [1, 2, 3, 4], [29] * 20)]
-
-
-class Reporter:
-    def __init__(self):
-        self.warnings = []
-
-    def progress(self, done, total, message=""):
-        pass
-
-    def warn(self, code, message):
-        self.warnings.append((code, message))
-
-    def note(self, message):
-        pytest.fail(message)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +51,7 @@ def make_job(data, folder, *, width=16, kept=KEPT, layers=4):
         data=data,
         seed=0,
         workspace=folder,
-        report=Reporter(),
+        report=Heard(),
         filter_seen=True,
     )
 

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from heard import Heard
 from safetensors.torch import load_file, save_file
 from tiny_recipe import TEXT, write_recipe
 
@@ -31,14 +32,6 @@ TARGETS = np.array([4, 0, 11])
 
 def catalogue(items=ITEMS, **more):
     return Catalogue(ids=tuple(map(str, range(items))), **more)
-
-
-class Heard(Quiet):
-    def __init__(self):
-        self.warnings = []
-
-    def warn(self, code, message):
-        self.warnings.append((code, message))
 
 
 def write(path, value):

@@ -1,12 +1,11 @@
 """`text`: vectors of titles, scores and losses by their definitions; unseen items, saving, cutting, adapters, runs."""
 
-from unittest.mock import Mock
-
 import numpy as np
 import pytest
 import tiny_texts
 import titled
 import torch
+from heard import Heard
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -138,7 +137,7 @@ def test_training_looks_at_the_items_of_training_alone(encoders):
     pupil = pupil_of(encoders["llama"], dropout=0.0)
     model = shaken(pupil)
     windows = [np.array([0, 2, 5, 0], dtype=np.int32), np.array([5, 3], dtype=np.int32)]
-    pupil.adapt(model, windows, Mock())
+    pupil.adapt(model, windows, Quiet())
 
     losses = pupil.loss(model.train(), pupil.training_batch(windows))
 
@@ -153,11 +152,11 @@ def test_training_looks_at_the_items_of_training_alone(encoders):
 
 
 def test_items_that_cannot_be_told_apart_are_warned_of(encoders):
-    report = Mock()
+    heard = Heard()
 
-    pupil_of(encoders["llama"]).build(catalogue(), report)
+    pupil_of(encoders["llama"]).build(catalogue(), heard)
 
-    no_title, same_title = (call.args for call in report.warn.call_args_list)
+    no_title, same_title = heard.warnings
 
     assert ("no-title", "same-title") == (no_title[0], same_title[0])
     assert no_title[1].startswith("2 of 7 items have no title")
@@ -165,12 +164,12 @@ def test_items_that_cannot_be_told_apart_are_warned_of(encoders):
 
 
 def test_encoding_says_how_far_it_is(encoders):
-    report = Mock()
+    heard = Heard()
 
-    pupil_of(encoders["llama"], title_batch=3).build(catalogue(), report)
+    pupil_of(encoders["llama"], title_batch=3).build(catalogue(), heard)
 
     different = len({title for title in TITLES if title.strip()})
-    assert [call.args[:2] for call in report.progress.call_args_list] == [(3, different), (different, different)]
+    assert [(3, different), (different, different)] == heard.steps
 
 
 def test_a_changed_map_changes_the_scores_that_were_given_before(encoders):
@@ -197,7 +196,7 @@ def test_items_that_were_never_trained_on_are_ranked_by_their_titles(encoders):
     torch.manual_seed(0)
     model = pupil.build(catalogue(titled.titles()), Quiet())
     windows = titled.sequences(200)
-    model = pupil.adapt(model, windows, Mock()).train()
+    model = pupil.adapt(model, windows, Quiet()).train()
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-2)
     for step in range(150):
         optimiser.zero_grad()
@@ -217,7 +216,7 @@ def test_items_that_were_never_trained_on_are_ranked_by_their_titles(encoders):
 def test_what_is_saved_comes_back_cut_or_not(family, encoders, tmp_path):
     pupil = pupil_of(encoders["llama"], family=family)
     layered = LayeredModel(shaken(pupil))
-    pupil.adapt(layered.model, HISTORIES[:2], Mock())
+    pupil.adapt(layered.model, HISTORIES[:2], Quiet())
     cut = layered.keep([0, 2])
     with layered.skipping([0, 2]):
         expected = score_histories(pupil, layered.model, HISTORIES)
@@ -258,7 +257,7 @@ def test_a_language_model_reads_with_adapters_and_is_kept_without(four_bit, enco
     shape = {"vocab_size": 40, "hidden_size": 64, "intermediate_size": 64, "num_attention_heads": 2}
     LlamaForCausalLM(LlamaConfig(**shape, num_hidden_layers=2)).save_pretrained(tmp_path)
     pupil = pupil_of(encoders["bert"], pretrained=str(tmp_path), train="lora", rank=2, four_bit=four_bit)
-    model = pupil.adapt(pupil.build(catalogue(), Quiet()), HISTORIES, Mock())
+    model = pupil.adapt(pupil.build(catalogue(), Quiet()), HISTORIES, Quiet())
 
     learning = {name for name, p in model.named_parameters() if p.requires_grad}
     with torch.no_grad():

@@ -38,26 +38,15 @@ LOOKS_AT_WEIGHTS = ("weight-magnitude", "attention-entropy", "random", "first-la
 """Scorers that do not look at what a layer does, and cannot see that it does nothing."""
 
 
-class Silent:
-    def progress(self, *_):
-        pass
-
-    def warn(self, *_):
-        pass
-
-    def note(self, *_):
-        pass
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A small model that has learned something, with the recipe's calibration examples."""
     base = tmp_path_factory.mktemp("trained")
     more = ["recommender.layers=4", "recommender.epochs=20", "recommender.learning_rate=0.004", "data.users=800"]
     recipe = load_recipe(write_recipe(base, TEXT), more)
-    data = stages.prepared(recipe, Silent())
+    data = stages.prepared(recipe, Quiet())
     recommender = recipe.recommender.instance
-    model, _ = fit_model(recommender, data, folder=base / "work", seed=0, filter_seen=True, report=Silent())
+    model, _ = fit_model(recommender, data, folder=base / "work", seed=0, filter_seen=True, report=Quiet())
     return recipe, data, stages.layered(model, recommender)
 
 
@@ -65,7 +54,7 @@ def scored(trained, name, settings, kind):
     recipe, data, model = trained
     planted, places = plant(model, kind, 1)
     cls = Registry.discover().find("scorer", name.split()[0]).load()
-    probe = stages.make_probe(attrs.evolve(recipe), data, planted, Silent())
+    probe = stages.make_probe(attrs.evolve(recipe), data, planted, Quiet())
     return score(cls(**settings), probe).double().numpy(), places
 
 
@@ -109,7 +98,7 @@ def test_a_model_that_learned_nothing_has_nothing_to_choose(trained):
     fresh = stages.layered(recommender.build(data.catalogue, Quiet()), recommender)
     cls = Registry.discover().find("scorer", "leave-one-out").load()
 
-    tables = [score(cls(), stages.make_probe(recipe, data, m, Silent())).numpy() for m in (fresh, model)]
+    tables = [score(cls(), stages.make_probe(recipe, data, m, Quiet())).numpy() for m in (fresh, model)]
 
     untrained, learned = (np.abs(table.mean(axis=0)).max() for table in tables)
     assert untrained < 0.1 * learned
