@@ -20,6 +20,11 @@ WINDOWS = [RNG.integers(0, 30, RNG.integers(2, 13)).astype(np.int32) for _ in ra
 CURVE = [0.1, 0.3, 0.2, 0.4, 0.1, 0.1, 0.1, 0.1]
 
 
+class Notes(Heard):
+    def warn(self, code, message):
+        pytest.fail(f"{code}: {message}")
+
+
 class PowerCutError(Exception):
     pass
 
@@ -52,7 +57,7 @@ def fit(folder, *, steps=None, epochs=4, patience=10, curve=None, notes=None, sc
         settings=TrainingSettings(epochs=epochs, batch=8, learning_rate=1e-2, patience=patience),
         folder=folder,
         seed=0,
-        report=notes or Heard(),
+        report=notes or Notes(),
     )
     return model.state_dict(), trained
 
@@ -115,7 +120,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over(undisturbed, tmp_path, name,
         newest.write_bytes(
             content[: len(content) // 2] if harm == "truncated" else bytes([content[0] ^ 1]) + content[1:]
         )
-    notes = Heard()
+    notes = Notes()
 
     resumed = fit(tmp_path, notes=notes)
 

@@ -31,6 +31,11 @@ KEPT = (0, 2)
 HISTORIES = [np.array(history, dtype=np.int32) for history in ([3], [1, 2, 3, 4], [29] * 20)]
 
 
+class Reporter(Heard):
+    def note(self, message):
+        pytest.fail(message)
+
+
 @pytest.fixture(scope="module")
 def data():
     rng = np.random.default_rng(0)
@@ -51,7 +56,7 @@ def make_job(data, folder, *, width=16, kept=KEPT, layers=4):
         data=data,
         seed=0,
         workspace=folder,
-        report=Heard(),
+        report=Reporter(),
         filter_seen=True,
     )
 
