@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -16,7 +17,7 @@ import attrs
 from lwa_core.bench.board import leaderboard
 from lwa_core.bench.document import Bench, load_bench
 from lwa_core.errors import LwaError
-from lwa_core.store import Store, write_json
+from lwa_core.store import Store, write_atomically
 from lwa_core.types import Event, RunContext
 
 Say = Callable[[str], None]
@@ -95,7 +96,8 @@ def save(result: dict[str, Any], folder: Path) -> Path:
     while file.exists():
         number += 1
         file = folder / f"{stem}-{number}.json"
-    write_json(file, result)
+    # On one line: indented, the lists of layers alone make it several times as long. Markdown beside it is for people.
+    write_atomically(file, (json.dumps(result, allow_nan=False, ensure_ascii=False) + "\n").encode())
     return file
 
 
