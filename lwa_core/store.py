@@ -1,11 +1,11 @@
 """Content-addressed results: a folder that is present is complete.
 
-    STORE/results/KIND/KEY/    the files of one result, and manifest.json with the sha256 of each
-    STORE/work/KIND/KEY/       what an unfinished stage needs to go on (training checkpoints)
-    STORE/locks/               one lock a key, so that two runs never compute the same thing at once
+    results/KIND/KEY/    the files of one result, and manifest.json with the sha256 of each
+    work/KIND/KEY/       what an unfinished stage needs to go on (training checkpoints)
+    locks/               one lock a key, so that two runs never compute the same thing at once
 
-A result is written to a temporary folder on the same file system, its files and manifest are fsynced, then the folder
-is renamed. A kill at any moment leaves either no result or a whole one.
+The folders are those of the store. A result is written to a temporary folder on the same file system, its files and
+manifest are fsynced, then the folder is renamed. A kill at any moment leaves either no result or a whole one.
 """
 
 from __future__ import annotations

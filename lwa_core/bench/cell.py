@@ -63,10 +63,7 @@ class _Cell:
             raise LwaError(f"a model of {self.depth} layers leaves nothing to compare", "use at least 4 layers")
         self.removals = range(1, self.depth // 2 + 1)
         self.controlled = self.depth <= bench.measure.controls
-        # What an entry chooses does not depend on the test examples; its controls are judged on them.
-        judged = [bench.measure.test, bench.measure.bootstrap] if self.controlled else []
         self.context = ["bench", VERSION, run.plan.answers]
-        self.entry_context = [*self.context, judged]
 
     def carry_out(self) -> dict[str, Any]:
         made = {use.name: self._entry(use) for use in self.bench.entries}
@@ -136,7 +133,10 @@ class _Cell:
 
     def _entry(self, use: Use) -> dict[str, Any]:
         """What one scorer or selector chose, from the store or made now."""
-        key = key_of("bench-entry", self.recipe, use, context=self.entry_context, combines=self._combined(use))
+        # What an entry chooses does not depend on the test examples; its controls are judged on them.
+        judged = [self.bench.measure.test, self.bench.measure.bootstrap] if self.controlled else []
+        context = [*self.context, judged]
+        key = key_of("bench-entry", self.recipe, use, context=context, combines=self._combined(use))
         stage = Stage(f"{use.kind} {use.name}", "bench-entry", key, use)
         make = self._make_scores if use.kind == "scorer" else self._make_sets
         path = self.run.stage(stage, partial(self._make, make, use))

@@ -35,8 +35,9 @@ def _choices(result: Mapping[str, Any]) -> Board:
 
 
 def _gains(result: Mapping[str, Any]) -> Board:
-    rows = [[_name(row), *(_number(gain, 3) for gain in row["gains"].values())] for row in _compared(result)]
-    names = list(dict.fromkeys(cell["cell"] for cell in result["cells"]))
+    compared = _compared(result)
+    names = list(compared[0]["gains"])
+    rows = [[_name(row), *(_number(row["gains"][name], 3) for name in names)] for row in compared]
     return Board("gain over random by cell, mean over its seeds", ("", *names), rows if len(names) > 1 else ())
 
 
