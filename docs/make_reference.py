@@ -13,11 +13,12 @@ from typing import Any
 
 import click
 
-from lwa_core import errors, hooks
+from lwa_core import errors
 from lwa_core.bench.document import BenchHead, CellTable, Measure
 from lwa_core.cli import COMMANDS, INTERRUPTED, main
-from lwa_core.plugins import Offer, Registry
-from lwa_core.recipe import SECTIONS, SEVERAL, SINGLE, TABLES, Head
+from lwa_core.plugins import hooks
+from lwa_core.plugins.registry import Offer, Registry
+from lwa_core.recipe.recipe import SECTIONS, SEVERAL, SINGLE, TABLES, Head
 from lwa_core.settings import describe
 
 BUILT_IN = "lwa-builtins"

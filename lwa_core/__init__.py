@@ -22,21 +22,21 @@ if TYPE_CHECKING:
         StageError,
         StoreError,
     )
-    from lwa_core.hooks import Component, hookimpl
-    from lwa_core.modeling.layered import LayeredModel
+    from lwa_core.modeling.layers.layered import LayeredModel
+    from lwa_core.plugins.hooks import Component, hookimpl
     from lwa_core.settings import setting
     from lwa_core.types import DepthPlan, Event, LayerCosts, LayerScores, Recommendations, RunContext, ScoreBoard
 
 _HOME = {
     "Catalogue": "lwa_core.data",
-    "Component": "lwa_core.hooks",
+    "Component": "lwa_core.plugins.hooks",
     "DataError": "lwa_core.errors",
     "DepthPlan": "lwa_core.types",
     "Event": "lwa_core.types",
     "Examples": "lwa_core.data",
     "LayerCosts": "lwa_core.types",
     "LayerScores": "lwa_core.types",
-    "LayeredModel": "lwa_core.modeling.layered",
+    "LayeredModel": "lwa_core.modeling.layers.layered",
     "LwaError": "lwa_core.errors",
     "ModelError": "lwa_core.errors",
     "NeedsError": "lwa_core.errors",
@@ -51,9 +51,9 @@ _HOME = {
     "StageError": "lwa_core.errors",
     "StoreError": "lwa_core.errors",
     "fit": "lwa_core.api",
-    "hookimpl": "lwa_core.hooks",
+    "hookimpl": "lwa_core.plugins.hooks",
     "load": "lwa_core.api",
-    "setting": "lwa_core.settings",
+    "setting": "lwa_core.settings.declare",
 }
 
 __all__ = [

@@ -12,15 +12,14 @@ import numpy as np
 from lwa_core.data import Examples, PreparedData
 from lwa_core.data.frames import source_from_frame
 from lwa_core.data.prepare import prepare
+from lwa_core.data.sections import Filter, Split
 from lwa_core.errors import ModelError, RecipeError
-from lwa_core.events import Quiet
-from lwa_core.fitting import fit_model
-from lwa_core.plugins import Registry
-from lwa_core.protocols import Reporter
-from lwa_core.ranker import DESCRIPTION, Ranker, load_ranker
-from lwa_core.sections import Filter, Split
+from lwa_core.plugins.registry import Registry
+from lwa_core.recommendation.fitting import fit_model
+from lwa_core.recommendation.ranker import DESCRIPTION, Ranker, load_ranker
 from lwa_core.settings import structure, unstructure
-from lwa_core.store import read_json
+from lwa_core.store.files import read_json
+from lwa_core.types import Quiet, Reporter
 
 
 def fit(
@@ -88,7 +87,7 @@ def load(path: str | Path, model: str | None = None) -> Ranker:
         return load_ranker(folder)
     if not (folder / "metrics.json").is_file():
         raise ModelError(f"{folder} is neither the folder of a model nor of a finished run")
-    names = [entry["name"] for entry in read_json(folder / "metrics.json")["models"] if entry["kind"] != "yardstick"]
+    names = [entry["name"] for entry in read_json(folder / "metrics.json")["models"] if entry["kind"] != "baseline"]
     chosen = model or names[-1]
     if chosen not in names:
         raise ModelError(f"the run has no model '{chosen}'", f"it has: {', '.join(names)}")

@@ -16,7 +16,8 @@ class Problem:
     """One thing wrong in a recipe.
 
     `path` says where, as keys and list indices from the top of the TOML document, for example `("score", 0, "use")`.
-    With `at_key` the caret points at the key, else at its value. `lwa_core.locate` turns it into line and column.
+    With `at_key` the caret points at the key, else at its value. `lwa_core.recipe.locate` turns it into line and
+    column.
     """
 
     code: str

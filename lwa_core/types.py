@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from lwa_core import uncertainty
+from lwa_core.statistics import stability
+
+if TYPE_CHECKING:
+    import torch
 
 Floats = NDArray[np.float64]
 
@@ -94,18 +97,18 @@ class LayerScores:
         """
         if self.count < 4 or self.depth < 2:
             return None
-        return uncertainty.stability_at(self.samples, [self.count // 2], splits, seed)[0]
+        return stability.stability_at(self.samples, [self.count // 2], splits, seed)[0]
 
     def stability_curve(self, splits: int = 100, seed: int = 0) -> list[tuple[int, float]]:
         """Mean Spearman correlation of the scores from two disjoint random sets of n samples, as (n, correlation).
 
         n = 8, 16, 32 … up to half the samples.
         """
-        return uncertainty.stability_curve(self.samples, splits, seed)
+        return stability.stability_curve(self.samples, splits, seed)
 
     def bottom(self, k: int, seed: int = 0) -> Floats | None:
         """Probability of each layer to be among the k lowest (layers,), by bootstrap; None with one row."""
-        return uncertainty.bottom_probability(self.samples, k, seed=seed)
+        return stability.bottom_probability(self.samples, k, seed=seed)
 
 
 @attrs.frozen(eq=False)
@@ -177,18 +180,71 @@ class LayerCosts:
 
 
 @attrs.frozen
-class Estimate:
-    """A mean with its confidence interval."""
-
-    mean: float
-    low: float
-    high: float
-
-
-@attrs.frozen
 class Recommendations:
     """The best items for one history, best first. `unknown` lists the ids of the history that the model never saw."""
 
     items: tuple[str, ...]
     scores: tuple[float, ...]
     unknown: tuple[str, ...] = ()
+
+
+Batch: TypeAlias = "dict[str, torch.Tensor]"
+
+
+History: TypeAlias = "NDArray[np.int32]"
+"""Item indices, oldest first (events,); a `lwa_core.data.TimedHistory` for recommenders that use times."""
+
+
+class Reporter(Protocol):
+    """Where a long job says how far it is. The command line shows it, the run's event log keeps it."""
+
+    def progress(self, done: int, total: int, message: str = "") -> None:
+        """`done` of `total` units of this job are finished."""
+
+    def warn(self, code: str, message: str) -> None:
+        """Say something about the result that the user must know; it is kept with it and ends up in the report."""
+
+    def note(self, message: str) -> None:
+        """Say something about this execution (a damaged checkpoint passed over); it changes no result."""
+
+
+class Quiet:
+    """A reporter that says nothing."""
+
+    def progress(self, done: int, total: int, message: str = "") -> None:
+        """Nothing is shown."""
+
+    def warn(self, code: str, message: str) -> None:
+        """Nothing is shown."""
+
+    def note(self, message: str) -> None:
+        """Nothing is shown."""
+
+
+@attrs.frozen
+class TrainingSettings:
+    """How to train: AdamW, a rate that falls linearly to zero over the epochs, gradient norm clipped at 1."""
+
+    epochs: int
+    batch: int
+    learning_rate: float
+    weight_decay: float = 0.0
+    patience: int = 10
+
+
+@attrs.frozen(eq=False)
+class Losses:
+    """Loss of every example: `total` is the sum over its targets (examples,), `count` how many there were."""
+
+    total: torch.Tensor
+    count: torch.Tensor
+
+    @property
+    def mean(self) -> torch.Tensor:
+        """Mean loss of each example (examples,)."""
+        return self.total / self.count.clamp(min=1)
+
+    @property
+    def overall(self) -> torch.Tensor:
+        """Mean over all targets, a scalar."""
+        return self.total.sum() / self.count.sum().clamp(min=1)

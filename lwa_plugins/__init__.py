@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lwa_core.hooks import Component, hookimpl
+from lwa_core.plugins.hooks import Component, hookimpl
 
 if TYPE_CHECKING:
     from lwa_core.types import Event, RunContext

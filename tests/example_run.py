@@ -48,9 +48,9 @@ def models():
         model("qlora-4", "student", 0.0962, step="qlora", tier=0, size=700_000),
         model("drop-2", "student", 0.042, step="drop", tier=1, size=1_000_000),
         model("distill-2", "student", 0.091, step="distill", tier=1, size=1_000_000),
-        model("popularity", "yardstick", 0.045),
-        model("bigram", "yardstick", 0.061),
-        model("item-knn", "yardstick", 0.083),
+        model("popularity", "baseline", 0.045),
+        model("bigram", "baseline", 0.061),
+        model("item-knn", "baseline", 0.083),
     ]
     for one in made:
         for other in made:

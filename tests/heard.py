@@ -1,6 +1,6 @@
 """A reporter that remembers what it was told."""
 
-from lwa_core.events import Quiet
+from lwa_core.types import Quiet
 
 
 class Heard(Quiet):

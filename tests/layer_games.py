@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from lwa_core.modeling.layered import LayeredModel
-from lwa_core.modeling.probe import Probe
+from lwa_core.modeling.layers.layered import LayeredModel
+from lwa_core.modeling.probing.probe import Probe
 from lwa_core.testing import tiny_probe, tiny_recommender
 
 
@@ -48,7 +48,7 @@ def llama_probe(layers=3, examples=6):
 
 def without_fast_tail(probe, monkeypatch):
     """The same probe, of a recommender that offers no shorter way through the end of its model."""
-    monkeypatch.setattr(type(probe.recommender), "has_fast_tail", lambda self, model: False)
+    monkeypatch.setattr(type(probe.subject), "has_fast_tail", lambda self, model: False)
     return probe
 
 
@@ -67,7 +67,7 @@ def counted(probe):
     with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
         for number, layer in enumerate(layers):
             stack.callback(layer.register_forward_hook(lambda *_, number=number: ran.append(number)).remove)
-        kind = type(probe.recommender)
+        kind = type(probe.subject)
         if hasattr(kind, "last_layer"):
             real = kind.last_layer
 

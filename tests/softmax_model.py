@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from lwa_core.modeling.layered import LayeredModel
-from lwa_core.modeling.probe import Probe
+from lwa_core.modeling.layers.layered import LayeredModel
+from lwa_core.modeling.probing.probe import Probe
 
 
 class Chain(nn.Module):

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from lwa_core.recipe import load_recipe
-from lwa_core.run import run_recipe
-from lwa_core.store import Store
+from lwa_core.pipeline.run import run_recipe
+from lwa_core.recipe.reader import load_recipe
+from lwa_core.store.results import Store
 
 TEXT = """\
 name = "tiny"

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lwa_core.modeling.layered import LayeredModel
-from lwa_core.modeling.observation import observe
-from lwa_core.modeling.probe import Probe
+from lwa_core.modeling.layers.layered import LayeredModel
+from lwa_core.modeling.probing.observation import observe
+from lwa_core.modeling.probing.probe import Probe
 
 Batch = dict[str, torch.Tensor]
 
@@ -126,7 +126,7 @@ def one_by_one(probe: Probe, labels: NDArray[np.int64] | None = None) -> list[li
 
 def alone(probe: Probe, n: int) -> Batch:
     """One example as a batch of its own."""
-    batch = probe.recommender.example_batch([probe.histories[n]], probe.targets[n : n + 1])
+    batch = probe.subject.example_batch([probe.histories[n]], probe.targets[n : n + 1])
     return {**batch, "targets": torch.from_numpy(probe.targets[n : n + 1])}
 
 

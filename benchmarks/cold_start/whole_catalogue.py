@@ -7,8 +7,7 @@ import attrs
 import torch
 
 from lwa_core import Component, hookimpl
-from lwa_core.protocols import Batch
-from lwa_core.training import Losses
+from lwa_core.types import Batch, Losses
 from lwa_plugins.recommenders.backbone import Backbone
 from lwa_plugins.recommenders.text import Text
 

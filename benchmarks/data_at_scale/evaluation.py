@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from lwa_core.data import Catalogue, Examples, PreparedData
-from lwa_core.evaluation.ranking import rank_examples
-from lwa_core.products import product
+from lwa_core.modeling.kernels.matmul import product
+from lwa_core.recommendation.ranking import rank_examples
 
 HERE = Path(__file__).parent
 

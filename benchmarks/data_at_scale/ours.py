@@ -8,8 +8,8 @@ from pathlib import Path
 
 from lwa_core.data.dataset import test_digest
 from lwa_core.data.prepare import prepare
-from lwa_core.plugins import Registry
-from lwa_core.sections import Filter, Split
+from lwa_core.data.sections import Filter, Split
+from lwa_core.plugins.registry import Registry
 
 MEGABYTE = 1e6
 

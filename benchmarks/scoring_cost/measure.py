@@ -13,14 +13,14 @@ import torch.nn.functional as F
 from fisher import by_vmap, one_example_at_a_time
 
 from lwa_core import Catalogue, LayeredModel
-from lwa_core.events import Quiet
-from lwa_core.modeling.observation import finished, observe, passes
-from lwa_core.modeling.probe import Probe
-from lwa_core.plugins import Registry
-from lwa_core.products import fast_linear_maps
-from lwa_core.protocols import CombiningScorer, ObservingScorer
+from lwa_core.modeling.kernels.matmul import fast_linear_maps
+from lwa_core.modeling.probing.observation import finished, observe, passes
+from lwa_core.modeling.probing.probe import Probe
+from lwa_core.plugins.protocols import CombiningScorer, ObservingScorer
+from lwa_core.plugins.registry import Registry
 from lwa_core.testing import tiny_recommender
 from lwa_core.testing.conformance import score
+from lwa_core.types import Quiet
 
 HERE = Path(__file__).parent
 ITEMS = 3000

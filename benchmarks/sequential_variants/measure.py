@@ -11,12 +11,12 @@ import numpy as np
 import torch
 
 from lwa_core.data import prepare
-from lwa_core.evaluation.metrics import ndcg
-from lwa_core.evaluation.ranking import rank_examples
-from lwa_core.events import Quiet
-from lwa_core.fitting import fit_model, score_histories
-from lwa_core.plugins import Registry
-from lwa_core.sections import Filter, Split
+from lwa_core.data.sections import Filter, Split
+from lwa_core.plugins.registry import Registry
+from lwa_core.recommendation.fitting import fit_model, score_histories
+from lwa_core.recommendation.metrics import ndcg
+from lwa_core.recommendation.ranking import rank_examples
+from lwa_core.types import Quiet
 
 HERE = Path(__file__).parent
 VARIANTS = {

@@ -13,13 +13,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from lwa_core import Catalogue, LayeredModel
-from lwa_core.events import Quiet
-from lwa_core.modeling.layered import block_input
-from lwa_core.modeling.probe import Probe
-from lwa_core.plugins import Registry
-from lwa_core.stages import TeacherSelection
+from lwa_core.modeling.layers.layered import block_input
+from lwa_core.modeling.probing.probe import Probe
+from lwa_core.pipeline.stages import TeacherSelection
+from lwa_core.plugins.registry import Registry
 from lwa_core.testing import tiny_recommender
-from lwa_core.types import ScoreBoard
+from lwa_core.types import Quiet, ScoreBoard
 
 HERE = Path(__file__).parent
 
@@ -43,7 +42,7 @@ def judged(probe, model):
     rows = []
     for batch in probe.batches():
         with torch.no_grad():
-            logits = probe.recommender.head(model, probe.recommender.encode(model, batch)[0])
+            logits = probe.subject.head(model, probe.subject.encode(model, batch)[0])
             own = logits.gather(1, batch["targets"][:, None])
             loss = F.cross_entropy(logits, batch["targets"], reduction="none")
             rows.append(torch.stack([loss, 1.0 + (logits > own).sum(dim=1)]))

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from measure import make_probe, seconds, unit
 
-from lwa_core.modeling.judge import Judge
-from lwa_core.products import fast_linear_maps
+from lwa_core.modeling.kernels.matmul import fast_linear_maps
+from lwa_core.modeling.probing.example_metrics import Judge
 
 HERE = Path(__file__).parent
 
@@ -28,7 +28,7 @@ def together(probe, levels):
     of the judge. As many layers run, on larger batches; the last layer at one position only, in both ways.
     """
     depth, layers = probe.depth, list(probe.model.layers)
-    recommender, model = probe.recommender, probe.model.model
+    recommender, model = probe.subject, probe.model.model
     rows = np.empty((2**depth, probe.examples))
     start = 0
     for batch in probe.batches():

@@ -10,12 +10,12 @@ from pathlib import Path
 import torch
 
 from lwa_core.data.prepare import prepare
-from lwa_core.evaluation.metrics import ndcg
-from lwa_core.evaluation.ranking import rank_examples
-from lwa_core.fitting import score_histories
-from lwa_core.plugins import Registry
-from lwa_core.sections import Filter, Split
-from lwa_core.training import train
+from lwa_core.data.sections import Filter, Split
+from lwa_core.plugins.registry import Registry
+from lwa_core.recommendation.fitting import score_histories
+from lwa_core.recommendation.metrics import ndcg
+from lwa_core.recommendation.ranking import rank_examples
+from lwa_core.training.trainer import train
 
 
 class Quiet:

@@ -20,13 +20,13 @@ from torch import nn
 from lwa_core.data import Catalogue
 from lwa_core.data.dataset import concatenate
 from lwa_core.data.prepare import prepare
-from lwa_core.evaluation.ranking import rank_examples
-from lwa_core.events import Quiet
-from lwa_core.fitting import score_histories
-from lwa_core.plugins import Registry
-from lwa_core.ranker import Ranker
-from lwa_core.sections import Filter, Split
-from lwa_core.training import TrainingSettings, train
+from lwa_core.data.sections import Filter, Split
+from lwa_core.plugins.registry import Registry
+from lwa_core.recommendation.fitting import score_histories
+from lwa_core.recommendation.ranker import Ranker
+from lwa_core.recommendation.ranking import rank_examples
+from lwa_core.training.trainer import train
+from lwa_core.types import Quiet, TrainingSettings
 
 HERE = Path(__file__).parent
 SHAPE = {"layers": 2, "width": 64, "heads": 2, "dropout": 0.2}
@@ -73,8 +73,8 @@ def as_torch_has_it():
     stack = ExitStack()
     stack.enter_context(mock.patch(f"{at}.model.causal_attention", attention))
     stack.enter_context(mock.patch(f"{at}.dropout.Dropout.forward", nn.Dropout.forward))
-    stack.enter_context(mock.patch("lwa_core.losses.cross_entropy", loss))
-    stack.enter_context(mock.patch("lwa_core.training.fast_linear_maps", nullcontext))
+    stack.enter_context(mock.patch("lwa_core.modeling.kernels.cross_entropy.cross_entropy", loss))
+    stack.enter_context(mock.patch("lwa_core.training.trainer.fast_linear_maps", nullcontext))
     return stack
 
 

@@ -13,27 +13,37 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lwa_core import stages
-from lwa_core.agreement import spearman
 from lwa_core.bench.document import Bench, Cell
 from lwa_core.bench.regret import compared
 from lwa_core.errors import LwaError
-from lwa_core.evaluation.metrics import ndcg
-from lwa_core.evaluation.ranking import rank_examples
-from lwa_core.events import Bus, Listener, Quiet, StageReporter
-from lwa_core.fitting import score_histories
-from lwa_core.modeling.answers import Answers, Kept
-from lwa_core.modeling.layered import LayeredModel
-from lwa_core.modeling.planting import KINDS, plant
-from lwa_core.modeling.probe import Probe
-from lwa_core.plan import Stage, key_of, make_plan
-from lwa_core.recipe import Recipe, Use, combined_by
-from lwa_core.run import Execution
-from lwa_core.semivalues import shapley_weights
-from lwa_core.store import Store, digest, read_json, write_json
-from lwa_core.types import DepthPlan, LayerScores, RunContext, ScoreBoard
+from lwa_core.modeling.layers.layered import LayeredModel
+from lwa_core.modeling.layers.planted import KINDS, plant
+from lwa_core.modeling.probing.asked import layered
+from lwa_core.modeling.probing.probe import Probe
+from lwa_core.modeling.probing.subset_answers import Kept, SubsetAnswers
+from lwa_core.pipeline.answers import answers_key, stored_answers
+from lwa_core.pipeline.events import Bus, Listener
+from lwa_core.pipeline.graph import Inputs, Job, Run, Stage
+from lwa_core.pipeline.plan import make_plan
+from lwa_core.pipeline.scoring import (
+    Scored,
+    combined_scores,
+    is_observing,
+    observed_scores,
+    queried_scores,
+    read_scores,
+    write_scores,
+)
+from lwa_core.pipeline.stages.selection import TeacherSelection
+from lwa_core.pipeline.task import make_probe
+from lwa_core.recipe.recipe import Recipe, Use, combined_by
+from lwa_core.statistics.agreement import spearman
+from lwa_core.statistics.semivalues import shapley_weights
+from lwa_core.store.files import digest, read_json, write_json
+from lwa_core.store.results import Store
+from lwa_core.types import DepthPlan, LayerScores, Quiet, RunContext, ScoreBoard
 
-VERSION = 1
+VERSION = 2
 """Goes up when the same cell gives other figures."""
 
 SUBSETS_AT_ONCE = 512
@@ -44,34 +54,38 @@ def measure_cell(bench: Bench, cell: Cell, store: Store, listeners: Sequence[Lis
     torch.set_num_threads(1)  # CPU-seconds are those of one thread
     folder = store.root / "bench" / f"{bench.name}-{cell.name}-{cell.seed}"
     folder.mkdir(parents=True, exist_ok=True)
-    recipe = attrs.evolve(
-        cell.recipe, scorers=bench.scorers, compress=() if bench.heal is None else (bench.heal,), name=folder.name
-    )
+    heal = () if bench.heal is None else (bench.heal,)
+    recipe = cell.recipe.replaced(folder.name, score=bench.scorers, select=None, compress=heal)
     bus = Bus(recipe.registry, RunContext(folder.name, folder), listeners)
-    run = _Cell(bench, recipe, Execution(recipe, store, make_plan(recipe), bus, folder))
-    return {"cell": cell.name, "seed": cell.seed, **run.carry_out()}
+    return {"cell": cell.name, "seed": cell.seed, **_Cell(bench, recipe, Run(recipe, store, bus)).carry_out()}
 
 
 class _Cell:
     """One cell while it is measured."""
 
-    def __init__(self, bench: Bench, recipe: Recipe, run: Execution) -> None:
+    def __init__(self, bench: Bench, recipe: Recipe, run: Run) -> None:
         self.bench, self.recipe, self.run = bench, recipe, run
-        run.prepare()
-        self.depth = run.teacher.depth
+        self.plan = make_plan(recipe)
+        self.task = self.plan.task
+        self.data = run.value(self.plan.data)
+        self.teacher = run.value(self.plan.teacher).live
+        self.depth = self.teacher.layered.depth
         if self.depth < 4:
             raise LwaError(f"a model of {self.depth} layers leaves nothing to compare", "use at least 4 layers")
         self.removals = range(1, self.depth // 2 + 1)
         self.controlled = self.depth <= bench.measure.controls
-        self.context = ["bench", VERSION, run.plan.answers]
+        self.about = answers_key(recipe, self.plan.teacher)
+        self.inputs: Inputs = {"data": self.plan.data, "teacher": self.plan.teacher}
+        self.asked = {"answers": self.about}
 
     def carry_out(self) -> dict[str, Any]:
         made = {use.name: self._entry(use) for use in self.bench.entries}
         test = self._table("test", self.test_probe)
         entries = [self._told(use, made[use.name], test) for use in self.bench.entries]
+        quality = self.task.headline(self.run.value(self.plan.quality))
         return {
             "depth": self.depth,
-            "teacher": {"ndcg@10": self._teacher_quality(), "loss": -float(test[-1].mean())},
+            "teacher": {self.task.metric: quality, "loss": -float(test[-1].mean())},
             "examples": {"calibration": self.probe().examples, "test": test.shape[1]},
             "table_cpu_seconds": self.table_cpu,
             "random": compared(test, self.depth, None, self.removals, self.bench.measure.bootstrap),
@@ -80,23 +94,22 @@ class _Cell:
 
     # What is asked
 
-    def probe(self, answers: Answers | None = None) -> Probe:
+    def probe(self, answers: SubsetAnswers | None = None) -> Probe:
         """The calibration examples; nothing is known of them where no answers are given."""
-        return stages.make_probe(self.recipe, self.run.data, self.run.teacher, Quiet(), answers)
+        return make_probe(self.task, self.data, self.teacher, Quiet(), answers)
 
     @cached_property
     def test_probe(self) -> Probe:
         """Test examples, which no scorer and no selector sees."""
-        data, count = self.run.data, self.bench.measure.test
-        examples = stages.drawn(data.test, count, self.recipe.seed)
-        answers = stages.stored_answers(self.run.store, digest([self.run.plan.answers, "test", count]))
+        count = self.bench.measure.test
+        histories, targets = self.task.held_out(self.data, self.teacher, count)
         return Probe(
-            self.run.teacher,
-            self.recipe.recommender.instance,
-            data.histories(examples),
-            data.targets(examples),
+            self.teacher.layered,
+            self.teacher.subject,
+            histories,
+            targets,
             batch=self.recipe.calibration.batch,
-            answers=answers,
+            answers=stored_answers(self.run.store, digest([self.about, "test", count])),
         )
 
     def _table(self, name: str, probe: Probe) -> NDArray[np.float64]:
@@ -110,20 +123,21 @@ class _Cell:
         return probe.evaluate(subsets, "loss")
 
     @cached_property
-    def calibration(self) -> tuple[Answers, float]:
+    def calibration(self) -> tuple[SubsetAnswers, float]:
         """The answers for all subsets on the calibration examples, and the CPU-seconds that they took."""
-        key = digest([*self.context, "table"])
-        answers = stages.stored_answers(self.run.store, self.run.plan.answers)
+        answers = stored_answers(self.run.store, self.about)
 
-        def make(folder: Path, _: StageReporter) -> None:
-            fresh = Answers(keep=answers.keep)
+        def make(job: Job) -> None:
+            fresh = SubsetAnswers(keep=answers.keep)
             started = time.process_time()
             self._table("calibration", self.probe(fresh))
-            write_json(folder / "table.json", {"cpu_seconds": time.process_time() - started})
+            write_json(job.folder / "table.json", {"cpu_seconds": time.process_time() - started})
 
-        path = self.run.stage(Stage("table of calibration", "bench-table", key), make)
+        name = "table of calibration"
+        stage = Stage(name, "bench-table", VERSION, make, _read("table.json"), self.inputs, self.asked)
+        seconds = float(self.run.value(stage)["cpu_seconds"])
         self._table("calibration", self.probe(answers))
-        return answers, float(read_json(path / "table.json")["cpu_seconds"])
+        return answers, seconds
 
     @property
     def table_cpu(self) -> float:
@@ -135,12 +149,11 @@ class _Cell:
         """What one scorer or selector chose, from the store or made now."""
         # What an entry chooses does not depend on the test examples; its controls are judged on them.
         judged = [self.bench.measure.test, self.bench.measure.bootstrap] if self.controlled else []
-        context = [*self.context, judged]
-        key = key_of("bench-entry", self.recipe, use, context=context, combines=self._combined(use))
-        stage = Stage(f"{use.kind} {use.name}", "bench-entry", key, use)
-        make = self._make_scores if use.kind == "scorer" else self._make_sets
-        path = self.run.stage(stage, partial(self._make, make, use))
-        return {**read_json(path / "entry.json"), "folder": path}
+        asked = {**self.asked, "judged": judged, "combines": self._combined(use)}
+        make = partial(self._make, self._make_scores if use.kind == "scorer" else self._make_sets, use)
+        read = _read("entry.json")
+        stage = Stage(f"{use.kind} {use.name}", "bench-entry", VERSION, make, read, self.inputs, asked, use=use)
+        return {**self.run.value(stage), "folder": self.run.path(stage)}
 
     def _combined(self, use: Use) -> list[Any]:
         """What a scorer that combines others depends on, or a selector that follows one."""
@@ -150,12 +163,12 @@ class _Cell:
             others = self.bench.scorers
         return [[other.name, other.component, other.settings] for other in others]
 
-    def _make(self, make: Callable[[Use, Path], dict[str, Any]], use: Use, folder: Path, report: StageReporter) -> None:
-        write_json(folder / "entry.json", make(use, folder))
+    def _make(self, make: Callable[[Use, Path], dict[str, Any]], use: Use, job: Job) -> None:
+        write_json(job.folder / "entry.json", make(use, job.folder))
 
     def _make_scores(self, use: Use, folder: Path) -> dict[str, Any]:
         scored, cpu = self._scored(use, self._counting_probe())
-        stages.write_scores(folder, scored)
+        write_scores(folder, scored)
         order = scored.scores.order()
         return {
             "kept": [sorted(order[removed:]) for removed in self.removals],
@@ -170,7 +183,7 @@ class _Cell:
         started = time.process_time()
         counts = tuple(self.depth - removed for removed in self.removals)
         plan: DepthPlan = attrs.evolve(use.instance, keep=counts).select(
-            stages.TeacherSelection(self.depth, self.recipe.seed, self.board, lambda: probe)
+            TeacherSelection(self.depth, self.recipe.seed, self.board, lambda: probe)
         )
         cpu = time.process_time() - started + probe.borrowed
         passes = plan.trace.get("passes", probe.cost)  # without those that measured what was chosen
@@ -182,17 +195,17 @@ class _Cell:
         return self._board([use for use in self.bench.scorers if not use.combines])
 
     def _board(self, uses: Sequence[Use]) -> ScoreBoard:
-        return ScoreBoard({use.name: stages.read_scores(use.name, self._entry(use)["folder"]) for use in uses})
+        return ScoreBoard({use.name: read_scores(use.name, self._entry(use)["folder"]) for use in uses})
 
-    def _scored(self, use: Use, probe: _CountingProbe) -> tuple[stages.Scored, float]:
+    def _scored(self, use: Use, probe: _CountingProbe) -> tuple[Scored, float]:
         """A scorer asked alone: its table, what it cost, and its CPU-seconds."""
         started = time.process_time()
         if use.combines:
-            scored = stages.combined_scores(use, self._board(combined_by(use, self.bench.scorers)))
-        elif stages.is_observing(use):
-            scored = stages.observed_scores([use], probe, Quiet())[use.name]
+            scored = combined_scores(use, self._board(combined_by(use, self.bench.scorers)))
+        elif is_observing(use):
+            scored = observed_scores([use], probe, Quiet())[use.name]
         else:
-            scored = stages.queried_scores(use, probe)
+            scored = queried_scores(use, probe)
         return scored, time.process_time() - started + probe.borrowed
 
     def _counting_probe(self) -> _CountingProbe:
@@ -200,7 +213,7 @@ class _Cell:
         plain = self.probe()
         counting = _CountingProbe(
             plain.model,
-            plain.recommender,
+            plain.subject,
             plain.histories,
             plain.targets,
             utility=plain.utility,
@@ -220,7 +233,7 @@ class _Cell:
         at = self.depth // 2
         places = {}
         for kind in KINDS:
-            planted, possible = plant(self.run.teacher, kind, at, self.recipe.seed)
+            planted, possible = plant(self.teacher.layered, kind, at, self.recipe.seed)
             order = self._scores_on(use, planted).order()
             places[kind] = min(order.index(layer) for layer in possible) + 1
         order = self._scores_on(use, self.untrained[0]).order()
@@ -228,20 +241,19 @@ class _Cell:
         told = compared(self.untrained[1], self.depth, kept, self.removals, self.bench.measure.bootstrap)
         return {"planted": places, "untrained_gain": told["gain"]}
 
-    def _scores_on(self, use: Use, model: LayeredModel) -> LayerScores:
-        probe = stages.make_probe(self.recipe, self.run.data, model, Quiet())
-        if stages.is_observing(use):
-            return stages.observed_scores([use], probe, Quiet())[use.name].scores
-        return stages.queried_scores(use, probe).scores
+    def _scores_on(self, use: Use, network: LayeredModel) -> LayerScores:
+        probe = make_probe(self.task, self.data, self.teacher, Quiet(), network=network)
+        if is_observing(use):
+            return observed_scores([use], probe, Quiet())[use.name].scores
+        return queried_scores(use, probe).scores
 
     @cached_property
     def untrained(self) -> tuple[LayeredModel, NDArray[np.float64]]:
         """A model with random weights, and its table on the test examples."""
-        torch.manual_seed(self.recipe.seed)
-        recommender = self.recipe.recommender.instance
-        model = stages.layered(recommender.build(self.run.data.catalogue, Quiet()), recommender)
+        subject = self.teacher.subject
+        model = layered(self.task.untrained(self.data, self.teacher), subject)
         seen = self.test_probe
-        probe = Probe(model, recommender, seen.histories, seen.targets, batch=seen.batch)
+        probe = Probe(model, subject, seen.histories, seen.targets, batch=seen.batch)
         return model, probe.evaluate(probe.subsets(), "loss")
 
     # What is told of an entry
@@ -261,11 +273,11 @@ class _Cell:
         }
 
     def _removed(self, share: float) -> int:
-        return min(max(round(share * self.depth), 1), self.removals[-1])
+        return int(min(max(round(share * self.depth), 1), self.removals[-1]))
 
     def _agrees(self, folder: Path) -> dict[str, float]:
         """Rank correlation with leave-one-out and with the exact Shapley values of the calibration examples."""
-        own = stages.read_scores("", folder).mean
+        own = read_scores("", folder).mean
         return {name: float(spearman(own, values)) for name, values in self.references.items()}
 
     @cached_property
@@ -276,34 +288,25 @@ class _Cell:
         alone = np.array([table[full] - table[full & ~(1 << layer)] for layer in range(self.depth)])
         return {"leave-one-out": alone, "shapley": shapley_weights(self.depth) @ table}
 
-    def _teacher_quality(self) -> float:
-        stage = self.run.plan.rankings[0]
-        path = self.run.stage(stage, partial(self.run.make_ranking, self.run.teacher_folder))
-        return float(ndcg(dict(stages.read_rankings(path))["model"].ranks, 10).mean())
-
     def _healed(self, kept: Kept) -> dict[str, Any]:
-        """NDCG@10 of all test users, of the cut model and after the healing budget."""
-        key = digest([*self.context, "cut", list(kept)])
-        path = self.run.stage(Stage(f"rank cut {_shown(kept)}", "bench-cut", key), partial(self._rank_cut, kept))
-        told: dict[str, Any] = {"kept": list(kept), "cut": read_json(path / "cut.json")["ndcg@10"], "healed": None}
+        """The quality on all test examples, of the cut model and after the healing budget."""
+        asked = {**self.asked, "kept": list(kept)}
+        name = f"rank cut {_shown(kept)}"
+        make, read = partial(self._rank_cut, kept), _read("cut.json")
+        cut = self.run.value(Stage(name, "bench-cut", VERSION, make, read, self.inputs, asked))
+        told: dict[str, Any] = {"kept": list(kept), "cut": cut[self.task.metric], "healed": None}
         if self.bench.heal is not None:
-            (tier,) = self.run.plan.tiers(DepthPlan(self.depth, [kept]))
-            (model,), (ranking,) = tier.models, tier.rankings
-            model, ranking = (
-                attrs.evolve(s, name=f"{what} {_shown(kept)}") for s, what in ((model, "heal"), (ranking, "rank"))
-            )
-            made = self.run.stage(model, partial(self.run.make_student, model, kept, self.run.teacher_folder))
-            ranked = self.run.stage(ranking, partial(self.run.make_ranking, made))
-            told["healed"] = float(ndcg(dict(stages.read_rankings(ranked))["model"].ranks, 10).mean())
+            (tier,) = self.plan.tiers(DepthPlan(self.depth, [kept]))
+            (model,), (quality,) = tier.models, tier.qualities
+            model = attrs.evolve(model, name=f"heal {_shown(kept)}")
+            quality = attrs.evolve(quality, name=f"rank {_shown(kept)}", inputs={**quality.inputs, "model": model})
+            told["healed"] = self.task.headline(self.run.value(quality))
         return told
 
-    def _rank_cut(self, kept: Kept, folder: Path, report: StageReporter) -> None:
-        model, data = self.run.teacher, self.run.data
-        with model.skipping(kept):
-            scores = partial(score_histories, self.recipe.recommender.instance, model.model)
-            seen = self.recipe.evaluate.filter_seen
-            ranking = rank_examples(scores, data, data.test, filter_seen=seen, depth=10, report=report)
-        write_json(folder / "cut.json", {"ndcg@10": float(ndcg(ranking.ranks, 10).mean())})
+    def _rank_cut(self, kept: Kept, job: Job) -> None:
+        with self.teacher.layered.skipping(kept):
+            quality = self.task.quality_of(self.data, self.teacher, job.report)
+        write_json(job.folder / "cut.json", {self.task.metric: quality})
 
 
 class _CountingProbe(Probe):
@@ -312,7 +315,7 @@ class _CountingProbe(Probe):
     The CPU-seconds that the table took, measured when it was made, are added to those of whoever takes it.
     """
 
-    table: Answers
+    table: SubsetAnswers
     table_cpu: float
     borrowed: float = 0.0
 
@@ -324,6 +327,10 @@ class _CountingProbe(Probe):
         for kept in new:
             self._answers.losses[kept] = self.table.losses[kept]
             self._answers.ranks[kept] = self.table.ranks[kept]
+
+
+def _read(file: str) -> Callable[[Path], Any]:
+    return lambda folder: read_json(folder / file)
 
 
 def _shown(kept: Sequence[int]) -> str:

@@ -8,13 +8,14 @@ from typing import Any
 
 import attrs
 
-from lwa_core.document import BadDocumentError, parse, read_text
 from lwa_core.errors import Problem, RecipeError
-from lwa_core.kinds import TomlPath
-from lwa_core.plugins import Registry
-from lwa_core.reader import Reader
-from lwa_core.recipe import Recipe, Use, check_recipe
+from lwa_core.plugins.registry import Registry
+from lwa_core.recipe.document import BadDocumentError, parse, read_text
+from lwa_core.recipe.reader import Reader, check_recipe
+from lwa_core.recipe.recipe import Recipe, Use
+from lwa_core.recipe.tables import Table
 from lwa_core.settings import setting, structure
+from lwa_core.settings.types import TomlPath
 
 BASELINES = ("first-last", "last-first")
 """Scorers that are always compared."""
@@ -88,15 +89,21 @@ class Bench:
         return (*self.scorers, *self.selectors)
 
 
+CELLS = Table("cell", CellTable, several=True, required=True)
+
+
 class BenchReader(Reader):
     """Reads one benchmark and gathers what is wrong with it."""
 
     told = "a benchmark"
     head = BenchHead
-    tables = ("cell", "score", "select", "heal", "measure")
-    sections = {"measure": Measure}  # noqa: RUF012 -- read only, as in the class above
-    single = {"heal": "compressor"}  # noqa: RUF012
-    several = {"score": "scorer", "select": "selector"}  # noqa: RUF012
+    tables = (
+        Table("score", "scorer", several=True),
+        Table("select", "selector", several=True),
+        Table("heal", "compressor"),
+        Table("measure", Measure),
+        CELLS,
+    )
 
     def read_bench(self, scorers: Sequence[str]) -> tuple[Bench | None, list[Problem]]:
         """The benchmark, or None and the problems; `scorers` are compared besides those of the file."""
@@ -104,7 +111,7 @@ class BenchReader(Reader):
         self._add("select", BASELINE_SELECTORS)
         head = self._head()
         self.registry = self._registry()
-        parts = {table: self._table(table) for table in self.tables if table != "cell"}
+        parts = {table.name: self._table(table) for table in self.tables if table is not CELLS}
         cells = self._cells(head.seeds if head is not None else ())
         if self.problems:
             return None, self.problems
@@ -128,9 +135,6 @@ class BenchReader(Reader):
         if isinstance(tables, list):
             used = {table.get("use") for table in tables if isinstance(table, dict)}
             tables += [{"use": name} for name in dict.fromkeys(names) if name not in used]
-
-    def _missing(self, name: str, kind: str, header: str) -> None:
-        """Nothing is healed where the file does not say how."""
 
     def _use(self, kind: str, table: Any, path: TomlPath, named: bool = False) -> Use | None:
         if kind == "selector" and isinstance(table, dict):
@@ -187,7 +191,7 @@ def load_bench(
     Raises:
         RecipeError: With every problem, of this file and of the recipes that it names, each at its place.
     """
-    from lwa_core.locate import locate, render
+    from lwa_core.recipe.locate import locate, render
 
     text = ""
     try:

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from lwa_core.optimality import Floats, gain_over_random, mean_regret, oracle_values, random_expectation, row_of
+from lwa_core.statistics.regret import Floats, gain_over_random, mean_regret, oracle_values, random_expectation, row_of
 
 
 def compared(

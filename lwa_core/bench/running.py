@@ -17,7 +17,8 @@ import attrs
 from lwa_core.bench.board import leaderboard
 from lwa_core.bench.document import Bench, load_bench
 from lwa_core.errors import LwaError
-from lwa_core.store import Store, write_atomically
+from lwa_core.store.files import write_atomically
+from lwa_core.store.results import Store
 from lwa_core.types import Event, RunContext
 
 Say = Callable[[str], None]
@@ -67,7 +68,7 @@ def run_bench(
     if failures:
         hint = "the other cells are stored; the same command goes on from there"
         raise LwaError(f"{len(failures)} of {len(bench.cells)} cells failed: {'; '.join(failures)}", hint)
-    from lwa_core.evaluation.performance import machine
+    from lwa_core.measuring.performance import machine
 
     measured = [cells[number] for number in range(len(bench.cells))]
     return {

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from lwa_core.plugins import Registry
-    from lwa_core.recipe import Recipe
+    from lwa_core.plugins.registry import Registry
+    from lwa_core.recipe.recipe import Recipe
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -70,7 +70,7 @@ def example(text: str) -> str:
 
 def open_recipe(recipe: Path, overrides: tuple[str, ...], block: tuple[str, ...], allow_local: bool) -> Recipe:
     """The recipe. Says on stderr which local files were loaded. Raises RecipeError with all problems."""
-    from lwa_core.recipe import load_recipe
+    from lwa_core.recipe.reader import load_recipe
 
     opened = load_recipe(recipe, overrides, block=block, allow_local=allow_local)
     tell_local(opened.registry)

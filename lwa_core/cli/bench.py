@@ -56,7 +56,7 @@ def command(
 
     from lwa_core.bench.running import run_bench, save
     from lwa_core.report.leaderboard import markdown
-    from lwa_core.store import Store
+    from lwa_core.store.results import Store
 
     result = run_bench(
         opened,

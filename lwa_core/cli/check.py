@@ -35,7 +35,7 @@ def command(
     Each problem comes with file, line and column. Exits with 3 where there is one. No data is read, no model is built.
     """
     from lwa_core.errors import RecipeError
-    from lwa_core.recipe import check_recipe
+    from lwa_core.recipe.reader import check_recipe
 
     told = []
     for file in recipes:
@@ -44,7 +44,7 @@ def command(
             tell_local(recipe.registry)
         told.append({"file": str(file), "ok": recipe is not None, "problems": [attrs.asdict(p) for p in problems]})
         if problems and not as_json:
-            from lwa_core.locate import render
+            from lwa_core.recipe.locate import render
 
             click.echo(render(problems))
         count = len(problems)

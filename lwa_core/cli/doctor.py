@@ -109,7 +109,7 @@ def _bitsandbytes() -> Iterator[Finding]:
     except Exception as error:  # its import loads native code, which fails in many ways
         yield Finding(BAD, "bitsandbytes", f"cannot be imported: {error}", "qlora needs it: pip install bitsandbytes")
         return
-    from lwa_core.modeling.quantisation import TOLERANCE, nf4_self_check
+    from lwa_core.modeling.files.quantisation import TOLERANCE, nf4_self_check
 
     yield Finding(OK, "bitsandbytes", str(bitsandbytes.__version__))
     for width, level, hint in (
@@ -124,8 +124,8 @@ def _bitsandbytes() -> Iterator[Finding]:
 
 def _plugins(block: tuple[str, ...]) -> Iterator[Finding]:
     from lwa_core.errors import PluginError
-    from lwa_core.plugins import OK as HEALTHY
-    from lwa_core.plugins import Registry
+    from lwa_core.plugins.registry import OK as HEALTHY
+    from lwa_core.plugins.registry import Registry
 
     registry = Registry.discover(block=block)
     for info in registry.plugins:

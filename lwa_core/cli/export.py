@@ -35,7 +35,7 @@ def command(*, run: Path, form: str, tier: int | None, model: str | None, dtype:
     `--as mergekit` prints a configuration with `merge_method: passthrough`, one slice for each run of neighbouring
     layers.
     """
-    from lwa_core.export import as_mergekit, as_text, read_plan, teacher_of
+    from lwa_core.pipeline.export import as_mergekit, as_text, read_plan, teacher_of
 
     if form != "mergekit" and (model is not None or dtype is not None):
         raise click.UsageError("--model and --dtype are for --as mergekit")

@@ -11,7 +11,7 @@ import click
 from lwa_core.cli._options import block_option, example
 
 if TYPE_CHECKING:
-    from lwa_core.plugins import Registry
+    from lwa_core.plugins.registry import Registry
 
 FLOW = (
     ("data", "What to learn from.", None),
@@ -40,8 +40,8 @@ def command(file: Path, kind: str, block: tuple[str, ...]) -> None:
     FILE is recipe.toml unless given; `-` prints the recipe. A file that is there is never overwritten.
     """
     from lwa_core.errors import LwaError
-    from lwa_core.plugins import Registry
-    from lwa_core.store import explained
+    from lwa_core.plugins.registry import Registry
+    from lwa_core.store.files import explained
 
     text = recipe_text(Registry.discover(block=block), "my-run" if str(file) == "-" else file.stem, kind)
     if str(file) == "-":
@@ -63,20 +63,24 @@ def recipe_text(registry: Registry, name: str, kind: str) -> str:
 
 
 def _lines(registry: Registry, name: str, data: str) -> Iterator[str]:
-    from lwa_core.recipe import NAME, SECTIONS, SEVERAL, SINGLE
+    from lwa_core.recipe.recipe import NAME
+    from lwa_core.recipe.tables import TASKS
+
+    tables = {table.name: table for table in TASKS["recommendation"]}
 
     yield "# A recipe for lwa. Lines that start with # are settings left at their default: take the # away to set one."
     yield f'name = "{name if NAME.fullmatch(name) else "my-run"}"'
     yield "# seed = 0  # every random choice follows from it"
-    for table, comment, component in FLOW:
+    for name_of_table, comment, component in FLOW:
+        table = tables[name_of_table]
         yield ""
         if comment:
             yield f"# {comment}"
-        yield f"[[{table}]]" if table in SEVERAL else f"[{table}]"
-        if table in SECTIONS:
-            yield from _settings(SECTIONS[table])
+        yield table.header
+        if isinstance(table.holds, type):
+            yield from _settings(table.holds)
         else:
-            offer = registry.find({**SINGLE, **SEVERAL}[table], component or data)
+            offer = registry.find(table.holds, component or data)
             yield f'use = "{offer.name}"'
             yield from _settings(offer.load())
 

@@ -18,9 +18,10 @@ from lwa_core.cli._options import (
 )
 
 if TYPE_CHECKING:
-    from lwa_core.plan import Plan, Stage
-    from lwa_core.recipe import Recipe
-    from lwa_core.store import Store
+    from lwa_core.pipeline.graph import Stage
+    from lwa_core.pipeline.plan import Plan
+    from lwa_core.recipe.recipe import Recipe
+    from lwa_core.store.results import Store
 
 EPILOG = """
   lwa plan recipe.toml
@@ -47,8 +48,8 @@ def command(
     `lwa run` with the same options then does exactly the stages that are not stored. Data files are read for their
     checksums; nothing is computed.
     """
-    from lwa_core.plan import make_plan
-    from lwa_core.store import Store
+    from lwa_core.pipeline.plan import make_plan
+    from lwa_core.store.results import Store
 
     opened = open_recipe(recipe, overrides, block, allow_local)
     rows = _rows(opened, make_plan(opened), Store(store))
@@ -63,27 +64,20 @@ def command(
 
 
 def _rows(recipe: Recipe, plan: Plan, store: Store) -> list[dict[str, Any]]:
-    from lwa_core.plan import all_asked, stored_selection
-
-    def row(stage: Stage) -> dict[str, Any]:
+    def row(stage: Stage[Any]) -> dict[str, Any]:
         state = "stored" if store.has(stage.kind, stage.key) else "to do"
         return _row(recipe, stage.name, stage.use, state, stage.key)
 
-    before = [row(stage) for stage in (plan.data, plan.teacher, *plan.scores, plan.select)]
-    selection = stored_selection(plan, store)
-    if selection is None:
-        # How many students there are, and of which layers, is known once the layers are selected.
-        students = [_row(recipe, f"{use.name}, each tier", use, "after select", None) for use in recipe.compress]
-        students.append(_row(recipe, "rank students", None, "after select", None))
-        last = [_row(recipe, "measure time and memory", None, "after select", None)]
-    else:
-        tiers = plan.tiers(selection)
-        models = [model for tier in tiers for model in tier.models]
-        students = [row(model) for model in models] + [row(ranking) for tier in tiers for ranking in tier.rankings]
-        last = [row(plan.performance([plan.teacher, *models]))]
-        if all_asked([store.path(stage.kind, stage.key) for stage in (*plan.scores, plan.select)]):
-            students.insert(0, row(plan.optimality(selection)))
-    return [*before, *students, *(row(stage) for stage in plan.rankings), *last]
+    rows: list[dict[str, Any]] = []
+    for stage in plan.stages:
+        rows.append(row(stage))
+        if stage.expand is None:
+            continue
+        if stage.stored(store) is not None and all(store.has(s.kind, s.key) for s in stage.before):
+            rows += map(row, stage.expand(stage.stored(store), lambda before: before.stored(store)))
+        else:  # how many students there are, and of which layers, is known once the layers are selected
+            rows += [_row(recipe, name, use, f"after {stage.name}", None) for name, use in stage.promises]
+    return rows
 
 
 def _row(recipe: Recipe, name: str, use: Any, state: str, key: str | None) -> dict[str, Any]:

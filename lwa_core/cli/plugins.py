@@ -10,7 +10,7 @@ from lwa_core.cli._options import block_option, example, json_option, print_json
 from lwa_core.cli._table import print_table
 
 if TYPE_CHECKING:
-    from lwa_core.plugins import Offer, PluginInfo, Registry
+    from lwa_core.plugins.registry import Offer, PluginInfo, Registry
 
 
 @click.group(
@@ -25,8 +25,8 @@ def command() -> None:
 @json_option
 def list_(block: tuple[str, ...], as_json: bool) -> None:
     """List every component by kind, and every plugin with its health."""
-    from lwa_core.hooks import KINDS
-    from lwa_core.plugins import Registry
+    from lwa_core.plugins.hooks import KINDS
+    from lwa_core.plugins.registry import Registry
 
     registry = Registry.discover(block=block)
     offers = [offer for kind in KINDS for offer in registry.components(kind)]
@@ -52,7 +52,7 @@ def list_(block: tuple[str, ...], as_json: bool) -> None:
 @json_option
 def show(name: str, kind: str | None, block: tuple[str, ...], as_json: bool) -> None:
     """Show a component: what it does, its settings, who provides it, and its health. NAME may be `plugin:name`."""
-    from lwa_core.plugins import Registry
+    from lwa_core.plugins.registry import Registry
 
     registry = Registry.discover(block=block)
     shown = [_component(registry, offer) for offer in _chosen(registry, name, kind)]
@@ -68,7 +68,7 @@ def show(name: str, kind: str | None, block: tuple[str, ...], as_json: bool) -> 
 def _chosen(registry: Registry, name: str, kind: str | None) -> list[Offer]:
     """Every component of that name. Raises PluginError where there is none."""
     from lwa_core.errors import PluginError
-    from lwa_core.hooks import KINDS
+    from lwa_core.plugins.hooks import KINDS
     from lwa_core.settings import did_you_mean
 
     provider, _, bare = name.rpartition(":")

@@ -14,7 +14,7 @@ import click
 from lwa_core.cli._options import example, json_option
 
 if TYPE_CHECKING:
-    from lwa_core.ranker import Ranker
+    from lwa_core.recommendation.ranker import Ranker
     from lwa_core.types import Recommendations
 
 EPILOG = """

@@ -20,7 +20,7 @@ EPILOG = """
 def command(*, run: Path, as_json: bool) -> None:
     """Write the report of a run again, and print its table of results."""
     from lwa_core.errors import StoreError
-    from lwa_core.store import read_json
+    from lwa_core.store.files import read_json
 
     if not (run / "metrics.json").is_file():
         raise StoreError(f"{run} is not the folder of a finished run", "`lwa run` prints the folder of its run")

@@ -44,9 +44,10 @@ def command(
     opened = open_recipe(recipe, overrides, block, allow_local)
 
     from lwa_core.cli._progress import Progress
+    from lwa_core.pipeline.run import run_recipe
     from lwa_core.report import write_report
-    from lwa_core.run import run_recipe
-    from lwa_core.store import Store, read_json
+    from lwa_core.store.files import read_json
+    from lwa_core.store.results import Store
 
     with Progress() as progress:
         folder = run_recipe(opened, Store(store), [progress])

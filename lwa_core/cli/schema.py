@@ -9,7 +9,7 @@ import click
 from lwa_core.cli._options import block_option, example, print_json
 
 if TYPE_CHECKING:
-    from lwa_core.plugins import Registry
+    from lwa_core.plugins.registry import Registry
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -24,24 +24,39 @@ def command(block: tuple[str, ...]) -> None:
     It knows the settings of every installed plugin. A component that cannot be loaded is left out, with a word on
     stderr.
     """
-    from lwa_core.plugins import Registry
+    from lwa_core.plugins.registry import Registry
 
     print_json(recipe_schema(Registry.discover(block=block)))
 
 
 def recipe_schema(registry: Registry) -> dict[str, Any]:
-    """The JSON Schema of a recipe that may use every component of the registry."""
-    from lwa_core.recipe import SECTIONS, SEVERAL, SINGLE, TABLES, Head
-    from lwa_core.settings import json_schema
+    """The JSON Schema of a recipe that may use every component of the registry: one form for each task."""
+    from lwa_core.recipe.tables import TASKS
 
-    schema = {"$schema": DIALECT, "title": "lwa recipe", **json_schema(Head)}
-    tables = {name: json_schema(cls) for name, cls in SECTIONS.items()}
-    tables |= {name: _one_of(registry, kind, named=False) for name, kind in SINGLE.items()}
-    for name, kind in SEVERAL.items():
-        tables[name] = {"type": "array", "minItems": 1, "items": _one_of(registry, kind, named=True)}
-    schema["properties"] |= {name: tables[name] for name in TABLES}
-    schema["required"] += [*SINGLE, *SEVERAL]
-    return schema
+    forms = [_form(registry, task) for task in TASKS]
+    return {"$schema": DIALECT, "title": "lwa recipe", "anyOf": forms}
+
+
+def _form(registry: Registry, task: str) -> dict[str, Any]:
+    """Recipes of one task."""
+    from lwa_core.recipe.recipe import Head
+    from lwa_core.recipe.tables import TASKS
+    from lwa_core.settings import default_of, fields, json_schema
+
+    form = json_schema(Head)
+    for table in TASKS[task]:
+        if isinstance(table.holds, type):
+            shape = json_schema(table.holds)
+        elif table.several:
+            shape = {"type": "array", "minItems": 1, "items": _one_of(registry, table.holds, named=True)}
+        else:
+            shape = _one_of(registry, table.holds, named=False)
+        form["properties"][table.name] = shape
+        form["required"] += [table.name] if table.required else []
+    form["properties"]["task"]["enum"] = [task]
+    default = next(default_of(field) for field in fields(Head) if field.name == "task")
+    form["required"] += [] if task == default else ["task"]
+    return form
 
 
 def _one_of(registry: Registry, kind: str, named: bool) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from lwa_core.cli._options import block_option, example, json_option, print_json
 
 if TYPE_CHECKING:
     from lwa_core.cli._progress import Progress
-    from lwa_core.recipe import Use
-    from lwa_core.stages import Scored
-    from lwa_core.texts import Text
+    from lwa_core.pipeline.scoring import Scored
+    from lwa_core.recipe.recipe import Use
+    from lwa_core.text.reading import Text
 
 EPILOG = """
   lwa score --model models/smollm --data texts.jsonl
@@ -100,11 +100,11 @@ def command(
         raise click.UsageError("--save needs --keep")
 
     from lwa_core.cli._progress import Progress
-    from lwa_core.modeling.layered import LayeredModel
-    from lwa_core.scoring import assert_free, best, read_scorers, save_cut, score_layers
-    from lwa_core.text_examples import make_examples
-    from lwa_core.text_models import load_text_model, task_of
-    from lwa_core.texts import read_texts
+    from lwa_core.modeling.layers.layered import LayeredModel
+    from lwa_core.text.examples import make_examples
+    from lwa_core.text.reading import read_texts
+    from lwa_core.text.scoring import assert_free, best, read_scorers, save_cut, score_layers
+    from lwa_core.text.subject import load_text_model, task_of
 
     uses = read_scorers(scorers, settings, block)
     if save is not None:

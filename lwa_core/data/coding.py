@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lwa_core.data.dataset import Int32
+from lwa_core.data.arrays import Int32
 from lwa_core.data.grouping import slices
 
 if TYPE_CHECKING:

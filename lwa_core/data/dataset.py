@@ -7,13 +7,10 @@ from typing import Any
 
 import attrs
 import numpy as np
-from numpy.typing import NDArray
 
+from lwa_core.data.arrays import Int32, Int64
 from lwa_core.data.timed import TimedHistory, asks_for_times
 from lwa_core.errors import DataError
-
-Int32 = NDArray[np.int32]
-Int64 = NDArray[np.int64]
 
 
 @attrs.frozen(eq=False)

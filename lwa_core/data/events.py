@@ -9,18 +9,17 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from lwa_core.data.arrays import Int32, Int64
 from lwa_core.data.coding import number_ids
-from lwa_core.data.dataset import Int32, Int64, Step
+from lwa_core.data.dataset import Step
 from lwa_core.data.grouping import counts, slices
+from lwa_core.data.timed import MILLISECONDS_FROM
 from lwa_core.errors import DataError
 
 if TYPE_CHECKING:
     import polars
 
     from lwa_core.data.source import Source
-
-MILLISECONDS_FROM = 100_000_000_000
-"""A timestamp above this counts milliseconds: as seconds it would lie after the year 5138."""
 
 
 @attrs.frozen(eq=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lwa_core.data.dataset import Int32, Int64
+from lwa_core.data.arrays import Int32, Int64
 from lwa_core.data.grouping import counts, grouped, offsets_of, orders_within
 
 Rows = NDArray[np.bool_]

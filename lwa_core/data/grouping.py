@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from lwa_core.data.dataset import Int32, Int64
+from lwa_core.data.arrays import Int32, Int64
 
 ROWS = 1 << 18
 """Rows that a temporary array holds at most (a group that is longer is held whole): few, so that they stay in the

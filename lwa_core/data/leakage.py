@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from lwa_core.data.dataset import Examples, Int64, PreparedData
+from lwa_core.data.arrays import Int64
+from lwa_core.data.dataset import Examples, PreparedData
 from lwa_core.errors import LwaError
 
 

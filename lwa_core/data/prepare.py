@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
-from lwa_core.data.dataset import Catalogue, Examples, Int64, PreparedData, Step
+from lwa_core.data.arrays import Int64
+from lwa_core.data.dataset import Catalogue, Examples, PreparedData, Step
 from lwa_core.data.events import Cleaned, Events, clean
 from lwa_core.data.filters import k_core, keep_one_of_duplicates
 from lwa_core.data.grouping import counts, grouped, offsets_of, orders_within
@@ -19,9 +20,9 @@ from lwa_core.errors import DataError
 if TYPE_CHECKING:
     import polars
 
+    from lwa_core.data.sections import Filter, Split
     from lwa_core.data.source import Source
-    from lwa_core.protocols import Reporter
-    from lwa_core.sections import Filter, Split
+    from lwa_core.types import Reporter
 
 LENGTHS = {"min": 0.0, "p05": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p95": 0.95, "max": 1.0}
 

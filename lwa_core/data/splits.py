@@ -9,7 +9,8 @@ from typing import Any
 import attrs
 import numpy as np
 
-from lwa_core.data.dataset import Examples, Int64
+from lwa_core.data.arrays import Int64
+from lwa_core.data.dataset import Examples
 from lwa_core.errors import DataError
 
 

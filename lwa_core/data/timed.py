@@ -1,15 +1,18 @@
-"""Histories that know when each event was, for recommenders that ask for it by an attribute `uses_times`."""
+"""Histories that know when each event was, for recommenders that ask for it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lwa_core.errors import LwaError
+
+MILLISECONDS_FROM = 100_000_000_000
+"""A timestamp above this counts milliseconds: as seconds it would lie after the year 5138."""
 
 
 class TimedHistory(np.ndarray[Any, np.dtype[np.int32]]):
@@ -37,9 +40,18 @@ class TimedHistory(np.ndarray[Any, np.dtype[np.int32]]):
         return part
 
 
+@runtime_checkable
+class UsesTimes(Protocol):
+    """What a recommender has besides that looks at the times of events."""
+
+    @property
+    def uses_times(self) -> bool:
+        """Whether its histories are to be `TimedHistory`s; it then gets only data that has times."""
+
+
 def asks_for_times(recommender: object) -> bool:
     """Whether a recommender's histories are to be `TimedHistory`s."""
-    return bool(getattr(recommender, "uses_times", False))
+    return isinstance(recommender, UsesTimes) and bool(recommender.uses_times)
 
 
 def milliseconds(times: Sequence[float]) -> NDArray[np.int64]:
@@ -48,8 +60,6 @@ def milliseconds(times: Sequence[float]) -> NDArray[np.int64]:
     Raises:
         LwaError: One is no finite number, or lies before the one before it.
     """
-    from lwa_core.data.events import MILLISECONDS_FROM  # here, as it imports the histories' module
-
     for value in times:
         if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not math.isfinite(value):
             raise LwaError(f"a time is a number of seconds since 1970, not {value!r}")

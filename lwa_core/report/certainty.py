@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from lwa_core.evaluation.text import NOT_MEASURED, number, percent
-from lwa_core.evaluation.warnings import STABLE
 from lwa_core.report.charts import ACCENT, FAINT, draw_svg
+from lwa_core.results.figures import NOT_MEASURED, number, percent
+from lwa_core.results.warnings import STABLE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -23,7 +23,7 @@ THEME = {
     SECOND: "var(--second)",
     CARD: "var(--card)",
 }
-KINDS = {"teacher": (INK, "s"), "student": (ACCENT, "o"), "yardstick": (SECOND, "^")}
+KINDS = {"teacher": (INK, "s"), "student": (ACCENT, "o"), "baseline": (SECOND, "^")}
 
 STYLE = {
     "svg.fonttype": "none",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lwa_core.evaluation.results import Results
-from lwa_core.evaluation.text import metric_name, percent, with_interval
 from lwa_core.report.content import Table
+from lwa_core.results.figures import metric_name, percent, with_interval
+from lwa_core.results.reading import Results
 
 
 def told(metrics: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -8,8 +8,8 @@ from typing import Any
 import attrs
 import tomli_w
 
-from lwa_core.evaluation.results import Results
-from lwa_core.evaluation.text import (
+from lwa_core.report import certainty
+from lwa_core.results.figures import (
     NOT_MEASURED,
     Figure,
     between,
@@ -25,8 +25,8 @@ from lwa_core.evaluation.text import (
     signed,
     with_interval,
 )
-from lwa_core.evaluation.warnings import performance_warnings
-from lwa_core.report import certainty
+from lwa_core.results.reading import Results
+from lwa_core.results.warnings import performance_warnings
 
 
 @attrs.frozen
@@ -96,7 +96,7 @@ def answer(results: Results) -> list[str]:
     """The outcome in a few sentences, each computed from the figures."""
     said = [_quality_sentence(results, student) for student in results.finals]
     said += [sentence for student in results.finals if (sentence := _cost_sentence(results, student))]
-    return said + _yardstick_sentence(results)
+    return said + _baseline_sentence(results)
 
 
 def _quality_sentence(results: Results, student: Mapping[str, Any]) -> str:
@@ -130,14 +130,14 @@ def _cost_sentence(results: Results, student: Mapping[str, Any]) -> str | None:
     return f"For {student['name']}, {', and '.join(parts)}." if parts else None
 
 
-def _yardstick_sentence(results: Results) -> list[str]:
-    measured = [y for y in results.of_kind("yardstick") if results.figure(y) is not None]
+def _baseline_sentence(results: Results) -> list[str]:
+    measured = [y for y in results.of_kind("baseline") if results.figure(y) is not None]
     if not measured:
         return []
     best = max(measured, key=lambda y: (results.figure(y) or {}).get("mean") or 0.0)
     ahead = results.versus(results.teacher, best)
     by = f", {with_interval(ahead, signed)} from it to the teacher" if ahead is not None else ""
-    said = f"The highest yardstick is {best['name']} with {with_interval(results.figure(best))}{by}"
+    said = f"The highest baseline is {best['name']} with {with_interval(results.figure(best))}{by}"
     if ahead is not None and ahead["low"] is not None and ahead["low"] <= 0:
         return [f"{said}: the teacher is not shown to be worth its layers here."]
     return [f"{said}."]

@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from lwa_core.evaluation.text import MINUS, percent
+from lwa_core.results.figures import MINUS, percent
 
 
 @attrs.frozen

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lwa_core.evaluation.text import signed, with_interval
 from lwa_core.report.charts import ACCENT, FAINT, INK, SECOND, draw_svg
 from lwa_core.report.content import Table
+from lwa_core.results.figures import signed, with_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from math import sqrt
 from typing import Any
 
-from lwa_core.evaluation.text import Figure, number, percent, short, signed, with_interval
 from lwa_core.report.content import Table
+from lwa_core.results.figures import Figure, number, percent, short, signed, with_interval
 
 QUANTITIES = {
     "target": "log p of the item that followed",

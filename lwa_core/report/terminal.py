@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from lwa_core.evaluation.results import Results
-from lwa_core.evaluation.text import Figure, megabytes, metric_name, milliseconds, number, percent, ratio
 from lwa_core.report import cold_start
+from lwa_core.results.figures import Figure, megabytes, metric_name, milliseconds, number, percent, ratio
+from lwa_core.results.reading import Results
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -10,13 +10,13 @@ import attrs
 import jinja2
 from markupsafe import Markup
 
-from lwa_core.evaluation.results import Results, read_results
-from lwa_core.evaluation.text import metric_name
 from lwa_core.report import charts, cold_start, optimum, predictive
 from lwa_core.report.certainty import Matrix, stability_chart
 from lwa_core.report.charts import Point
 from lwa_core.report.content import Table, process_memory, sections
-from lwa_core.store import write_atomically
+from lwa_core.results.figures import metric_name
+from lwa_core.results.reading import Results, read_results
+from lwa_core.store.files import write_atomically
 
 UNIT = re.compile(r"(?<=\d) (?=%|(?:ms|MB|s)\b)")
 MARKDOWN_SPECIAL = re.compile(r"([\\`*_|<>&\[\]#~])")
@@ -96,7 +96,7 @@ def _markdown_table(table: Table | Matrix) -> _Ready:
 
 def _charts(results: Results, told: dict[str, Any]) -> dict[str, Any]:
     label = metric_name(results.headline)
-    models = [point for point in _points(results) if point.kind != "yardstick"]
+    models = [point for point in _points(results) if point.kind != "baseline"]
     costs = {
         "median latency at batch 1 [ms]": {p.name: (results.latency(p.name) or {}).get("p50") for p in models},
         "memory of the process above its imports [MB]": {

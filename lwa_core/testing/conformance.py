@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 
-from lwa_core.modeling.observation import finished, observe
-from lwa_core.modeling.probe import Probe
-from lwa_core.protocols import CombiningScorer, ObservingScorer
+from lwa_core.modeling.probing.observation import observe
+from lwa_core.modeling.probing.probe import Probe
+from lwa_core.pipeline.scoring import draws_of, finished
+from lwa_core.plugins.protocols import CombiningScorer, ObservingScorer
 from lwa_core.testing.tiny import tiny_board, tiny_probe
 
 
@@ -67,7 +68,7 @@ def check_table(table: torch.Tensor, depth: int) -> None:
 def score(scorer: Any, probe: Probe) -> torch.Tensor:
     """A scorer's table for a probe, whichever way it fills it; one row an example in the examples' own order."""
     if isinstance(scorer, ObservingScorer):
-        seen = observe(probe, scorer.observes, draws=getattr(scorer, "draws", 1))
+        seen = observe(probe, scorer.observes, draws=draws_of(scorer))
         return finished(scorer, [scorer.observe(part) for part in seen], probe)
     table: torch.Tensor = scorer.score(probe)
     return table

@@ -10,12 +10,11 @@ import torch
 
 from lwa_core.data import Catalogue, TimedHistory
 from lwa_core.data.timed import asks_for_times
-from lwa_core.events import Quiet
-from lwa_core.modeling.layered import LayeredModel
-from lwa_core.modeling.probe import Probe
-from lwa_core.plugins import Registry
-from lwa_core.protocols import Recommender
-from lwa_core.types import LayerScores, ScoreBoard
+from lwa_core.modeling.layers.layered import LayeredModel
+from lwa_core.modeling.probing.probe import Probe
+from lwa_core.plugins.protocols import Recommender
+from lwa_core.plugins.registry import Registry
+from lwa_core.types import LayerScores, Quiet, ScoreBoard
 
 
 def tiny_recommender(**settings: Any) -> Recommender:

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
-from lwa_core.protocols import Recommender
+from lwa_core.modeling.probing.subject import Subject
 
 CHUNK = 1024
 
 
 def soft_cross_entropy(
-    recommender: Recommender,
+    subject: Subject,
     student: torch.nn.Module,
     teacher: torch.nn.Module,
     given: torch.Tensor,
@@ -25,15 +25,15 @@ def soft_cross_entropy(
     """(1 − soft) · CE(labels) + soft · T² · KL(teacher ‖ student), averaged over the targets (Hinton et al. 2015).
 
     given, wanted: hidden states of student and teacher (targets, width); labels (targets,). T² keeps the size of the
-    gradients when the temperature changes. In chunks, as `lwa_core.losses.cross_entropy` is.
+    gradients when the temperature changes. In chunks, as `lwa_core.modeling.kernels.cross_entropy.cross_entropy` is.
     """
     total = given.new_zeros(())
     for g, w, label in zip(given.split(CHUNK), wanted.split(CHUNK), labels.split(CHUNK), strict=True):
-        logits = recommender.head(student, g)
+        logits = subject.head(student, g)
         total = total + (1 - soft) * F.cross_entropy(logits, label, reduction="sum")
         if soft:
             with torch.no_grad():
-                target = F.log_softmax(recommender.head(teacher, w) / temperature, dim=-1)
+                target = F.log_softmax(subject.head(teacher, w) / temperature, dim=-1)
             answer = F.log_softmax(logits / temperature, dim=-1)
             total = total + soft * temperature**2 * F.kl_div(answer, target, reduction="sum", log_target=True)
     return total / max(1, len(labels))

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from lwa_core.protocols import CompressionJob
+from lwa_core.plugins.protocols import CompressionJob
 from lwa_core.settings import setting
 
 if TYPE_CHECKING:
     import torch
 
-    from lwa_core.protocols import Batch
+    from lwa_core.types import Batch
 
 
 @attrs.frozen
@@ -39,8 +39,8 @@ class Distill:
     patience: int = setting(5, help="epochs without a better validation NDCG@10 before training stops", minimum=1)
 
     def compress(self, job: CompressionJob) -> torch.nn.Module:
-        from lwa_core.modeling.layered import LayeredModel
-        from lwa_core.training import TrainingSettings
+        from lwa_core.modeling.layers.layered import LayeredModel
+        from lwa_core.types import TrainingSettings
         from lwa_plugins.compressors._losses import HiddenTargets, soft_cross_entropy
 
         student = job.cut()
@@ -50,11 +50,11 @@ class Distill:
             import torch
 
             with torch.no_grad(), job.teacher.observe() as taught:
-                wanted, labels = job.recommender.encode(job.teacher.model, batch)
+                wanted, labels = job.subject.encode(job.teacher.model, batch)
             with LayeredModel(model, student.path).observe() as seen:
-                given, _ = job.recommender.encode(model, batch)
+                given, _ = job.subject.encode(model, batch)
             answer = soft_cross_entropy(
-                job.recommender, model, job.teacher.model, given, wanted, labels, self.soft, self.temperature
+                job.subject, model, job.teacher.model, given, wanted, labels, self.soft, self.temperature
             )
             return answer + self.hidden * targets.error(seen, taught, batch["labels"] > 0)
 

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from lwa_core.protocols import CompressionJob
+from lwa_core.plugins.protocols import CompressionJob
 from lwa_core.settings import setting
 
 if TYPE_CHECKING:
     import torch
 
-    from lwa_core.protocols import Batch
+    from lwa_core.types import Batch
 
 
 @attrs.frozen
@@ -29,10 +29,10 @@ class FineTune:
     patience: int = setting(5, help="epochs without a better validation NDCG@10 before training stops", minimum=1)
 
     def compress(self, job: CompressionJob) -> torch.nn.Module:
-        from lwa_core.training import TrainingSettings
+        from lwa_core.types import TrainingSettings
 
         def loss(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
-            return job.recommender.loss(model, batch).overall
+            return job.subject.loss(model, batch).overall
 
         settings = TrainingSettings(
             epochs=self.epochs,

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from lwa_core.protocols import CompressionJob
+from lwa_core.plugins.protocols import CompressionJob
 from lwa_core.settings import setting
 
 if TYPE_CHECKING:
     import torch
 
-    from lwa_core.protocols import Batch
+    from lwa_core.types import Batch
 
 
 @attrs.frozen
@@ -38,8 +38,8 @@ class QLoRA:
     patience: int = setting(3, help="epochs without a better validation NDCG@10 before training stops", minimum=1)
 
     def compress(self, job: CompressionJob) -> torch.nn.Module:
-        from lwa_core.modeling.adapters import with_adapters
-        from lwa_core.training import TrainingSettings
+        from lwa_core.modeling.files.adapters import with_adapters
+        from lwa_core.types import TrainingSettings
         from lwa_plugins.compressors._losses import soft_cross_entropy
 
         model = with_adapters(
@@ -50,10 +50,10 @@ class QLoRA:
             import torch
 
             with torch.no_grad():
-                wanted, labels = job.recommender.encode(job.teacher.model, batch)
-            given, _ = job.recommender.encode(model, batch)
+                wanted, labels = job.subject.encode(job.teacher.model, batch)
+            given, _ = job.subject.encode(model, batch)
             return soft_cross_entropy(
-                job.recommender, model, job.teacher.model, given, wanted, labels, self.soft, self.temperature
+                job.subject, model, job.teacher.model, given, wanted, labels, self.soft, self.temperature
             )
 
         settings = TrainingSettings(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lwa_core.data import gather_blocks
-from lwa_plugins.datasets._reading import NUMBERS, Block, blocks, first_line
+from lwa_plugins.datasets._reading import NUMBERS, FileBlock, blocks, first_line
 
 if TYPE_CHECKING:
     import polars
@@ -20,7 +20,7 @@ TEXT_LISTS = frozenset({"categories"})
 def first_record(path: Path) -> tuple[int, dict[str, Any]]:
     """Line and value of the first JSON object of the file. Raises DataError."""
     line, text = first_line(path)
-    return line, _object(Block(path, line, b""), line, text)
+    return line, _object(FileBlock(path, line, b""), line, text)
 
 
 def read_json_lines(path: Path, keep: Mapping[str, str]) -> polars.DataFrame:
@@ -43,7 +43,7 @@ def read_json_events(path: Path, keep: Mapping[str, str]) -> polars.DataFrame:
     return gather_blocks(_parse(block, keep) for block in blocks(path))
 
 
-def _parse(block: Block, keep: Mapping[str, str]) -> polars.DataFrame:
+def _parse(block: FileBlock, keep: Mapping[str, str]) -> polars.DataFrame:
     """By polars where every kept field is there and of its kind, else line by line."""
     import polars as pl
 
@@ -67,7 +67,7 @@ def _schema(keep: Mapping[str, str]) -> dict[str, Any]:
     return {name: pl.List(pl.String) if name in TEXT_LISTS else kind for name, kind in kinds.items()}
 
 
-def _by_line(block: Block, keep: Mapping[str, str]) -> polars.DataFrame:
+def _by_line(block: FileBlock, keep: Mapping[str, str]) -> polars.DataFrame:
     import polars as pl
 
     rows = [
@@ -77,13 +77,13 @@ def _by_line(block: Block, keep: Mapping[str, str]) -> polars.DataFrame:
     return pl.DataFrame(rows, schema=_schema(keep), orient="row")
 
 
-def _objects(block: Block) -> Iterator[tuple[int, dict[str, Any]]]:
+def _objects(block: FileBlock) -> Iterator[tuple[int, dict[str, Any]]]:
     for line, text in enumerate(block.data.decode().split("\n"), start=block.line):
         if text.strip():
             yield line, _object(block, line, text)
 
 
-def _object(block: Block, line: int, text: str) -> dict[str, Any]:
+def _object(block: FileBlock, line: int, text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except ValueError as error:
@@ -94,7 +94,7 @@ def _object(block: Block, line: int, text: str) -> dict[str, Any]:
     return value
 
 
-def _value(block: Block, line: int, value: Any, name: str, field: str) -> Any:
+def _value(block: FileBlock, line: int, value: Any, name: str, field: str) -> Any:
     """The value as its column holds it. Raises DataError where it is of another kind."""
     if value is None:
         return None
@@ -109,7 +109,7 @@ def _value(block: Block, line: int, value: Any, name: str, field: str) -> Any:
     return float(value)
 
 
-def _flat(block: Block, line: int, value: Any, field: str) -> list[str]:
+def _flat(block: FileBlock, line: int, value: Any, field: str) -> list[str]:
     """A list of texts, or of lists of texts (as in the metadata of 2014), as one list."""
     if isinstance(value, str):
         return [value] if value else []

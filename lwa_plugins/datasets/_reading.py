@@ -33,7 +33,7 @@ NUMBERS = frozenset({"rating", "timestamp"})
 
 
 @attrs.frozen
-class Block:
+class FileBlock:
     """Some whole lines of a file, as UTF-8; `line` is the number of the first."""
 
     path: Path
@@ -75,7 +75,7 @@ def existing_file(path: str | Path, *, hint: str | None = None) -> Path:
     return path
 
 
-def blocks(path: Path, *, quoted: bool = False, encoding: str = "utf-8") -> Iterator[Block]:
+def blocks(path: Path, *, quoted: bool = False, encoding: str = "utf-8") -> Iterator[FileBlock]:
     """A text file, plain or gzip, as blocks of whole lines. Raises DataError for all that cannot be read as text."""
     line, rest = 1, b""
     with opened(path) as file:
@@ -135,7 +135,7 @@ def _parsed(path: Path, layout: Layout, whole: set[str]) -> Iterator[polars.Data
     for block in blocks(path, quoted=layout.quoted, encoding=layout.encoding):
         if block.line == 1 and layout.skip:
             lines = block.data.split(b"\n", layout.skip)
-            block = Block(path, 1 + layout.skip, lines[layout.skip] if len(lines) > layout.skip else b"")  # noqa: PLW2901
+            block = FileBlock(path, 1 + layout.skip, lines[layout.skip] if len(lines) > layout.skip else b"")  # noqa: PLW2901
         if block.data:
             frame = _parse(block, layout, whole)
             rows += frame.height
@@ -144,7 +144,7 @@ def _parsed(path: Path, layout: Layout, whole: set[str]) -> Iterator[polars.Data
         raise DataError("holds no rows, only " + ("a header" if layout.skip else "blank lines"), file=path)
 
 
-def read_column(block: Block) -> polars.Series:
+def read_column(block: FileBlock) -> polars.Series:
     """The lines of a block as one text column; blank ones are null."""
     import polars as pl
 
@@ -176,13 +176,13 @@ def _last_line_end(data: bytes, quoted: bool) -> int:
     return cut
 
 
-def _block(path: Path, line: int, data: bytes, encoding: str) -> Block:
+def _block(path: Path, line: int, data: bytes, encoding: str) -> FileBlock:
     if line == 1 and data.startswith(b"\xef\xbb\xbf"):
         data = data[3:]
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n")
     if encoding != "utf-8":
-        return Block(path, line, data.decode(encoding).encode())
+        return FileBlock(path, line, data.decode(encoding).encode())
     try:
         _ = data.isascii() or data.decode()
     except UnicodeDecodeError as error:
@@ -191,10 +191,10 @@ def _block(path: Path, line: int, data: bytes, encoding: str) -> Block:
         raise DataError(
             f"is not UTF-8 text (byte {data[error.start]:#04x})", file=path, line=line, hint=hint
         ) from error
-    return Block(path, line, data)
+    return FileBlock(path, line, data)
 
 
-def _parse(block: Block, layout: Layout, whole: set[str]) -> polars.DataFrame:
+def _parse(block: FileBlock, layout: Layout, whole: set[str]) -> polars.DataFrame:
     import polars as pl
 
     data, separator = block.data, layout.separator
@@ -226,7 +226,7 @@ def _schema(layout: Layout, whole: set[str]) -> dict[str, Any]:
     return {field: pl.Int64 if field in whole else kinds.get(field, pl.String) for field in layout.fields}
 
 
-def _parse_texts(block: Block, data: bytes, layout: Layout, options: Mapping[str, Any]) -> polars.DataFrame:
+def _parse_texts(block: FileBlock, data: bytes, layout: Layout, options: Mapping[str, Any]) -> polars.DataFrame:
     import polars as pl
 
     schema = dict.fromkeys(layout.fields, pl.String)
@@ -258,7 +258,7 @@ def _whole_numbers(frame: polars.DataFrame, name: str) -> polars.DataFrame:
     return frame.with_columns(numbers) if told else frame
 
 
-def _check_lengths(block: Block, data: bytes, layout: Layout, separator: str, rows: int) -> None:
+def _check_lengths(block: FileBlock, data: bytes, layout: Layout, separator: str, rows: int) -> None:
     """Raise DataError for a line that is too short: it looks just like one with empty fields at its end."""
     if b'"' not in data and data.count(separator.encode()) == rows * (len(layout.fields) - 1):
         return  # polars has objected to lines that are too long, so that none is too short either
@@ -266,7 +266,7 @@ def _check_lengths(block: Block, data: bytes, layout: Layout, separator: str, ro
         pass
 
 
-def _numbers(block: Block, layout: Layout, frame: polars.DataFrame) -> polars.DataFrame:
+def _numbers(block: FileBlock, layout: Layout, frame: polars.DataFrame) -> polars.DataFrame:
     import polars as pl
 
     for name in NUMBERS & set(frame.columns):
@@ -283,7 +283,7 @@ def _numbers(block: Block, layout: Layout, frame: polars.DataFrame) -> polars.Da
     return frame
 
 
-def _records(block: Block, layout: Layout) -> Iterator[tuple[int, Sequence[str]]]:
+def _records(block: FileBlock, layout: Layout) -> Iterator[tuple[int, Sequence[str]]]:
     """Line number and fields of every record that is not blank. Raises DataError for one of another length."""
     for line, fields in _split(block, layout):
         if len(fields) != len(layout.fields):
@@ -295,7 +295,7 @@ def _records(block: Block, layout: Layout) -> Iterator[tuple[int, Sequence[str]]
         yield line, fields
 
 
-def _split(block: Block, layout: Layout) -> Iterable[tuple[int, Sequence[str]]]:
+def _split(block: FileBlock, layout: Layout) -> Iterable[tuple[int, Sequence[str]]]:
     text = block.data.decode()
     if not layout.quoted:
         lines = enumerate(text.split("\n"), start=block.line)
@@ -303,7 +303,7 @@ def _split(block: Block, layout: Layout) -> Iterable[tuple[int, Sequence[str]]]:
     return _split_quoted(block, text, layout.separator)
 
 
-def _split_quoted(block: Block, text: str, separator: str) -> Iterator[tuple[int, Sequence[str]]]:
+def _split_quoted(block: FileBlock, text: str, separator: str) -> Iterator[tuple[int, Sequence[str]]]:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     begin = 0
     try:

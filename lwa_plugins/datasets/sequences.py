@@ -18,7 +18,7 @@ from lwa_plugins.datasets._items import (
     read_movies,
     unique_items,
 )
-from lwa_plugins.datasets._reading import Block, blocks, existing_file, read_column
+from lwa_plugins.datasets._reading import FileBlock, blocks, existing_file, read_column
 
 if TYPE_CHECKING:
     import polars
@@ -99,7 +99,7 @@ class Sequences:
         return table if table is None else table.with_columns(pl.col("item").cast(pl.String)), dropped
 
 
-def _fields(block: Block) -> polars.DataFrame:
+def _fields(block: FileBlock) -> polars.DataFrame:
     """Line number and fields of every line that is not blank."""
     import polars as pl
 
@@ -113,7 +113,7 @@ def _fields(block: Block) -> polars.DataFrame:
     )
 
 
-def _lines_to_users(block: Block, fields: polars.DataFrame) -> polars.DataFrame:
+def _lines_to_users(block: FileBlock, fields: polars.DataFrame) -> polars.DataFrame:
     import polars as pl
 
     short = fields.filter(pl.col("fields").list.len() < 2)
@@ -123,7 +123,7 @@ def _lines_to_users(block: Block, fields: polars.DataFrame) -> polars.DataFrame:
     return fields.select("line", user=pl.col("fields").list.first(), items=pl.col("fields").list.slice(1))
 
 
-def _unlike_pairs(block: Block, fields: polars.DataFrame) -> DataError:
+def _unlike_pairs(block: FileBlock, fields: polars.DataFrame) -> DataError:
     import polars as pl
 
     line, found = fields.filter(pl.col("fields").list.len() != 2).row(0)

@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 
 from lwa_core import DataError, Source, setting
-from lwa_core.data.dataset import Int64
+from lwa_core.data.arrays import Int64
 
 BLOCK = 4096
 """Users drawn at a time: it bounds the memory, and is part of what a seed means."""

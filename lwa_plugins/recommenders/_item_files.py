@@ -20,7 +20,7 @@ from lwa_plugins.datasets._reading import existing_file
 
 if TYPE_CHECKING:
     from lwa_core.data import Catalogue
-    from lwa_core.protocols import Reporter
+    from lwa_core.types import Reporter
 
 IDS = 'write ["id", ...] in the order of the rows, or one id a line in a file that ends in .jsonl'
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from lwa_core.modeling.probe import Probe
+    from lwa_core.modeling.probing.probe import Probe
 
 UTILITIES = ("", "loss", "kl", "ndcg")
 UTILITY_HELP = (

@@ -11,9 +11,9 @@ from lwa_core.errors import LwaError
 if TYPE_CHECKING:
     import torch
 
-    from lwa_core.modeling.attention import Attention
-    from lwa_core.modeling.observation import Observation
-    from lwa_core.modeling.probe import Probe
+    from lwa_core.modeling.layers.attention import Attention
+    from lwa_core.modeling.probing.observation import Observation
+    from lwa_core.modeling.probing.probe import Probe
 
 
 @attrs.frozen

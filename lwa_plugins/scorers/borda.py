@@ -30,6 +30,6 @@ class Borda:
     def combine(self, board: ScoreBoard) -> torch.Tensor:
         import torch
 
-        from lwa_core.agreement import borda_points
+        from lwa_core.statistics.agreement import borda_points
 
         return torch.from_numpy(borda_points(board.means(board.names)))

@@ -12,8 +12,8 @@ from lwa_core.settings import setting
 if TYPE_CHECKING:
     import torch
 
-    from lwa_core.modeling.observation import Observation
-    from lwa_core.modeling.probe import Probe
+    from lwa_core.modeling.probing.observation import Observation
+    from lwa_core.modeling.probing.probe import Probe
 
 FEWEST = 8
 

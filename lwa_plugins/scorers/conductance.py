@@ -14,8 +14,8 @@ from lwa_plugins.scorers._values import relative
 if TYPE_CHECKING:
     import torch
 
-    from lwa_core.modeling.probe import Probe
-    from lwa_core.protocols import Batch
+    from lwa_core.modeling.probing.probe import Probe
+    from lwa_core.types import Batch
 
 
 @attrs.frozen
@@ -99,8 +99,8 @@ def _points(probe: Probe, batch: Batch, start: torch.Tensor | None, places: list
     import torch
     import torch.nn.functional as F
 
-    from lwa_core.modeling.layered import block_input, block_output, with_output
-    from lwa_core.products import fast_linear_maps
+    from lwa_core.modeling.kernels.matmul import fast_linear_maps
+    from lwa_core.modeling.layers.layered import block_input, block_output, with_output
 
     terms: list[torch.Tensor] = []
     place = 1.0

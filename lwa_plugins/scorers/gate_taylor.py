@@ -11,7 +11,7 @@ from lwa_core.settings import setting
 if TYPE_CHECKING:
     import torch
 
-    from lwa_core.modeling.observation import Observation
+    from lwa_core.modeling.probing.observation import Observation
 
 
 @attrs.frozen

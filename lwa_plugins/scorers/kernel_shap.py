@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from lwa_core.modeling.probe import Probe
+    from lwa_core.modeling.probing.probe import Probe
 
 
 @attrs.frozen

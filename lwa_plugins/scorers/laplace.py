@@ -11,8 +11,8 @@ from lwa_core.settings import setting
 if TYPE_CHECKING:
     import torch
 
-    from lwa_core.modeling.laplace import Fitted
-    from lwa_core.modeling.probe import Probe
+    from lwa_core.modeling.posterior.laplace import Fitted
+    from lwa_core.modeling.probing.probe import Probe
 
 
 @attrs.frozen
@@ -72,8 +72,8 @@ class Laplace:
     def score(self, probe: Probe) -> torch.Tensor:
         import torch
 
-        from lwa_core.modeling.laplace import fit
-        from lwa_core.modeling.posterior_predictive import predictive
+        from lwa_core.modeling.posterior.laplace import fit
+        from lwa_core.modeling.posterior.posterior_predictive import predictive
 
         fitted = fit(
             probe,

@@ -12,7 +12,7 @@ from lwa_plugins.scorers._values import UNITS, UTILITIES, UTILITY_HELP
 if TYPE_CHECKING:
     import torch
 
-    from lwa_core.modeling.probe import Probe
+    from lwa_core.modeling.probing.probe import Probe
 
 
 @attrs.frozen

@@ -31,7 +31,7 @@ class RobustRankAggregation:
         import numpy as np
         import torch
 
-        from lwa_core.agreement import robust_rank_aggregation
+        from lwa_core.statistics.agreement import robust_rank_aggregation
 
         p = robust_rank_aggregation(board.means(board.names))
         return torch.from_numpy(0.0 - np.log10(p))[None, :]

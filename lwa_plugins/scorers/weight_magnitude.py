@@ -11,7 +11,7 @@ from lwa_core.settings import setting
 if TYPE_CHECKING:
     import torch
 
-    from lwa_core.modeling.probe import Probe
+    from lwa_core.modeling.probing.probe import Probe
 
 
 @attrs.frozen

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from lwa_core.protocols import Selection
+from lwa_core.plugins.protocols import Selection
 from lwa_core.settings import setting
 from lwa_core.types import DepthPlan, LayerCosts
 from lwa_plugins.selectors._sets import KINDS, budget_setting, limit_of

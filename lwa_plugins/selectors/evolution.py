@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from lwa_core.protocols import Selection
+from lwa_core.plugins.protocols import Selection
 from lwa_core.settings import setting
 from lwa_core.types import DepthPlan
 from lwa_plugins.selectors._sets import Asked, Kept, SetSelector, depth_plan
@@ -14,7 +14,7 @@ from lwa_plugins.selectors._sets import Asked, Kept, SetSelector, depth_plan
 if TYPE_CHECKING:
     import numpy as np
 
-    from lwa_core.modeling.probe import Probe
+    from lwa_core.modeling.probing.probe import Probe
 
 
 @attrs.frozen

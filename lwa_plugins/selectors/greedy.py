@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import attrs
 
-from lwa_core.protocols import Selection
+from lwa_core.plugins.protocols import Selection
 from lwa_core.types import DepthPlan
 from lwa_plugins.selectors._sets import SetSelector, best_by_size, depth_plan
 from lwa_plugins.selectors.beam import descend

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
 
-from lwa_core.agreement import (
+from lwa_core.statistics.agreement import (
     borda_points,
     concordance,
     correlations,
@@ -152,7 +152,7 @@ def test_the_p_value_of_tau_with_ties_is_the_share_of_all_orders():
 
 
 def test_the_random_p_value_of_tau_is_near_the_normal_one(monkeypatch):
-    monkeypatch.setattr("lwa_core.agreement.ENTRIES_AT_ONCE", 5000)  # in several blocks
+    monkeypatch.setattr("lwa_core.statistics.agreement.ENTRIES_AT_ONCE", 5000)  # in several blocks
     scores = np.random.default_rng(2).normal(size=(3, 20)) + np.linspace(0, 1, 20)
 
     found = correlations(scores, permutations=4999)

@@ -176,7 +176,7 @@ def test_loads_a_model_from_its_own_folder(run_folder):
 
 @pytest.mark.parametrize("name", ["popularity", "nobody"])
 def test_a_model_that_the_run_does_not_have(run_folder, name):
-    """A yardstick is no model that could be loaded."""
+    """A baseline is no model that could be loaded."""
     with pytest.raises(ModelError, match=f"the run has no model '{name}'") as caught:
         lwa_core.load(run_folder, name)
 

@@ -39,7 +39,7 @@ def test_plain_lines():
 
 @needs_torch
 def test_wrong_decoding_of_odd_widths_is_a_warning_and_of_common_ones_bad(monkeypatch):
-    quantisation = pytest.importorskip("lwa_core.modeling.quantisation")
+    quantisation = pytest.importorskip("lwa_core.modeling.files.quantisation")
     monkeypatch.setattr(quantisation, "nf4_self_check", lambda width: 1.0 if width == 96 else 0.0)
     code, told = doctor()
     assert (0, ["ok", "warn"]) == (code, [finding["level"] for finding in told["nf4"]])

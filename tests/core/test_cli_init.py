@@ -8,8 +8,8 @@ from click.testing import CliRunner
 
 from lwa_core.cli import main
 from lwa_core.cli.init import recipe_text
-from lwa_core.plugins import Registry
-from lwa_core.recipe import check_recipe
+from lwa_core.plugins.registry import Registry
+from lwa_core.recipe.reader import check_recipe
 from lwa_core.settings import describe
 
 SITES = Path(__file__).parents[1] / "plugins"

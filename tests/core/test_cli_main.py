@@ -58,7 +58,9 @@ def test_help_imports_little_of_our_own():
 
 
 def test_importing_the_package_imports_no_torch():
-    assert set() == loaded_after("import lwa_core, lwa_core.hooks, lwa_core.types, lwa_core.protocols, lwa_plugins")
+    assert set() == loaded_after(
+        "import lwa_core, lwa_core.plugins.hooks, lwa_core.types, lwa_core.plugins.protocols, lwa_plugins"
+    )
 
 
 @pytest.mark.parametrize("command", COMMANDS)

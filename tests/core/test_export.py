@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lwa_core.cli import main
 from lwa_core.errors import LwaError, StoreError
-from lwa_core.export import as_mergekit, as_text, read_plan, stretches, teacher_of
+from lwa_core.pipeline.export import as_mergekit, as_text, read_plan, stretches, teacher_of
 
 KEPT = st.sets(st.integers(0, 30), min_size=1).map(sorted)
 

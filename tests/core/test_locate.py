@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lwa_core.errors import Problem
-from lwa_core.locate import Locator, locate, render
+from lwa_core.recipe.locate import Locator, locate, render
 
 
 def test_places_in_a_document_of_every_form():

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from lwa_core import losses as module
-from lwa_core.losses import cross_entropy
+from lwa_core.modeling.kernels import cross_entropy as module
+from lwa_core.modeling.kernels.cross_entropy import cross_entropy
 
 
 def case(targets, items=50, width=8, dtype=torch.float32):

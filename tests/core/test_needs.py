@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from lwa_core import needs
+from lwa_core.plugins import requirements as needs
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from lwa_core.optimality import (
+from lwa_core.statistics.regret import (
     best_of_size,
     every_subset,
     gain_over_random,

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from lwa_core.errors import PluginError
-from lwa_core.hooks import Component
-from lwa_core.plugins import AmbiguousComponentError, BrokenComponentError, Registry, UnknownComponentError
+from lwa_core.plugins.hooks import Component
+from lwa_core.plugins.registry import AmbiguousComponentError, BrokenComponentError, Registry, UnknownComponentError
 
 SITES = Path(__file__).parents[1] / "plugins"
 

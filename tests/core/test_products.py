@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from lwa_core import products as module
-from lwa_core.products import SMALLEST, fast_linear_maps, product
+from lwa_core.modeling.kernels import matmul as module
+from lwa_core.modeling.kernels.matmul import SMALLEST, fast_linear_maps, product
 
 
 def laid_out_by_columns(matrix):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lwa_core import Catalogue, LwaError, ModelError, PluginError, Recommendations
-from lwa_core.ranker import Ranker, load_ranker
+from lwa_core.recommendation.ranker import Ranker, load_ranker
 from lwa_core.settings import unstructure
 from lwa_core.testing import tiny_probe, tiny_recommender
 
@@ -125,7 +125,7 @@ def test_comes_back_from_its_folder_as_it_was(tmp_path, filter_seen):
     assert torch.equal(ranker.scores(histories), loaded.scores(histories))
     assert (catalogue.ids, catalogue.titles) == (loaded.catalogue.ids, loaded.catalogue.titles)
     assert catalogue.categories == loaded.catalogue.categories
-    assert loaded.recommender == RECOMMENDER
+    assert loaded.subject == RECOMMENDER
     assert loaded.recommend(["item 3", "new"]) == ranker.recommend(["item 3", "new"])
 
 

@@ -10,10 +10,11 @@ import tomli_w
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lwa_core.data.sections import Filter
 from lwa_core.errors import RecipeError
-from lwa_core.locate import render
-from lwa_core.recipe import check_recipe, load_recipe
-from lwa_core.sections import Evaluate, Filter
+from lwa_core.recipe.locate import render
+from lwa_core.recipe.reader import check_recipe, load_recipe
+from lwa_core.recommendation.sections import Evaluate
 
 TESTS = Path(__file__).parents[1]
 SHIPPED = sorted((TESTS.parent / "recipes").glob("*.toml"))

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from lwa_core.locate import render
-from lwa_core.recipe import check_recipe
+from lwa_core.recipe.locate import render
+from lwa_core.recipe.reader import check_recipe
 
 TESTS = Path(__file__).parents[1]
 BAD = sorted((TESTS / "recipes" / "bad").glob("*.toml"))

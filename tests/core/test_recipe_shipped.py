@@ -10,8 +10,9 @@ import pytest
 import tomli
 
 from lwa_core.cli.schema import recipe_schema
-from lwa_core.plugins import Registry
-from lwa_core.recipe import Recipe, check_recipe
+from lwa_core.plugins.registry import Registry
+from lwa_core.recipe.reader import check_recipe
+from lwa_core.recipe.recipe import Recipe
 
 SHIPPED = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
 

@@ -15,14 +15,13 @@ from tiny_texts import MODELS, SIZES, save_text_model, save_tokenizer, some_text
 
 from lwa_core.cli import main
 from lwa_core.errors import DataError, ModelError
-from lwa_core.events import Quiet
-from lwa_core.modeling.layered import LayeredModel
-from lwa_core.plugins import Registry
-from lwa_core.scoring import by_text, read_scorers, score_layers
-from lwa_core.text_examples import make_examples
-from lwa_core.text_models import load_text_model
-from lwa_core.texts import Text
-from lwa_core.types import LayerScores
+from lwa_core.modeling.layers.layered import LayeredModel
+from lwa_core.plugins.registry import Registry
+from lwa_core.text.examples import make_examples
+from lwa_core.text.reading import Text
+from lwa_core.text.scoring import by_text, read_scorers, score_layers
+from lwa_core.text.subject import load_text_model
+from lwa_core.types import LayerScores, Quiet
 
 FILE = Path("texts.jsonl")
 TEXTS = [Text(text, place % 3, place + 1) for place, text in enumerate(some_texts())]

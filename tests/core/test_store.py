@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lwa_core import StoreError
-from lwa_core.store import Store, canonical_json, damage, digest, seal, write_json
+from lwa_core.store.files import canonical_json, digest, write_json
+from lwa_core.store.results import Store, damage, seal
 
 KEY = "a" * 64
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from layer_games import counted, layers_probe
 
-from lwa_core.modeling.answers import Answers
-from lwa_core.modeling.probe import Probe
-from lwa_core.stages import stored_answers
-from lwa_core.store import Store
+from lwa_core.modeling.probing.probe import Probe
+from lwa_core.modeling.probing.subset_answers import SubsetAnswers
+from lwa_core.pipeline.stages import stored_answers
+from lwa_core.store.results import Store
 from lwa_plugins.scorers.banzhaf import Banzhaf
 from lwa_plugins.scorers.leave_one_out import LeaveOneOut
 from lwa_plugins.scorers.logit_lens import LogitLens
@@ -25,7 +25,7 @@ def store(tmp_path):
 def probe_with(answers):
     """As another run makes it: the same model and examples, and what the store knows."""
     plain = layers_probe(4, examples=6, batch=4)
-    return Probe(plain.model, plain.recommender, plain.histories, plain.targets, batch=4, seed=3, answers=answers)
+    return Probe(plain.model, plain.subject, plain.histories, plain.targets, batch=4, seed=3, answers=answers)
 
 
 def families(store):
@@ -40,7 +40,7 @@ def test_another_scorer_of_another_run_asks_nothing_again(store, second):
     with counted(probe) as ran:
         table = second.score(probe)
 
-    alone = probe_with(Answers())
+    alone = probe_with(SubsetAnswers())
     assert ran == []
     assert np.array_equal(table, second.score(alone))
     assert probe.facts == alone.facts
@@ -58,7 +58,7 @@ def test_answers_come_back_to_the_bit(store, utility):
 
     assert ran == []
     assert np.array_equal(found, told)
-    assert np.array_equal(probe_with(Answers()).evaluate(keeps, utility), told)
+    assert np.array_equal(probe_with(SubsetAnswers()).evaluate(keeps, utility), told)
 
 
 def test_divergences_are_asked_for_where_only_losses_are_known(store):
@@ -104,6 +104,6 @@ def test_a_damaged_family_is_passed_over_and_asked_again(store, damage):
 def learned(store, folder):
     from safetensors.numpy import load_file
 
-    answers = Answers()
+    answers = SubsetAnswers()
     answers.learn(load_file(folder / "answers.safetensors"))
     return answers.losses

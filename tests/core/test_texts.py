@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lwa_core.errors import DataError
-from lwa_core.texts import Text, read_texts
+from lwa_core.text.reading import Text, read_texts
 
 
 def written(folder, name: str, content: str | bytes):

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from lwa_core import Catalogue, ModelError
-from lwa_core.events import Quiet
 from lwa_core.testing import tiny_recommender
-from lwa_core.training import METRIC, LengthBatches, TrainingSettings, train
+from lwa_core.training.trainer import METRIC, LengthBatches, train
+from lwa_core.types import Quiet, TrainingSettings
 
 RNG = np.random.default_rng(0)
 WINDOWS = [RNG.integers(0, 30, RNG.integers(2, 13)).astype(np.int32) for _ in range(40)]

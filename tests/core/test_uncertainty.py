@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
 
-from lwa_core.types import LayerScores
-from lwa_core.uncertainty import (
+from lwa_core.statistics.stability import (
     bootstrap_weights,
     bottom_probability,
     look_sizes,
@@ -20,6 +19,7 @@ from lwa_core.uncertainty import (
     stability_curve,
     until_settled,
 )
+from lwa_core.types import LayerScores
 
 
 def table(rows=60, means=(0.0, 0.3, 0.5, 1.0), seed=0, spread=1.0):
@@ -70,7 +70,7 @@ def test_bottom_follows_the_seed():
 
 def test_blocks_do_not_change_the_resamples(monkeypatch):
     whole = bottom_probability(table(), 2)
-    monkeypatch.setattr("lwa_core.uncertainty.WEIGHTS_AT_ONCE", 700)
+    monkeypatch.setattr("lwa_core.statistics.stability.WEIGHTS_AT_ONCE", 700)
 
     assert whole.tolist() == bottom_probability(table(), 2).tolist()
 

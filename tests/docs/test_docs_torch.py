@@ -73,7 +73,7 @@ def finished(tmp_path_factory) -> Path:
 
 
 def test_the_shown_plugins_do_their_work(finished):
-    from lwa_core.store import read_json
+    from lwa_core.store.files import read_json
 
     metrics = read_json(finished / "metrics.json")
     assert ["growth", "alone", "median-rank"] == [scores["name"] for scores in metrics["scores"]]
@@ -131,7 +131,7 @@ def test_a_frame_is_fitted_as_shown(tmp_path, monkeypatch, capsys):
 
 def test_the_recipe_that_ranks_by_titles_runs_as_shown(tmp_path):
     """docs/text.md, with a tiny encoder and made-up titles in the place of its files, and a small model."""
-    from lwa_core.store import read_json
+    from lwa_core.store.files import read_json
 
     titled.write(tmp_path)
     (text,) = [block.text for block in blocks("toml", ROOT / "docs" / "text.md") if "[data]" in block.text]

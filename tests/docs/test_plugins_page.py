@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from documents import ROOT, blocks
 
-from lwa_core.plugins import Registry
+from lwa_core.plugins.registry import Registry
 from lwa_core.types import Event
 
 PAGES = [ROOT / "docs" / "plugins.md", ROOT / "CONTRIBUTING.md"]
@@ -42,7 +42,7 @@ def test_one_of_every_kind_is_shown():
 
 
 def test_the_methods_of_a_recommender_are_all_named():
-    from lwa_core.protocols import Recommender
+    from lwa_core.plugins.protocols import Recommender
 
     text = (ROOT / "docs" / "plugins.md").read_text("utf-8")
     named = set(re.findall(r"^(\w+)\(", text, re.MULTILINE))

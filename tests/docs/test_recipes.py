@@ -10,7 +10,7 @@ import tomli_w
 from documents import ROOT, Block, blocks
 
 from lwa_core.bench.document import load_bench
-from lwa_core.recipe import check_recipe
+from lwa_core.recipe.reader import check_recipe
 
 EXAMPLE = ROOT / "examples" / "third_party_scorer" / "lwa_gini.py"
 BASE = tomli.loads((ROOT / "recipes" / "quickstart.toml").read_text("utf-8"))

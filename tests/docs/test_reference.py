@@ -13,9 +13,9 @@ import sys
 import pytest
 from documents import ROOT
 
-from lwa_core import hooks
 from lwa_core.cli import COMMANDS
-from lwa_core.plugins import Registry
+from lwa_core.plugins import hooks
+from lwa_core.plugins.registry import Registry
 
 PAGE = ROOT / "docs" / "reference.md"
 

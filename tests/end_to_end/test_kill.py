@@ -178,9 +178,9 @@ def test_killed_inside_each_write(undisturbed, tmp_path, count):
         "distill-2:stage-finished:1:0",
         "rank teacher:progress:1:0",
         "rank distill-2:stage-started:1:10",
-        "rank yardsticks:stage-finished:1:0",
-        "rank yardsticks:stage-finished:1:10",
-        "rank yardsticks:stage-finished:1:50",
+        "rank baselines:stage-finished:1:0",
+        "rank baselines:stage-finished:1:10",
+        "rank baselines:stage-finished:1:50",
         "measure time and memory:stage-started:1:0",
     ],
 )
@@ -195,7 +195,7 @@ def test_killed_again_and_again(undisturbed, tmp_path):
     points = [
         *("data:stage-started:1:5", "teacher:progress:3:0", "teacher:progress:11:0", "teacher:progress:8:20"),
         *("score fisher:stage-finished:1:0", "distill-2:progress:10:0", "distill-2:progress:1:0"),
-        *("rank teacher:stage-started:1:0", "rank yardsticks:stage-finished:1:0"),
+        *("rank teacher:stage-started:1:0", "rank baselines:stage-finished:1:0"),
     ]
 
     for point in points:

@@ -1,7 +1,7 @@
 """Checked by mypy, never run: the built-ins are what the protocols say."""
 
 from lwa_core import Component, hookimpl
-from lwa_core.protocols import (
+from lwa_core.plugins.protocols import (
     Adapting,
     CombiningScorer,
     Compressor,

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lwa_core.data import Catalogue
-    from lwa_core.protocols import Batch, History, Reporter
-    from lwa_core.training import Losses, TrainingSettings
+    from lwa_core.types import Batch, History, Losses, Reporter, TrainingSettings
 
 
 @attrs.frozen
@@ -96,7 +95,7 @@ class Backbone:
         return FAMILIES[self.family].bidirectional
 
     def training(self) -> TrainingSettings:
-        from lwa_core.training import TrainingSettings
+        from lwa_core.types import TrainingSettings
 
         return TrainingSettings(
             epochs=self.epochs,
@@ -135,8 +134,8 @@ class Backbone:
         return cast("torch.nn.Module", model)
 
     def adapt(self, model: torch.nn.Module, sequences: Sequence[History], report: Reporter) -> torch.nn.Module:
-        from lwa_core.modeling.adapters import with_adapters
-        from lwa_core.modeling.layered import LayeredModel
+        from lwa_core.modeling.files.adapters import with_adapters
+        from lwa_core.modeling.layers.layered import LayeredModel
 
         if self.train != "lora":
             return model
@@ -148,13 +147,13 @@ class Backbone:
         how: dict[str, Any] = {"rank": self.rank, "alpha": self.alpha, "four_bit": self.four_bit, "whole": around}
         return with_adapters(LayeredModel(model), report=report, **how)
 
-    def settle(self, model: torch.nn.Module) -> torch.nn.Module:
-        from lwa_core.modeling.adapters import merged
+    def merge(self, model: torch.nn.Module) -> torch.nn.Module:
+        from lwa_core.modeling.files.adapters import merged
 
         return merged(model) if self.train == "lora" else model
 
     def load(self, folder: Path) -> torch.nn.Module:
-        from lwa_core.modeling.saving import load_pretrained
+        from lwa_core.modeling.files.saving import load_pretrained
         from lwa_plugins.recommenders.backbone.model import BackboneModel
 
         return load_pretrained(BackboneModel, folder)
@@ -181,7 +180,7 @@ class Backbone:
         return asking_batch(torch.from_numpy(padded([history[-self.max_length :] for history in histories])), targets)
 
     def loss(self, model: torch.nn.Module, batch: Batch) -> Losses:
-        from lwa_core.losses import cross_entropy
+        from lwa_core.modeling.kernels.cross_entropy import cross_entropy
         from lwa_plugins.recommenders._sequences import losses_by_example
 
         hidden, targets = self.encode(model, batch)
@@ -201,7 +200,7 @@ class Backbone:
     def head(self, model: torch.nn.Module, hidden: torch.Tensor) -> torch.Tensor:
         import torch
 
-        from lwa_core.products import product
+        from lwa_core.modeling.kernels.matmul import product
 
         table = _item_table(model)
         return hidden @ table.T if torch.is_grad_enabled() else product(hidden, table)

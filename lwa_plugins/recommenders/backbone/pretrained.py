@@ -10,8 +10,9 @@ import torch
 from transformers import MODEL_MAPPING, AutoConfig, AutoModel
 
 from lwa_core.errors import ModelError
-from lwa_core.modeling.layered import find_blocks
-from lwa_core.modeling.saving import SAFELY, quiet_transformers
+from lwa_core.modeling.files.saving import SAFELY
+from lwa_core.modeling.layers.layered import find_blocks
+from lwa_core.modeling.libraries import quiet_transformers
 from lwa_plugins.recommenders.backbone.families import FAMILIES, NO_WORDS
 
 

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lwa_core.data import Catalogue
-    from lwa_core.protocols import Batch, History, Reporter
-    from lwa_core.training import Losses, TrainingSettings
+    from lwa_core.types import Batch, History, Losses, Reporter, TrainingSettings
 
 
 @attrs.frozen
@@ -112,7 +111,7 @@ class Sequential:
         return files_of(self.attributes, self.vectors)
 
     def training(self) -> TrainingSettings:
-        from lwa_core.training import TrainingSettings
+        from lwa_core.types import TrainingSettings
 
         return TrainingSettings(
             epochs=self.epochs,
@@ -165,7 +164,7 @@ class Sequential:
         return cast("torch.nn.Module", model)
 
     def load(self, folder: Path) -> torch.nn.Module:
-        from lwa_core.modeling.saving import load_pretrained
+        from lwa_core.modeling.files.saving import load_pretrained
         from lwa_plugins.recommenders.sequential.model import SequentialModel
 
         return load_pretrained(SequentialModel, folder)
@@ -206,7 +205,7 @@ class Sequential:
         return losses_by_example(losses, valid)
 
     def _cross_entropy(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
-        from lwa_core.losses import cross_entropy
+        from lwa_core.modeling.kernels.cross_entropy import cross_entropy
 
         hidden, targets = self.encode(model, batch)
         return cross_entropy(hidden, _item_table(model), targets)
@@ -246,7 +245,7 @@ class Sequential:
     def head(self, model: torch.nn.Module, hidden: torch.Tensor) -> torch.Tensor:
         import torch
 
-        from lwa_core.products import product
+        from lwa_core.modeling.kernels.matmul import product
 
         table = _item_table(model)
         return hidden @ table.T if torch.is_grad_enabled() else product(hidden, table)

@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedMode
 from transformers.modeling_outputs import BaseModelOutput
 
 from lwa_core.errors import ModelError
-from lwa_core.modeling.uses import EmbeddingByExample
+from lwa_core.modeling.gradients.parameter_gradients import EmbeddingByExample
 from lwa_plugins.recommenders._sequences import MASK, PADDING
 from lwa_plugins.recommenders.sequential.dropout import Dropout, biased_attention, causal_attention
 from lwa_plugins.recommenders.sequential.items import Fused, SideInformation

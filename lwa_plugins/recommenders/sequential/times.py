@@ -13,7 +13,7 @@ import torch
 
 from lwa_core.data import TimedHistory
 from lwa_core.errors import ModelError
-from lwa_core.protocols import History
+from lwa_core.types import History
 from lwa_plugins.recommenders._sequences import padded
 
 BUCKETS = 80

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from lwa_core.errors import ModelError
-from lwa_core.modeling.saving import device
-from lwa_core.products import fast_linear_maps
-from lwa_core.protocols import Reporter
-from lwa_core.text_models import load_tokenizer, longest_text
+from lwa_core.modeling.devices import device
+from lwa_core.modeling.kernels.matmul import fast_linear_maps
+from lwa_core.text.subject import load_tokenizer, longest_text
+from lwa_core.types import Reporter
 from lwa_plugins.recommenders._sequences import padded
 from lwa_plugins.recommenders.backbone.pretrained import read_config, read_transformer
 

@@ -18,9 +18,9 @@ from lwa_core.bench.document import load_bench
 from lwa_core.bench.running import save
 from lwa_core.cli import main
 from lwa_core.data.saving import load_prepared
-from lwa_core.plan import make_plan
-from lwa_core.stages import load_model
-from lwa_core.store import Store
+from lwa_core.pipeline.plan import make_plan
+from lwa_core.pipeline.stages import load_model
+from lwa_core.store.results import Store
 
 BENCH = """\
 name = "small"

@@ -6,8 +6,8 @@ import pytest
 from made_events import spelled
 
 from lwa_core.data import prepare, source_from_frame
+from lwa_core.data.sections import Filter, Split
 from lwa_core.errors import DataError
-from lwa_core.sections import Filter, Split
 
 COLUMNS = {"who": [1, 1, 1, 2, 2, 2], "what": list("pqrpqr"), "when": [3, 2, 1, 4, 5, 6], "stars": [5] * 6}
 NAMES = {"user": "who", "item": "what", "timestamp": "when", "rating": "stars"}

@@ -6,7 +6,7 @@ from made_events import source_of
 from lwa_core.data import prepare
 from lwa_core.data.dataset import Examples
 from lwa_core.data.leakage import LeakageError, check_split
-from lwa_core.sections import Filter, Split
+from lwa_core.data.sections import Filter, Split
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from made_events import event_rows, pairs, source_of, spelled
 
 from lwa_core.data import prepare
 from lwa_core.data.dataset import test_digest as digest_of_test
+from lwa_core.data.sections import Filter, Split
 from lwa_core.errors import DataError
-from lwa_core.sections import Filter, Split
 
 FIVE = [(user, item, float(time)) for user in "ab" for time, item in enumerate("pqrst")]
 

@@ -6,8 +6,8 @@ from hypothesis import HealthCheck, given, settings
 from made_events import event_rows, source_of
 
 from lwa_core.data import load_prepared, prepare, save_prepared
+from lwa_core.data.sections import Filter, Split
 from lwa_core.errors import DataError, StoreError
-from lwa_core.sections import Filter, Split
 
 ITEMS = pl.DataFrame({"item": ["i1", "i2"], "title": ["Ä \u2028 title", ""], "categories": [["x", "y"], []]})
 

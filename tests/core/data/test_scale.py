@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from made_events import pairs, spelled
 
 from lwa_core.data import Source, grouping, prepare
+from lwa_core.data.sections import Filter, Split
 from lwa_core.errors import DataError
-from lwa_core.sections import Filter, Split
 
 USERS, ITEMS = ["1", "10", "07", "2", "1", "10", "", None], ["3", "20", "100", "5", "4", "05", "6", "x", None]
 TIMES, RATINGS = [0, 1, 2, 3, 4, None], [3.3, 2.5, 3.3, 2.5, 1.0, None]

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from made_events import source_of
 
 from lwa_core.data import load_prepared, prepare, save_prepared
+from lwa_core.data.sections import Filter, Split
 from lwa_core.data.timed import TimedHistory, milliseconds
 from lwa_core.errors import LwaError
-from lwa_core.sections import Filter, Split
 
 ROWS = [(f"u{user}", f"i{item}", 1_000_000.0 + 7 * user + (3 * item) ** 2) for user in range(6) for item in range(5)]
 

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ranked_data import leave_last_out
 
-from lwa_core.evaluation.ranking import Ranking
-from lwa_core.evaluation.statistics import intervals
-from lwa_core.evaluation.summary import cold_start
-from lwa_core.sections import Evaluate
+from lwa_core.recommendation.ranking import Ranking
+from lwa_core.recommendation.sections import Evaluate
+from lwa_core.results.summary import cold_start
+from lwa_core.statistics.bootstrap import intervals
 
 ITEMS = 8
 EVALUATE = Evaluate(k=(2, 10), bootstrap=100)

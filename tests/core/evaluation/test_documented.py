@@ -1,7 +1,7 @@
 import re
 from pathlib import Path
 
-from lwa_core.evaluation import warnings
+from lwa_core.results import warnings
 
 PAGE = Path(__file__).parents[3] / "docs" / "evaluation.md"
 

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from lwa_core.evaluation import memory
+from lwa_core.measuring import memory
 
 pytestmark = pytest.mark.skipif(not memory.STATUS.is_file(), reason="needs /proc/self/status")
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ranked_data import catalogue
 
-from lwa_core.evaluation.metrics import coverage, per_user
-from lwa_core.evaluation.ranking import Ranking
+from lwa_core.recommendation.metrics import coverage, per_user
+from lwa_core.recommendation.ranking import Ranking
 
 
 def naive_ndcg(rank, k):
@@ -81,7 +81,7 @@ def test_diversity_of_many_users_does_not_depend_on_the_chunks(monkeypatch):
     ranking = ranking_of([1] * 50, np.stack([rng.permutation(30)[:20] for _ in range(50)]))
     whole = per_user(ranking, catalogue(30, categories), (20,))["diversity@20"]
 
-    monkeypatch.setattr("lwa_core.evaluation.metrics.PAIRS_AT_ONCE", 1000)
+    monkeypatch.setattr("lwa_core.recommendation.metrics.PAIRS_AT_ONCE", 1000)
 
     assert whole.tolist() == per_user(ranking, catalogue(30, categories), (20,))["diversity@20"].tolist()
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lwa_core.evaluation.optimum import optimality_of
-from lwa_core.optimality import gain_over_random, mean_regret, oracle_values, regret, row_of
+from lwa_core.results.optimality import optimality_of
+from lwa_core.statistics.regret import gain_over_random, mean_regret, oracle_values, regret, row_of
 
 HOW = {"utility": "loss", "resamples": 300, "confidence": 0.9, "seed": 4}
 TABLE = np.random.default_rng(0).normal(size=(32, 25)) + np.arange(25)

@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.special import softmax
 from scipy.stats import entropy
 
-from lwa_core.evaluation.predictive import calibration_error, decompose, joined, summary
+from lwa_core.statistics.predictive import calibration_error, decompose, joined, summary
 
 LOGITS = arrays(np.float64, (4, 3, 6), elements=st.floats(-60, 60))
 

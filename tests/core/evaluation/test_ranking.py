@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from ranked_data import by_history, leave_last_out
 
 from lwa_core.errors import ModelError
-from lwa_core.evaluation import ranking as module
-from lwa_core.evaluation.ranking import rank_examples, top_items
+from lwa_core.recommendation import ranking as module
+from lwa_core.recommendation.ranking import rank_examples, top_items
 
 
 def naive(row, history, target, filter_seen, depth):

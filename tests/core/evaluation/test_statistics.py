@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lwa_core.evaluation.statistics import bootstrap_weights, compare, intervals
+from lwa_core.statistics.bootstrap import bootstrap_weights, compare, intervals
 
 
 def test_each_resample_draws_as_many_users_as_there_are():
@@ -23,7 +23,7 @@ def test_resamples_are_those_of_drawing_users_with_replacement():
 
 def test_the_blocks_do_not_change_the_resamples(monkeypatch):
     whole = np.concatenate(list(bootstrap_weights(6, 20, seed=2)))
-    monkeypatch.setattr("lwa_core.uncertainty.WEIGHTS_AT_ONCE", 20)
+    monkeypatch.setattr("lwa_core.statistics.stability.WEIGHTS_AT_ONCE", 20)
 
     assert whole.tolist() == np.concatenate(list(bootstrap_weights(6, 20, seed=2))).tolist()
 

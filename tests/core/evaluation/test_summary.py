@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from ranked_data import catalogue
 
-from lwa_core.evaluation.ranking import Ranking
-from lwa_core.evaluation.summary import agreement_of, scores_of, summarise
-from lwa_core.sections import Evaluate
+from lwa_core.recommendation.ranking import Ranking
+from lwa_core.recommendation.sections import Evaluate
+from lwa_core.results.summary import agreement_of, scores_of, summarise
 from lwa_core.types import LayerScores, ScoreBoard
 
 EVALUATE = Evaluate(k=(5, 2), bootstrap=200)

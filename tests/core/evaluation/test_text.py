@@ -1,6 +1,6 @@
 import pytest
 
-from lwa_core.evaluation import text
+from lwa_core.results import figures as text
 
 
 @pytest.mark.parametrize(

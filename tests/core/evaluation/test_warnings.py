@@ -1,7 +1,7 @@
 import example_run
 import pytest
 
-from lwa_core.evaluation.warnings import performance_warnings, warnings_for
+from lwa_core.results.warnings import performance_warnings, warnings_for
 
 
 def told(change=None):
@@ -19,12 +19,12 @@ def model(metrics, name):
     return next(model for model in metrics["models"] if model["name"] == name)
 
 
-def test_models_below_a_yardstick_are_named_with_the_figures():
+def test_models_below_a_baseline_are_named_with_the_figures():
     assert [
-        "drop-4 (NDCG@10 0.0710) ranks worse than the yardstick item-knn (0.0830)",
-        "drop-2 (NDCG@10 0.0420) ranks worse than the yardsticks popularity (0.0450), bigram (0.0610), "
+        "drop-4 (NDCG@10 0.0710) ranks worse than the baseline item-knn (0.0830)",
+        "drop-2 (NDCG@10 0.0420) ranks worse than the baselines popularity (0.0450), bigram (0.0610), "
         "item-knn (0.0830)",
-    ] == messages(told(), "below-yardstick")
+    ] == messages(told(), "below-baseline")
 
 
 def test_an_advantage_that_may_be_chance_is_named():
@@ -32,9 +32,9 @@ def test_an_advantage_that_may_be_chance_is_named():
         model(metrics, "teacher")["versus"]["item-knn"]["ndcg@10"] = example_run.figure(0.017, 0.018)
 
     assert (
-        "teacher (NDCG@10 0.1000) is not shown to rank better than the yardstick item-knn "
+        "teacher (NDCG@10 0.1000) is not shown to rank better than the baseline item-knn "
         "(0.0830; advantage +0.0170 (−0.0010 to +0.0350))"
-    ) == messages(told(narrow), "below-yardstick")[0]
+    ) == messages(told(narrow), "below-baseline")[0]
 
 
 def test_no_shown_difference_is_not_called_no_loss():

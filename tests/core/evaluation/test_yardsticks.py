@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ranked_data import leave_last_out
 
-from lwa_core.evaluation import yardsticks as module
-from lwa_core.evaluation.ranking import rank_examples
-from lwa_core.evaluation.yardsticks import bigram, item_knn, popularity, yardsticks
+from lwa_core.recommendation import baselines as module
+from lwa_core.recommendation.baselines import baselines, bigram, item_knn, popularity
+from lwa_core.recommendation.ranking import rank_examples
 
 ITEMS = 6
 sequences_of = st.lists(st.lists(st.integers(0, ITEMS - 1), max_size=7), min_size=1, max_size=6)
@@ -29,8 +29,8 @@ def arrays(histories):
     return [np.array(history, dtype=np.int32) for history in histories]
 
 
-def rows(yardstick, histories):
-    return yardstick.scores(arrays(histories)).numpy()
+def rows(baseline, histories):
+    return baseline.scores(arrays(histories)).numpy()
 
 
 @given(sequences_of, histories_of)
@@ -109,16 +109,16 @@ def test_popularity_breaks_the_ties_of_item_knn():
 def test_test_items_are_not_looked_at():
     data = leave_last_out([[0, 1, 5], [0, 1, 5], [0, 1, 5]], ITEMS)
 
-    for yardstick in (popularity(data), bigram(data)):
-        assert 0 == rows(yardstick, [[0, 1]])[0, 5]
+    for baseline in (popularity(data), bigram(data)):
+        assert 0 == rows(baseline, [[0, 1]])[0, 5]
 
 
 def test_all_of_them_can_be_ranked():
     data = leave_last_out([[0, 1, 2], [0, 1, 3], [4]], ITEMS)
 
-    fitted = yardsticks(data)
+    fitted = baselines(data)
 
-    assert ["popularity", "bigram", "item-knn"] == [yardstick.name for yardstick in fitted]
-    for yardstick in fitted:
-        ranking = rank_examples(yardstick.scores, data, data.test, filter_seen=True, depth=ITEMS)
+    assert ["popularity", "bigram", "item-knn"] == [baseline.name for baseline in fitted]
+    for baseline in fitted:
+        ranking = rank_examples(baseline.scores, data, data.test, filter_seen=True, depth=ITEMS)
         assert set(range(1, ITEMS + 1)) >= set(ranking.ranks.tolist())

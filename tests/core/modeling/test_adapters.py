@@ -10,8 +10,8 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from lwa_core import LayeredModel, ModelError
-from lwa_core.modeling.adapters import merged, with_adapters
-from lwa_core.modeling.saving import load_pretrained, save_model
+from lwa_core.modeling.files.adapters import merged, with_adapters
+from lwa_core.modeling.files.saving import load_pretrained, save_model
 
 RANK, ALPHA = 3, 6.0
 IDS = torch.tensor([[1, 2, 3, 4], [9, 8, 7, 6]])

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_recipe import TEXT, computed, run
 
-from lwa_core.modeling.answers import Answers, bits, layers
-from lwa_core.modeling.probe import Probe
-from lwa_core.modeling.trie import Walk
-from lwa_core.stages import stored_answers
-from lwa_core.store import Store
+from lwa_core.modeling.probing.prefix_trie import Walk
+from lwa_core.modeling.probing.probe import Probe
+from lwa_core.modeling.probing.subset_answers import SubsetAnswers, bits, layers
+from lwa_core.pipeline.stages import stored_answers
+from lwa_core.store.results import Store
 from lwa_core.testing import tiny_probe
 
 ABOUT = "0123456789abcdef" * 4
@@ -46,7 +46,7 @@ def probe_of(store, about=ABOUT):
     probe = tiny_probe()
     return Probe(
         probe.model,
-        probe.recommender,
+        probe.subject,
         probe.histories,
         probe.targets,
         batch=7,
@@ -81,7 +81,7 @@ def test_the_price_does_not_depend_on_what_was_known(tmp_path):
 
 
 def test_what_is_learnt_first_stays():
-    answers = Answers()
+    answers = SubsetAnswers()
     kept = np.array([5], dtype=np.uint64)
     answers.learn({"kept": kept, "losses": np.array([[1.0]]), "ranks": np.array([[3]])})
     answers.learn({"kept": kept, "losses": np.array([[2.0]]), "ranks": np.array([[4]]), "kl": np.array([[0.5]])})

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lwa_core.modeling.cut_config import cut_values, proposals
+from lwa_core.modeling.layers.cut_config import cut_values, proposals
 
 DEPTH = 6
 KEPT = st.sets(st.integers(0, DEPTH - 1), min_size=1).map(lambda layers: tuple(sorted(layers)))

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lwa_core import LayeredModel, ModelError
-from lwa_core.modeling.layered import stand_in
+from lwa_core.modeling.layers.layered import stand_in
 
 PAGE = Path(__file__).parents[3] / "docs" / "families.md"
 BY_NAME = {family.name: family for family in FAMILIES}

@@ -9,11 +9,11 @@ from torch import nn
 from wrapped import FAMILIES, alone, made, observed, one_by_one, wrapped_probe
 
 from lwa_core.errors import ModelError
-from lwa_core.events import Quiet
-from lwa_core.modeling.gradients import Weights, tapped
-from lwa_core.modeling.layered import LayeredModel
-from lwa_core.modeling.observation import observe
+from lwa_core.modeling.gradients.taps import Weights, tapped
+from lwa_core.modeling.layers.layered import LayeredModel
+from lwa_core.modeling.probing.observation import observe
 from lwa_core.testing import tiny_probe, tiny_recommender
+from lwa_core.types import Quiet
 
 WEIGHTS = ("gradient_norms", "weight_products")
 

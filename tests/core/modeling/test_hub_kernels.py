@@ -13,7 +13,8 @@ def get_kernel(*args, **kwargs):
 def test_no_kernel_is_fetched_while_bitsandbytes_is_imported(tmp_path):
     marker = tmp_path / "fetched"
     (tmp_path / "kernels.py").write_text(FAKE.format(marker=str(marker)))
-    code = "import lwa_core.modeling.saving, lwa_core.training, bitsandbytes, kernels; print(kernels.__file__)"
+    core = "lwa_core.modeling.files.saving, lwa_core.training.trainer"
+    code = f"import {core}, bitsandbytes, kernels; print(kernels.__file__)"
 
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
 

@@ -12,11 +12,11 @@ from torch import nn
 from wrapped import FAMILIES, made, one_by_one, wrapped_probe
 
 from lwa_core.errors import LwaError, ModelError
-from lwa_core.modeling.curvature import Curvature
-from lwa_core.modeling.gradients import tapped
-from lwa_core.modeling.laplace import Posterior, best_prior_precision, fit
-from lwa_core.modeling.layered import LayeredModel
-from lwa_core.modeling.posterior_predictive import predictive
+from lwa_core.modeling.gradients.taps import tapped
+from lwa_core.modeling.layers.layered import LayeredModel
+from lwa_core.modeling.posterior.curvature import Curvature
+from lwa_core.modeling.posterior.laplace import Posterior, best_prior_precision, fit
+from lwa_core.modeling.posterior.posterior_predictive import predictive
 from lwa_core.testing import tiny_probe, tiny_recommender
 
 STRUCTURES = ("kfac", "diagonal")
@@ -278,8 +278,8 @@ def log_probability_jacobians(probe):
 
     def scalars():
         for n in range(probe.examples):
-            batch = probe.recommender.example_batch([probe.histories[n]], probe.targets[n : n + 1])
-            yield -probe.recommender.loss(probe.model.model, batch).mean.sum()
+            batch = probe.subject.example_batch([probe.histories[n]], probe.targets[n : n + 1])
+            yield -probe.subject.loss(probe.model.model, batch).mean.sum()
 
     return jacobians(probe.model.model, scalars)
 

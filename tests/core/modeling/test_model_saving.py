@@ -12,9 +12,9 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from lwa_core import LayeredModel, ModelError
-from lwa_core.fitting import score_histories
-from lwa_core.modeling.quantisation import quantise_nf4
-from lwa_core.modeling.saving import save_model
+from lwa_core.modeling.files.quantisation import quantise_nf4
+from lwa_core.modeling.files.saving import save_model
+from lwa_core.recommendation.fitting import score_histories
 from lwa_core.testing import tiny_probe, tiny_recommender
 
 HISTORIES = [np.array(history, dtype=np.int32) for history in ([3], [1, 2, 3, 4], [29] * 20, [])]

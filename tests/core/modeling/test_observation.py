@@ -9,9 +9,9 @@ from torch import nn
 from wrapped import alone, made, observed, one_by_one, wrapped_probe
 
 from lwa_core.errors import ModelError, PluginError
-from lwa_core.modeling.layered import LayeredModel
-from lwa_core.modeling.observation import OBSERVABLES, drawn, observe, passes
-from lwa_core.modeling.probe import Probe
+from lwa_core.modeling.layers.layered import LayeredModel
+from lwa_core.modeling.probing.observation import OBSERVABLES, drawn, observe, passes
+from lwa_core.modeling.probing.probe import Probe
 from lwa_core.testing import tiny_probe, tiny_recommender
 
 SIZES = {"vocab_size": 40, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 3, "num_attention_heads": 2}
@@ -61,7 +61,7 @@ def test_losses_states_and_last_positions_are_those_of_each_example_alone(paddin
             torch.testing.assert_close(seen.at_last(ours)[row], theirs[0, -1], rtol=1e-5, atol=1e-6)
             mean = seen.over_positions(ours[..., 0])[row]
             torch.testing.assert_close(mean, theirs[0, :, 0].mean(), rtol=1e-5, atol=1e-6)
-        torch.testing.assert_close(seen.target_vectors[row], probe.recommender.table[batch["targets"][0]])
+        torch.testing.assert_close(seen.target_vectors[row], probe.subject.table[batch["targets"][0]])
 
 
 # Gates

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from lwa_core.errors import ModelError
-from lwa_core.modeling.layered import LayeredModel
-from lwa_core.modeling.planting import plant
+from lwa_core.modeling.layers.layered import LayeredModel
+from lwa_core.modeling.layers.planted import plant
 from lwa_core.testing import tiny_probe, tiny_recommender
 
 
@@ -14,9 +14,9 @@ def probe_of(block):
 
 
 def answers(model, probe):
-    batch = probe.recommender.example_batch(probe.histories, probe.targets)
+    batch = probe.subject.example_batch(probe.histories, probe.targets)
     with torch.no_grad():
-        return probe.recommender.scores(model.model, batch)
+        return probe.subject.scores(model.model, batch)
 
 
 @pytest.mark.parametrize("block", ["pre-norm", "gated"])

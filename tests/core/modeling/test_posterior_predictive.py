@@ -9,8 +9,8 @@ from softmax_model import fitted_regression, softmax_probe
 from torch import nn
 
 from lwa_core.errors import ModelError
-from lwa_core.modeling.laplace import fit
-from lwa_core.modeling.posterior_predictive import METHODS, Draws, predictive
+from lwa_core.modeling.posterior.laplace import fit
+from lwa_core.modeling.posterior.posterior_predictive import METHODS, Draws, predictive
 from lwa_core.testing import tiny_probe, tiny_recommender
 
 
@@ -36,7 +36,7 @@ def test_linearised_logits_are_the_model_s_tangent(block):
         for own, moved in zip(probe.model.model.parameters(), model.parameters(), strict=True):
             moved.data += step * change.get(id(own), 0.0)
         with torch.no_grad():
-            return probe.recommender.head(model, probe.recommender.encode(model, batch)[0])
+            return probe.subject.head(model, probe.subject.encode(model, batch)[0])
 
     expected = moved(0.0) + (moved(1e-5) - moved(-1e-5)) / 2e-5
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-8)
@@ -136,7 +136,7 @@ def test_small_micro_batches_give_the_same(monkeypatch):
     posterior = fit(probe).posterior
     together = predictive(probe, posterior, 3)
 
-    monkeypatch.setattr("lwa_core.modeling.posterior_predictive.AT_ONCE", 200)  # two examples at a time
+    monkeypatch.setattr("lwa_core.modeling.posterior.posterior_predictive.AT_ONCE", 200)  # two examples at a time
 
     apart = predictive(probe, posterior, 3)
     for part in ("total", "aleatoric", "epistemic"):

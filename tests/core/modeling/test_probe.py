@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from layer_games import counted, layers_probe, llama_probe, without_fast_tail
 
 from lwa_core.errors import LwaError
-from lwa_core.modeling.judge import Judge, ndcg_of
-from lwa_core.modeling.probe import Probe
+from lwa_core.modeling.probing.example_metrics import ExampleMetrics, ndcg_of
+from lwa_core.modeling.probing.probe import Probe
 from lwa_core.testing import tiny_probe, tiny_recommender
 
 ALL = [kept for n in range(5) for kept in itertools.combinations(range(4), n)]
@@ -35,10 +35,10 @@ def alone(probe, kept):
     student = probe.model.keep(kept).model.eval() if kept else None
     rows = []
     for number, history in enumerate(probe.histories):
-        batch = probe.recommender.example_batch([history], probe.targets[number : number + 1])
+        batch = probe.subject.example_batch([history], probe.targets[number : number + 1])
         with torch.no_grad(), probe.model.skipping(()):  # of no layers at all there is no model
             model = probe.model.model if student is None else student
-            rows.append(probe.recommender.head(model, probe.recommender.encode(model, batch)[0])[0])
+            rows.append(probe.subject.head(model, probe.subject.encode(model, batch)[0])[0])
     return torch.stack(rows).double()
 
 
@@ -233,7 +233,7 @@ def test_the_judge_counts_ties_for_the_target_and_sees_infinite_logits():
     low = -math.inf
     logits = torch.tensor([[1.0, 2.0, 2.0, 0.5], [low, low, 3.0, 1.0], [4.0, low, low, 4.0]])
 
-    losses, ranks = Judge(torch.tensor([1, 0, 0]), kl=False)(logits)
+    losses, ranks = ExampleMetrics(torch.tensor([1, 0, 0]), kl=False)(logits)
 
     assert [1, 3, 1] == ranks.tolist()
     expected = [math.log(sum(math.exp(x - 2) for x in (1.0, 2.0, 2.0, 0.5))), math.inf, math.log(2)]
@@ -245,7 +245,7 @@ def test_half_precision_logits_are_judged_in_single_precision(kind):
     torch.manual_seed(0)
     logits, targets = torch.randn(8, 3000).to(kind), torch.arange(8)
 
-    losses, ranks = Judge(targets, kl=False)(logits)
+    losses, ranks = ExampleMetrics(targets, kl=False)(logits)
 
     exact = logits.double()
     own = exact[torch.arange(8), targets]
@@ -310,7 +310,7 @@ def test_a_part_answers_for_its_examples_and_draws_from_the_same_generator():
 
 def test_the_order_of_examples_and_the_size_of_micro_batches_play_no_part():
     probe = tiny_probe()
-    one = Probe(probe.model, probe.recommender, probe.histories[::-1], probe.targets[::-1].copy(), batch=1)
+    one = Probe(probe.model, probe.subject, probe.histories[::-1], probe.targets[::-1].copy(), batch=1)
 
     np.testing.assert_allclose(one.evaluate(ALL)[:, ::-1], probe.evaluate(ALL), atol=1e-5)
     assert np.array_equal(one.ranks(ALL)[:, ::-1], probe.ranks(ALL))

@@ -9,9 +9,9 @@ from bitsandbytes.nn import Linear4bit
 from torch import nn
 
 from lwa_core import LayeredModel, ModelError
-from lwa_core.modeling import quantisation
-from lwa_core.modeling.quantisation import decode_nf4, decoding_error, nf4_self_check, quantise_nf4
-from lwa_core.modeling.sizes import memory_bytes, parameter_count
+from lwa_core.modeling.files import quantisation
+from lwa_core.modeling.files.quantisation import decode_nf4, decoding_error, nf4_self_check, quantise_nf4
+from lwa_core.modeling.files.sizes import memory_bytes, parameter_count
 from lwa_core.testing import tiny_probe, tiny_recommender
 
 # Dettmers et al. 2023, QLoRA, appendix E.

@@ -6,10 +6,10 @@ import example_run
 import numpy as np
 import pytest
 
-from lwa_core.evaluation.optimum import optimality_of
-from lwa_core.evaluation.text import signed
-from lwa_core.optimality import every_subset
 from lwa_core.report import optimum, write_report
+from lwa_core.results.figures import signed
+from lwa_core.results.optimality import optimality_of
+from lwa_core.statistics.regret import every_subset
 
 rng = np.random.default_rng(0)
 SIZES = np.array([len(kept) for kept in every_subset(8)])

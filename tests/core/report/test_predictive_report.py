@@ -6,8 +6,8 @@ import example_run
 import pytest
 from scipy.stats import t
 
-from lwa_core.evaluation.text import number, short
 from lwa_core.report import predictive, write_report
+from lwa_core.results.figures import number, short
 
 LAPLACE = {
     "quantity": "target",

@@ -85,14 +85,14 @@ def test_the_answer_comes_from_the_figures(tmp_path):
         "the difference is −0.0090 (−0.0130 to −0.0050), a loss.",
         "For qlora-4, a request takes it 0.78 (0.76 to 0.80) times as long as the teacher (the layer count alone would "
         "give 0.50), and its weights take 0.7 MB of memory instead of 2.4 MB.",
-        "The highest yardstick is item-knn with 0.0830 (0.0770 to 0.0890), +0.0170 (+0.0120 to +0.0220) from it to the "
+        "The highest baseline is item-knn with 0.0830 (0.0770 to 0.0890), +0.0170 (+0.0120 to +0.0220) from it to the "
         "teacher.",
     ):
         assert sentence in page.text
         assert sentence in markdown
 
 
-def test_a_teacher_that_loses_to_a_yardstick_is_not_glossed_over(tmp_path):
+def test_a_teacher_that_loses_to_a_baseline_is_not_glossed_over(tmp_path):
     told = example_run.metrics()
     told["models"][0]["versus"]["item-knn"]["ndcg@10"] = example_run.figure(-0.02, 0.005)
 

@@ -14,11 +14,11 @@ from heard import Heard
 from lwa_core import LayeredModel, ModelError
 from lwa_core.data.frames import source_from_frame
 from lwa_core.data.prepare import prepare
-from lwa_core.fitting import score_histories
-from lwa_core.modeling.quantisation import quantise_nf4
-from lwa_core.modeling.saving import save_model
-from lwa_core.sections import Filter, Split
-from lwa_core.stages import Job
+from lwa_core.data.sections import Filter, Split
+from lwa_core.modeling.files.quantisation import quantise_nf4
+from lwa_core.modeling.files.saving import save_model
+from lwa_core.pipeline.stages import Job
+from lwa_core.recommendation.fitting import score_histories
 from lwa_core.testing import tiny_probe, tiny_recommender
 from lwa_plugins.compressors import _losses
 from lwa_plugins.compressors._losses import HiddenTargets, soft_cross_entropy
@@ -70,7 +70,7 @@ def same(one, other):
 
 
 def scores(job, model):
-    return score_histories(job.recommender, model.eval(), HISTORIES)
+    return score_histories(job.subject, model.eval(), HISTORIES)
 
 
 # drop
@@ -248,7 +248,7 @@ def test_distillation_brings_the_student_closer_to_its_teacher(data, tmp_path):
 
     def distance(model):
         own, taught = (
-            score_histories(job.recommender, m.eval(), sequences).log_softmax(-1) for m in (model, job.teacher.model)
+            score_histories(job.subject, m.eval(), sequences).log_softmax(-1) for m in (model, job.teacher.model)
         )
         return torch.nn.functional.kl_div(own, taught, reduction="batchmean", log_target=True).item()
 
@@ -315,7 +315,7 @@ def test_a_trained_adapter_comes_back_with_the_same_scores(trained_qlora, tmp_pa
 
     save_model(model, tmp_path)
 
-    assert torch.equal(expected, scores(job, job.recommender.load(tmp_path)))
+    assert torch.equal(expected, scores(job, job.subject.load(tmp_path)))
     assert not (tmp_path / "adapter" / "README.md").exists()
 
 
@@ -350,7 +350,7 @@ def test_a_step_that_cannot_follow_qlora_says_so(trained_qlora, data, tmp_path, 
     job, model = trained_qlora
     save_model(model, tmp_path / "model")
     later = make_job(data, tmp_path, width=64, layers=3)
-    later.student = LayeredModel(job.recommender.load(tmp_path / "model"))
+    later.student = LayeredModel(job.subject.load(tmp_path / "model"))
 
     with pytest.raises(ModelError, match=message) as caught:
         step.compress(later)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from lwa_core.data import prepare
+from lwa_core.data.sections import Filter, Split
 from lwa_core.errors import DataError
-from lwa_core.sections import Filter, Split
 from lwa_plugins import lwa_datasets
 from lwa_plugins.datasets.synthetic import Synthetic
 

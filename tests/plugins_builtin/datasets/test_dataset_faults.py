@@ -6,8 +6,8 @@ import pytest
 from as_texts import as_texts
 
 from lwa_core.data import prepare
+from lwa_core.data.sections import Filter, Split
 from lwa_core.errors import DataError
-from lwa_core.sections import Filter, Split
 from lwa_plugins.datasets import _reading
 from lwa_plugins.datasets.atomic import Atomic
 from lwa_plugins.datasets.movielens import MovieLens

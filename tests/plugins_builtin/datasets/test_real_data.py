@@ -9,7 +9,7 @@ import pytest
 from as_texts import as_texts
 
 from lwa_core.data import prepare
-from lwa_core.sections import Filter, Split
+from lwa_core.data.sections import Filter, Split
 from lwa_plugins.datasets.atomic import Atomic
 from lwa_plugins.datasets.reviews import Reviews
 from lwa_plugins.datasets.sequences import Sequences

@@ -3,8 +3,8 @@ import json
 import pytest
 
 from lwa_core.data import prepare
+from lwa_core.data.sections import Filter, Split
 from lwa_core.errors import DataError
-from lwa_core.sections import Filter, Split
 from lwa_plugins.datasets.reviews import Reviews
 
 RELEASES = {

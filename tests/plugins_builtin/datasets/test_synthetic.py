@@ -6,8 +6,8 @@ import polars as pl
 import pytest
 
 from lwa_core.data import prepare
+from lwa_core.data.sections import Filter, Split
 from lwa_core.errors import DataError
-from lwa_core.sections import Filter, Split
 from lwa_plugins.datasets import synthetic
 from lwa_plugins.datasets.synthetic import Synthetic
 

@@ -5,8 +5,8 @@ import pytest
 from as_texts import as_texts
 
 from lwa_core.data import prepare
+from lwa_core.data.sections import Filter, Split
 from lwa_core.errors import DataError
-from lwa_core.sections import Filter, Split
 from lwa_plugins.datasets.table import Table
 
 FRAME = pl.DataFrame({"who": ["a", "a", "b"], "what": [1, 2, 1], "when": [5, 6, 7], "stars": [1.5, 2.0, 3.0]})

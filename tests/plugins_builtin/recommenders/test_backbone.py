@@ -23,15 +23,15 @@ from transformers import (
 )
 
 from lwa_core import Catalogue, ModelError
-from lwa_core.events import Quiet
-from lwa_core.fitting import score_histories
-from lwa_core.modeling.observation import observe
-from lwa_core.modeling.quantisation import quantise_nf4
-from lwa_core.modeling.saving import save_model
-from lwa_core.recipe import check_recipe
+from lwa_core.modeling.files.quantisation import quantise_nf4
+from lwa_core.modeling.files.saving import save_model
+from lwa_core.modeling.probing.observation import observe
+from lwa_core.recipe.reader import check_recipe
+from lwa_core.recommendation.fitting import score_histories
 from lwa_core.testing import tiny_probe
 from lwa_core.testing.conformance import score
-from lwa_core.training import train
+from lwa_core.training.trainer import train
+from lwa_core.types import Quiet
 from lwa_plugins.recommenders._sequences import MASK
 from lwa_plugins.recommenders.backbone import Backbone
 from lwa_plugins.recommenders.backbone.families import FAMILIES
@@ -84,7 +84,7 @@ def cross_entropy(logits, target):
 @every_family
 def test_scores_and_losses_are_those_of_each_history_alone(family):
     probe = probe_of(family)
-    model, asked = probe.model.model, probe.recommender
+    model, asked = probe.model.model, probe.subject
     expected = np.stack([logits_alone(model, ids_of(family, history))[-1] for history in HISTORIES])
 
     batch = asked.example_batch(HISTORIES, TARGETS)
@@ -104,7 +104,7 @@ def test_a_causal_family_learns_the_next_item_at_every_position(family):
     probe = probe_of(family)
     windows = HISTORIES[1:]
 
-    losses = probe.recommender.loss(probe.model.model, probe.recommender.training_batch(windows))
+    losses = probe.subject.loss(probe.model.model, probe.subject.training_batch(windows))
 
     assert losses.count.tolist() == [5, 10]
     for total, window in zip(losses.total.tolist(), windows, strict=True):
@@ -119,8 +119,8 @@ def test_a_bidirectional_family_learns_the_items_that_are_masked(family):
     windows = HISTORIES[1:]
     torch.manual_seed(0)
 
-    batch = probe.recommender.training_batch(windows)
-    losses = probe.recommender.loss(probe.model.model, batch)
+    batch = probe.subject.training_batch(windows)
+    losses = probe.subject.loss(probe.model.model, batch)
 
     assert losses.count.tolist() == (batch["input_ids"] == MASK).sum(dim=1).tolist()
     for row, (total, window) in enumerate(zip(losses.total.tolist(), windows, strict=True)):
@@ -189,11 +189,11 @@ def test_more_padding_changes_no_loss_and_no_gradient(family, item_width):
     probe = probe_of(family, item_width=item_width)
     model = probe.model.model
     torch.manual_seed(0)
-    batch = probe.recommender.training_batch([HISTORIES[1]])
+    batch = probe.subject.training_batch([HISTORIES[1]])
 
     def gradients(batch):
         model.zero_grad()
-        probe.recommender.loss(model, batch).overall.backward()
+        probe.subject.loss(model, batch).overall.backward()
         return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
     one = gradients(batch)
@@ -215,8 +215,8 @@ def words_of(model):
 def test_an_empty_history_gets_finite_scores_alone_and_among_others(family):
     probe = probe_of(family)
     empty = np.zeros(0, dtype=np.int32)
-    alone = score_histories(probe.recommender, probe.model.model, [empty])
-    among = score_histories(probe.recommender, probe.model.model, [HISTORIES[2], empty])
+    alone = score_histories(probe.subject, probe.model.model, [empty])
+    among = score_histories(probe.subject, probe.model.model, [HISTORIES[2], empty])
 
     assert bool(torch.isfinite(alone).all())
     torch.testing.assert_close(among[1], alone[0], rtol=1e-4, atol=1e-5)
@@ -279,7 +279,7 @@ def test_training_that_goes_on_masks_the_same_items(tmp_path):
 @every_family
 def test_what_is_saved_comes_back_cut_or_not(family, tmp_path):
     probe = probe_of(family)
-    layered, asked = probe.model, probe.recommender
+    layered, asked = probe.model, probe.subject
     cut = layered.keep([0, 2])
     with layered.skipping([0, 2]):
         expected = score_histories(asked, layered.model, HISTORIES)
@@ -303,8 +303,8 @@ def test_a_folder_comes_back_by_the_auto_class(tmp_path):
 
     assert type(again) is BackboneModel
     assert type(again.config) is BackboneConfig
-    before = score_histories(probe.recommender, probe.model.model, HISTORIES)
-    assert torch.equal(before, score_histories(probe.recommender, again, HISTORIES))
+    before = score_histories(probe.subject, probe.model.model, HISTORIES)
+    assert torch.equal(before, score_histories(probe.subject, again, HISTORIES))
 
 
 def test_the_first_layer_of_modernbert_stays():
@@ -316,7 +316,7 @@ def test_the_first_layer_of_modernbert_stays():
 def test_scorers_see_each_example_by_itself(family):
     """Gradient norms against one backward pass an example; leave-one-out against models that really lack the layer."""
     probe = probe_of(family)
-    model, asked = probe.model, probe.recommender
+    model, asked = probe.model, probe.subject
     norms, losses, rows = [], [], probe.order
     for row in rows:
         model.model.zero_grad()

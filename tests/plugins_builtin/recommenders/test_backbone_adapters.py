@@ -12,10 +12,10 @@ from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3Model
 
 from lwa_core import Catalogue
 from lwa_core.data import Examples, PreparedData
-from lwa_core.events import Quiet
-from lwa_core.fitting import fit_model, score_histories
-from lwa_core.recipe import check_recipe
-from lwa_core.store import read_json
+from lwa_core.recipe.reader import check_recipe
+from lwa_core.recommendation.fitting import fit_model, score_histories
+from lwa_core.store.files import read_json
+from lwa_core.types import Quiet
 from lwa_plugins.recommenders.backbone import Backbone
 from lwa_plugins.recommenders.backbone.model import BackboneModel
 

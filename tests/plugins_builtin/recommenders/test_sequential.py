@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lwa_core import Catalogue, ModelError
-from lwa_core.events import Quiet
-from lwa_core.fitting import score_histories
-from lwa_core.modeling.saving import save_model
+from lwa_core.modeling.files.saving import save_model
+from lwa_core.recommendation.fitting import score_histories
 from lwa_core.testing import tiny_probe, tiny_recommender
+from lwa_core.types import Quiet
 from lwa_plugins.recommenders.sequential import Sequential
 
 ITEMS = 30

@@ -11,15 +11,15 @@ from safetensors.torch import load_file, save_file
 from tiny_recipe import TEXT, write_recipe
 
 from lwa_core import Catalogue, DataError, fit, load
-from lwa_core.events import Quiet
-from lwa_core.fitting import score_histories
-from lwa_core.modeling.layered import LayeredModel
-from lwa_core.modeling.observation import observe
-from lwa_core.modeling.probe import Probe
-from lwa_core.modeling.saving import save_model
-from lwa_core.plan import make_plan
-from lwa_core.recipe import load_recipe
+from lwa_core.modeling.files.saving import save_model
+from lwa_core.modeling.layers.layered import LayeredModel
+from lwa_core.modeling.probing.observation import observe
+from lwa_core.modeling.probing.probe import Probe
+from lwa_core.pipeline.plan import make_plan
+from lwa_core.recipe.reader import load_recipe
+from lwa_core.recommendation.fitting import score_histories
 from lwa_core.testing import tiny_recommender
+from lwa_core.types import Quiet
 from lwa_plugins.recommenders._item_files import item_facts, read_vectors
 from lwa_plugins.recommenders.sequential import Sequential
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lwa_core import Catalogue
-from lwa_core.events import Quiet
 from lwa_core.testing import tiny_recommender
+from lwa_core.types import Quiet
 from lwa_plugins.recommenders.sequential.losses import gbce, sampled_softmax
 
 WINDOWS = [

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from naive_transformer import cross_entropy
 
 from lwa_core import Catalogue, ModelError
-from lwa_core.events import Quiet
-from lwa_core.fitting import score_histories
-from lwa_core.modeling.observation import observe
-from lwa_core.modeling.saving import save_model
+from lwa_core.modeling.files.saving import save_model
+from lwa_core.modeling.probing.observation import observe
+from lwa_core.recommendation.fitting import score_histories
 from lwa_core.testing import tiny_probe, tiny_recommender
+from lwa_core.types import Quiet
 from lwa_plugins.recommenders.sequential import Sequential
 from lwa_plugins.recommenders.sequential.dropout import biased_attention
 
@@ -117,7 +117,7 @@ def test_every_position_sees_all_items_on_both_sides():
 @pytest.mark.parametrize("block", BLOCKS)
 def test_answers_about_layers_are_those_of_models_without_them(block):
     probe = tiny_probe(recommender(layers=3, block=block), examples=9)
-    assert probe.recommender.has_fast_tail(probe.model.model)
+    assert probe.subject.has_fast_tail(probe.model.model)
     kept = probe.subsets()
 
     for subset, losses in zip(kept, -probe.evaluate(kept), strict=True):

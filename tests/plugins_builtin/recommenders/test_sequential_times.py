@@ -18,17 +18,17 @@ from lwa_core import Catalogue, DataError, LwaError, ModelError, fit, load
 from lwa_core.cli import main
 from lwa_core.data import TimedHistory
 from lwa_core.errors import StageError
-from lwa_core.evaluation.memory import measure
-from lwa_core.events import Quiet
-from lwa_core.fitting import score_histories
-from lwa_core.modeling.gradients import Weights
-from lwa_core.modeling.layered import LayeredModel
-from lwa_core.modeling.observation import observe
-from lwa_core.modeling.probe import Probe
-from lwa_core.modeling.saving import save_model
-from lwa_core.plan import make_plan
-from lwa_core.recipe import load_recipe
+from lwa_core.measuring.memory import measure
+from lwa_core.modeling.files.saving import save_model
+from lwa_core.modeling.gradients.taps import Weights
+from lwa_core.modeling.layers.layered import LayeredModel
+from lwa_core.modeling.probing.observation import observe
+from lwa_core.modeling.probing.probe import Probe
+from lwa_core.pipeline.plan import make_plan
+from lwa_core.recipe.reader import load_recipe
+from lwa_core.recommendation.fitting import score_histories
 from lwa_core.testing import tiny_probe, tiny_recommender
+from lwa_core.types import Quiet
 from lwa_plugins.recommenders.sequential import Sequential
 from lwa_plugins.recommenders.sequential.times import BUCKETS, gap_buckets
 from lwa_plugins.scorers.laplace import Laplace

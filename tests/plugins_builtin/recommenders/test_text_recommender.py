@@ -12,11 +12,11 @@ from hypothesis.extra import numpy as arrays
 from transformers import AutoModel, AutoTokenizer, LlamaConfig, LlamaForCausalLM, T5Config, T5ForConditionalGeneration
 
 from lwa_core import Catalogue, LayeredModel, ModelError
-from lwa_core.events import Quiet
-from lwa_core.fitting import score_histories
-from lwa_core.modeling.probe import Probe
-from lwa_core.modeling.saving import save_model
+from lwa_core.modeling.files.saving import save_model
+from lwa_core.modeling.probing.probe import Probe
+from lwa_core.recommendation.fitting import score_histories
 from lwa_core.testing.conformance import score
+from lwa_core.types import Quiet
 from lwa_plugins.recommenders._sequences import MASK
 from lwa_plugins.recommenders.text import Text
 from lwa_plugins.recommenders.text.encoding import standardised, title_vectors
@@ -264,7 +264,7 @@ def test_a_language_model_reads_with_adapters_and_is_kept_without(four_bit, enco
         for name in learning:
             model.get_parameter(name).add_(0.1)
     before = score_histories(pupil, model.eval(), HISTORIES)
-    kept = pupil.settle(model).eval()
+    kept = pupil.merge(model).eval()
 
     assert any("item_embedding.project" in name for name in learning)
     assert all("lora_" in name or "project" in name for name in learning)

@@ -6,10 +6,11 @@ import pytest
 import tiny_recipe
 import torch
 
-from lwa_core.plan import make_plan
-from lwa_core.recipe import check_recipe, load_recipe
-from lwa_core.stages import read_scores
-from lwa_core.store import Store, read_json
+from lwa_core.pipeline.plan import make_plan
+from lwa_core.pipeline.stages import read_scores
+from lwa_core.recipe.reader import check_recipe, load_recipe
+from lwa_core.store.files import read_json
+from lwa_core.store.results import Store
 from lwa_core.testing import check_scorer, tiny_board
 from lwa_core.types import LayerScores, ScoreBoard
 from lwa_plugins.scorers.borda import Borda

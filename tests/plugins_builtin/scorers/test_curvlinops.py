@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from lwa_core.modeling.probe import Probe
+from lwa_core.modeling.probing.probe import Probe
 from lwa_core.testing import tiny_probe, tiny_recommender
 from lwa_core.testing.conformance import score
 from lwa_plugins.scorers.fisher import Fisher
@@ -26,7 +26,7 @@ def probe():
     made = tiny_probe(tiny_recommender(layers=2, width=4), items=9)
     made.model.model.double()
     histories = [np.resize(history, 5) for history in made.histories]
-    return Probe(made.model, made.recommender, histories, made.targets, batch=7)
+    return Probe(made.model, made.subject, histories, made.targets, batch=7)
 
 
 class Logits(nn.Module):

@@ -12,9 +12,9 @@ from lwa_plugins.scorers.greedy_order import GreedyOrder
 
 def mean_loss(probe, kept):
     model = probe.model.keep(kept).model.eval()
-    batch = probe.recommender.example_batch(probe.histories, probe.targets)
+    batch = probe.subject.example_batch(probe.histories, probe.targets)
     with torch.no_grad():
-        logits = probe.recommender.scores(model, batch).double()
+        logits = probe.subject.scores(model, batch).double()
     own = logits[torch.arange(len(logits)), torch.from_numpy(probe.targets)]
     return float((logits.logsumexp(dim=1) - own).mean())
 

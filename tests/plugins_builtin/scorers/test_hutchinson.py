@@ -25,7 +25,7 @@ def hessian(probe):
     names = [name for name, _ in network.named_parameters() if name.startswith("blocks.")]
     weights = {name: network.get_parameter(name).detach() for name in names}
     sizes = [weights[name].numel() for name in names]
-    batch = probe.recommender.example_batch(probe.histories, probe.targets)
+    batch = probe.subject.example_batch(probe.histories, probe.targets)
 
     def loss(flat):
         parts = dict(zip(names, flat.split(sizes), strict=True))

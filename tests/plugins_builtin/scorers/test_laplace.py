@@ -5,10 +5,11 @@ import pytest
 import torch
 from tiny_recipe import TEXT, write_recipe
 
-from lwa_core.modeling.gradients import Weights
-from lwa_core.modeling.laplace import fit
-from lwa_core.modeling.observation import one_at_a_time
-from lwa_core.recipe import combined_by, load_recipe
+from lwa_core.modeling.gradients.taps import Weights
+from lwa_core.modeling.posterior.laplace import fit
+from lwa_core.modeling.probing.observation import one_at_a_time
+from lwa_core.recipe.reader import load_recipe
+from lwa_core.recipe.recipe import combined_by
 from lwa_core.testing import check_scorer, tiny_probe, tiny_recommender
 from lwa_core.testing.conformance import score
 from lwa_plugins.scorers.laplace import Laplace

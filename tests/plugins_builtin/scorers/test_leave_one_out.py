@@ -14,15 +14,15 @@ from lwa_plugins.scorers.leave_one_out import LeaveOneOut
 def removed(probe, layer):
     """Logits of all examples from a model that really lacks a layer."""
     model = probe.model.keep([i for i in range(4) if i != layer]).model.eval()
-    batch = probe.recommender.example_batch(probe.histories, probe.targets)
+    batch = probe.subject.example_batch(probe.histories, probe.targets)
     with torch.no_grad():
-        return probe.recommender.scores(model, batch).double()
+        return probe.subject.scores(model, batch).double()
 
 
 def full(probe):
-    batch = probe.recommender.example_batch(probe.histories, probe.targets)
+    batch = probe.subject.example_batch(probe.histories, probe.targets)
     with torch.no_grad():
-        return probe.recommender.scores(probe.model.model, batch).double()
+        return probe.subject.scores(probe.model.model, batch).double()
 
 
 def own(probe, logits):

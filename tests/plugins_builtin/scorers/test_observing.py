@@ -11,10 +11,10 @@ from softmax_model import Chain, FeatureRecommender, softmax_probe
 from torch import nn
 from wrapped import alone, one_by_one
 
-from lwa_core.modeling.attention import Attention
-from lwa_core.modeling.layered import LayeredModel
-from lwa_core.modeling.observation import Observation, observe
-from lwa_core.modeling.probe import Probe
+from lwa_core.modeling.layers.attention import Attention
+from lwa_core.modeling.layers.layered import LayeredModel
+from lwa_core.modeling.probing.observation import Observation, observe
+from lwa_core.modeling.probing.probe import Probe
 from lwa_core.testing import tiny_probe, tiny_recommender
 from lwa_core.testing.conformance import score
 from lwa_plugins.scorers._probing import PENALTIES, Ridge, halves
@@ -224,7 +224,7 @@ def test_true_fisher_is_the_empirical_one_where_the_labels_come_from_the_model()
     with torch.no_grad():
         chances[probe.order] = torch.cat([probe.logits(b) for b in probe.batches()]).softmax(dim=1)
     labels = torch.multinomial(chances, 1, generator=torch.Generator().manual_seed(3))[:, 0]
-    probe = Probe(probe.model, probe.recommender, probe.histories, labels.numpy(), batch=100)
+    probe = Probe(probe.model, probe.subject, probe.histories, labels.numpy(), batch=100)
 
     sampled, empirical = score(TrueFisher(draws=2), probe), score(Fisher(), probe)
 
@@ -243,7 +243,7 @@ def test_the_gap_between_both_is_the_misfit():
         probe.model.model.item_embedding.weight.mul_(4)  # surer predictions
         worst = torch.empty(40, dtype=torch.long)
         worst[probe.order] = torch.cat([probe.logits(b) for b in probe.batches()]).argmin(dim=1)
-    probe = Probe(probe.model, probe.recommender, probe.histories, worst.numpy(), batch=10)
+    probe = Probe(probe.model, probe.subject, probe.histories, worst.numpy(), batch=10)
 
     score(TrueFisher(), probe)
 

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from layer_games import counted, llama_probe
 from torch import nn
 
-from lwa_core.modeling.layered import LayeredModel
-from lwa_core.modeling.probe import Probe
+from lwa_core.modeling.layers.layered import LayeredModel
+from lwa_core.modeling.probing.probe import Probe
 from lwa_core.testing import tiny_probe, tiny_recommender
 from lwa_core.testing.conformance import score
 from lwa_plugins.scorers.conductance import Conductance
@@ -210,7 +210,7 @@ def test_conductance_does_not_see_padding():
     probe = tiny_probe()
     with_padding = score(Conductance(steps=8, baseline="zero"), probe)
     for number in (0, 5, 11):
-        one = Probe(probe.model, probe.recommender, [probe.histories[number]], probe.targets[number : number + 1])
+        one = Probe(probe.model, probe.subject, [probe.histories[number]], probe.targets[number : number + 1])
         np.testing.assert_allclose(
             score(Conductance(steps=8, baseline="zero"), one)[0], with_padding[number], atol=1e-5
         )

@@ -6,13 +6,14 @@ import pytest
 import torch
 from tiny_recipe import TEXT, write_recipe
 
-from lwa_core import stages
-from lwa_core.events import Quiet
-from lwa_core.fitting import fit_model
-from lwa_core.modeling.planting import plant
-from lwa_core.plugins import Registry
-from lwa_core.recipe import load_recipe
+from lwa_core.modeling.layers.planted import plant
+from lwa_core.modeling.probing.asked import layered
+from lwa_core.pipeline import stages
+from lwa_core.plugins.registry import Registry
+from lwa_core.recipe.reader import load_recipe
+from lwa_core.recommendation.fitting import fit_model
 from lwa_core.testing.conformance import score
+from lwa_core.types import Quiet
 
 DOES_NOTHING = {
     "leave-one-out": {},
@@ -47,7 +48,7 @@ def trained(tmp_path_factory):
     data = stages.prepared(recipe, Quiet())
     recommender = recipe.recommender.instance
     model, _ = fit_model(recommender, data, folder=base / "work", seed=0, filter_seen=True, report=Quiet())
-    return recipe, data, stages.layered(model, recommender)
+    return recipe, data, layered(model, recommender)
 
 
 def scored(trained, name, settings, kind):
@@ -95,7 +96,7 @@ def test_a_model_that_learned_nothing_has_nothing_to_choose(trained):
     recipe, data, model = trained
     recommender = recipe.recommender.instance
     torch.manual_seed(5)
-    fresh = stages.layered(recommender.build(data.catalogue, Quiet()), recommender)
+    fresh = layered(recommender.build(data.catalogue, Quiet()), recommender)
     cls = Registry.discover().find("scorer", "leave-one-out").load()
 
     tables = [score(cls(), stages.make_probe(recipe, data, m, Quiet())).numpy() for m in (fresh, model)]

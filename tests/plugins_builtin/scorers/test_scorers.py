@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from lwa_core.plugins import Registry
+from lwa_core.plugins.registry import Registry
 from lwa_core.testing import check_scorer, tiny_probe
 from lwa_core.testing.conformance import score
 from lwa_plugins.scorers.block_influence import BlockInfluence
@@ -58,9 +58,9 @@ def test_one_row_for_each_example_whatever_the_padding(scorer):
 
 
 def single(probe, n):
-    from lwa_core.modeling.probe import Probe
+    from lwa_core.modeling.probing.probe import Probe
 
-    return Probe(probe.model, probe.recommender, [probe.histories[n]], probe.targets[n : n + 1])
+    return Probe(probe.model, probe.subject, [probe.histories[n]], probe.targets[n : n + 1])
 
 
 def test_fisher_is_the_mean_of_squared_gradients_taken_one_by_one():
@@ -68,8 +68,8 @@ def test_fisher_is_the_mean_of_squared_gradients_taken_one_by_one():
     expected = np.zeros(probe.depth)
     for history, target in zip(probe.histories, probe.targets, strict=True):
         probe.model.model.zero_grad()
-        batch = probe.recommender.example_batch([history], np.array([target]))
-        probe.recommender.loss(probe.model.model, batch).mean.sum().backward()
+        batch = probe.subject.example_batch([history], np.array([target]))
+        probe.subject.loss(probe.model.model, batch).mean.sum().backward()
         squares = [sum(float(p.grad.double().square().sum()) for p in l.parameters()) for l in probe.model.layers]
         expected += np.array(squares) / probe.examples
     probe.model.model.zero_grad()
@@ -80,9 +80,9 @@ def test_fisher_is_the_mean_of_squared_gradients_taken_one_by_one():
 def test_block_influence_is_one_minus_the_cosine_of_the_states():
     probe = tiny_probe()
     history, target = probe.histories[0], probe.targets[:1]
-    batch = probe.recommender.example_batch([history], target)
+    batch = probe.subject.example_batch([history], target)
     with probe.model.observe() as states, torch.no_grad():
-        probe.recommender.scores(probe.model.model, batch)
+        probe.subject.scores(probe.model.model, batch)
     expected = []
     for before, after in itertools.pairwise(states):
         a, b = before[0].double().numpy(), after[0].double().numpy()
@@ -94,11 +94,11 @@ def test_block_influence_is_one_minus_the_cosine_of_the_states():
 
 def test_leave_one_out_is_the_rise_of_the_loss_of_the_cut_model():
     probe = tiny_probe()
-    batch = probe.recommender.example_batch(probe.histories, probe.targets)
+    batch = probe.subject.example_batch(probe.histories, probe.targets)
 
     def loss(model):
         with torch.no_grad():
-            return probe.recommender.loss(model, batch).mean
+            return probe.subject.loss(model, batch).mean
 
     full = loss(probe.model.model)
     table = score(LeaveOneOut(), probe)

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lwa_core import LayerCosts, LayerScores, LwaError, ScoreBoard
-from lwa_core.modeling.sizes import memory_bytes, parameter_count
-from lwa_core.stages import TeacherSelection
+from lwa_core.modeling.files.sizes import memory_bytes, parameter_count
+from lwa_core.pipeline.stages import TeacherSelection
 from lwa_core.testing import tiny_probe
 from lwa_plugins.selectors.budget import Budget, best_subset
 from lwa_plugins.selectors.greedy import Greedy
@@ -79,9 +79,9 @@ def test_greedy_is_the_naive_loop_over_really_removed_layers():
 def naive_utility(probe, kept):
     import torch
 
-    batch = probe.recommender.example_batch(probe.histories, probe._targets)
+    batch = probe.subject.example_batch(probe.histories, probe._targets)
     with torch.no_grad():
-        return -float(probe.recommender.loss(probe.model.keep(kept).model.eval(), batch).mean.mean())
+        return -float(probe.subject.loss(probe.model.keep(kept).model.eval(), batch).mean.mean())
 
 
 @pytest.mark.parametrize("selector", [TopK(keep=5), Uniform(keep=5), Random(keep=5), Greedy(keep=(2, 5))])

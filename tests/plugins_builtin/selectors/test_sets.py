@@ -12,9 +12,9 @@ from planted_sets import REDUNDANT, Planted, TableProbe, all_subsets, number, re
 from scipy import stats
 
 from lwa_core import LwaError
-from lwa_core.modeling.sizes import parameter_count
-from lwa_core.optimality import every_subset
+from lwa_core.modeling.files.sizes import parameter_count
 from lwa_core.settings import structure
+from lwa_core.statistics.regret import every_subset
 from lwa_core.testing import tiny_probe, tiny_recommender
 from lwa_plugins.selectors import gate_qubo
 from lwa_plugins.selectors.beam import Beam
@@ -88,11 +88,11 @@ def test_a_block_that_undoes_itself_goes_though_each_of_its_layers_turns_the_sta
 def real():
     """A real model's answers: mean utility and divergence of every subset, from really removed layers."""
     probe = tiny_probe(tiny_recommender(layers=5), examples=12)
-    batch = probe.recommender.example_batch(probe.histories, probe._targets)
+    batch = probe.subject.example_batch(probe.histories, probe._targets)
 
     def log_odds(kept):
         with torch.no_grad():
-            return probe.recommender.scores(probe.model.keep(kept).model.eval(), batch).double().log_softmax(dim=1)
+            return probe.subject.scores(probe.model.keep(kept).model.eval(), batch).double().log_softmax(dim=1)
 
     full = log_odds(range(5))
     targets = torch.as_tensor(probe._targets)
@@ -196,7 +196,7 @@ def angles(probe):
     for history in probe.histories:
         states.append([])
         with torch.no_grad():
-            probe.recommender.scores(probe.model.model, probe.recommender.example_batch([history]))
+            probe.subject.scores(probe.model.model, probe.subject.example_batch([history]))
     for hook in hooks:
         hook.remove()
 

@@ -1,0 +1,52 @@
+"""The tables of a recipe that belong to the core, not to a component."""
+
+from __future__ import annotations
+
+import attrs
+
+from lwa_core.settings import setting
+
+
+@attrs.frozen
+class Filter:
+    """Which interactions stay, applied in this order: rating, duplicates, k-core to a fixed point."""
+
+    min_rating: float | None = setting(None, help="drop interactions rated below this; off where left out")
+    duplicates: str = setting(
+        "first",
+        help="of several events of one user with one item keep the first, the last, or all",
+        choices=("first", "last", "all"),
+    )
+    user_core: int = setting(1, help="every user has at least this many events (iterated with item_core)", minimum=1)
+    item_core: int = setting(1, help="every item has at least this many events (iterated with user_core)", minimum=1)
+
+
+@attrs.frozen
+class Split:
+    """Who may look at which events."""
+
+    by: str = setting(
+        "leave-one-out",
+        help="leave-one-out: last item of a user is the test target, the one before it validation; "
+        "time: two cut-offs in time for all users",
+        choices=("leave-one-out", "time"),
+    )
+    calibration: float = setting(
+        0.2,
+        help="share of users whose validation target scores and selects layers instead of stopping training",
+        above=0.0,
+        maximum=0.9,
+    )
+    validation: float = setting(0.1, help="by time: share of events in the validation window", above=0.0, maximum=0.4)
+    test: float = setting(0.1, help="by time: share of events in the test window", above=0.0, maximum=0.4)
+
+
+@attrs.frozen
+class Measurement:
+    """How figures are measured, whatever the task."""
+
+    bootstrap: int = setting(2000, help="resamples of the test examples for each interval", minimum=100)
+    confidence: float = setting(0.95, help="confidence of every interval", minimum=0.5, maximum=0.999)
+    requests: int = setting(300, help="timed requests a model at batch 1; 0 measures no time", minimum=0)
+    batch: int = setting(256, help="requests in one batch when throughput is measured", minimum=1)
+    memory: bool = setting(True, help="measure peak memory of each model in a fresh process")

@@ -1,1 +1,0 @@
-"""Full-catalogue ranking metrics, statistics, yardsticks, latency and memory."""

@@ -1,0 +1,96 @@
+"""Run in a fresh process: load a model, answer a few requests, print how much memory that took.
+
+python -m lwa_core.measuring.memory FOLDER REQUESTS.json
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+STATUS = Path("/proc/self/status")
+
+
+def measure(folder: Path, requests: list[dict[str, Any]]) -> dict[str, Any]:
+    """Load the model in `folder` and recommend for each request; bytes of this process.
+
+    Args:
+        folder: Of the model.
+        requests: Arguments of `Ranker.recommend`: `history`, and `times` for a model that looks at times.
+
+    Returns:
+        `before`: resident memory once the libraries are imported and nothing is loaded (None where the system does
+        not tell); `peak`: highest resident memory from then to the end (from the start of the process, where the
+        system cannot reset it); `model`: parameters and buffers; `gpu_peak`: highest allocated GPU memory, or None.
+    """
+    for name in needed_modules(folder):
+        import_module(name)
+    import torch
+
+    from lwa_core.modeling.files.sizes import memory_bytes
+    from lwa_core.recommendation.ranker import load_ranker
+
+    before = resident("VmRSS")
+    reset_peak()
+    ranker = load_ranker(folder)
+    for request in requests:
+        ranker.recommend(**request, k=10)
+    return {
+        "before": before,
+        "peak": peak(),
+        "model": memory_bytes(ranker.model),
+        "gpu_peak": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None,
+    }
+
+
+def needed_modules(folder: Path) -> list[str]:
+    """Libraries that loading this model imports, so that they are not counted as the model's share."""
+    names = ["torch", "transformers.modeling_utils", "lwa_core.recommendation.ranker"]
+    config = folder / "config.json"
+    if config.is_file() and "quantization_config" in config.read_text("utf-8"):
+        names.append("bitsandbytes")
+    if any(folder.rglob("adapter_config.json")):
+        names.append("peft")
+    return names
+
+
+def resident(field: str) -> int | None:
+    """Bytes of a `Vm...` field of /proc/self/status, or None where there is no such file."""
+    try:
+        lines = STATUS.read_text("ascii").splitlines()
+    except OSError:
+        return None
+    sizes = [int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:")]
+    return sizes[0] if sizes else None
+
+
+def reset_peak() -> None:
+    """Let Linux forget the highest resident memory so far (importing needs more than what is left after it)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5", "ascii")
+    except OSError:
+        return  # then the peak counts from the start of the process
+
+
+def peak() -> int:
+    """Highest resident memory in bytes."""
+    linux = resident("VmHWM")
+    if linux is not None:
+        return linux
+    import resource
+
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used if sys.platform == "darwin" else used * 1024
+
+
+def main(arguments: list[str]) -> None:
+    """Print the figures of the model in the first argument for the requests in the file of the second."""
+    folder, requests = arguments
+    print(json.dumps(measure(Path(folder), json.loads(Path(requests).read_text("utf-8")))))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,1 @@
+"""Gradients of the weights, example by example."""

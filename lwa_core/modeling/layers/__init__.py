@@ -1,0 +1,1 @@
+"""The layers of a model: found, gated, skipped, really removed."""

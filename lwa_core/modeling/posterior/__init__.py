@@ -1,0 +1,1 @@
+"""The posterior of the weights, and what follows from it."""

@@ -1,0 +1,20 @@
+"""The table of a recipe that says what scorers and selectors look at."""
+
+from __future__ import annotations
+
+import attrs
+
+from lwa_core.settings import setting
+
+
+@attrs.frozen
+class Calibration:
+    """What scorers and selectors look at."""
+
+    examples: int = setting(1024, help="at most this many calibration examples, drawn with the seed", minimum=2)
+    utility: str = setting(
+        "loss",
+        help="how good the model is on one example: minus its cross-entropy, or its NDCG@10",
+        choices=("loss", "ndcg"),
+    )
+    batch: int = setting(64, help="examples in one micro-batch", minimum=1)

@@ -1,0 +1,50 @@
+"""States of layered models that a search holds between its questions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+
+from lwa_core.modeling.probing.prefix_trie import Walk
+from lwa_core.modeling.probing.subset_answers import Kept
+
+CACHED_BYTES = 2**31
+"""Bytes of states that a search may hold."""
+
+
+@attrs.define
+class StateCache:
+    """The walks that are not over, and which states they hold.
+
+    Args:
+        most: States of all examples that there is room for.
+        last: The layer whose states are not made, because it answers at the targets' positions only.
+        full: All layers.
+        states: Named by the layers that led to them; without and with divergences, whose walks are others.
+        walks: By micro-batch, and by whether divergences are asked for.
+        room: Whether what is asked for now is to be held.
+    """
+
+    most: int
+    last: int | None
+    full: Kept
+    states: dict[bool, set[Kept]] = attrs.field(factory=lambda: {False: set(), True: set()})
+    walks: dict[tuple[int, bool], Walk] = attrs.field(factory=dict)
+    room: bool = False
+
+    def take(self, needed: set[Kept], kl: bool) -> int:
+        """Hold the states of these evaluations as well, if there is room; and how many of them are still to do."""
+        todo = needed - self.states[kl]
+        made = {kept for kept in todo if kept[-1] != self.last or kept == self.full}
+        self.room = sum(map(len, self.states.values())) + len(made) <= self.most
+        if self.room:
+            self.states[kl] |= made
+        return len(todo)
+
+    def run(self, which: tuple[int, bool], fresh: Walk, keeps: Sequence[Kept]) -> dict[Kept, Any]:
+        """Go on with a walk, or begin it."""
+        if self.room:
+            self.walks.setdefault(which, fresh)
+        return self.walks.get(which, fresh).run(keeps, hold=self.room)

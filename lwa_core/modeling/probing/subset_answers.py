@@ -1,0 +1,64 @@
+"""What is known about a model with layers left out, remembered for the run and kept for the next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+Kept: TypeAlias = tuple[int, ...]
+"""The layers that stay, in order."""
+
+
+@attrs.define(eq=False)
+class SubsetAnswers:
+    """Loss, rank and divergence of every example (examples,), by the layers that were kept.
+
+    Args:
+        losses: Cross-entropy of the target, in nats.
+        ranks: Rank of the target in the full catalogue.
+        kl: KL(full model ‖ cut model), where it was asked for.
+        keep: Called with every family of new answers, to store them.
+    """
+
+    losses: dict[Kept, NDArray[np.float64]] = attrs.field(factory=dict)
+    ranks: dict[Kept, NDArray[np.int32]] = attrs.field(factory=dict)
+    kl: dict[Kept, NDArray[np.float64]] = attrs.field(factory=dict)
+    keep: Callable[[dict[str, NDArray[Any]]], None] | None = None
+
+    def add(
+        self,
+        keeps: Sequence[Kept],
+        losses: NDArray[np.float64],
+        ranks: NDArray[np.int32],
+        kl: NDArray[np.float64] | None,
+    ) -> None:
+        """Remember a family of answers, each (subsets, examples)."""
+        numbers = np.asarray([bits(kept) for kept in keeps], dtype=np.uint64)
+        arrays: dict[str, NDArray[Any]] = {"kept": numbers, "losses": losses, "ranks": ranks}
+        if kl is not None:
+            arrays["kl"] = kl
+        self.learn(arrays)
+        if self.keep is not None:
+            self.keep(arrays)
+
+    def learn(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Take a family of answers in: `kept` (subsets,) as bits, and `losses`, `ranks`, maybe `kl`."""
+        keeps = [layers(int(value)) for value in arrays["kept"]]
+        tables: dict[str, dict[Kept, Any]] = {"losses": self.losses, "ranks": self.ranks, "kl": self.kl}
+        for name, table in tables.items():
+            for kept, row in zip(keeps, arrays[name], strict=True) if name in arrays else ():
+                table.setdefault(kept, row)
+
+
+def bits(kept: Kept) -> int:
+    """Kept layers as a number: bit i stands for layer i."""
+    return sum(1 << layer for layer in kept)
+
+
+def layers(number: int) -> Kept:
+    """The layers whose bits are set."""
+    return tuple(i for i in range(number.bit_length()) if number >> i & 1)

@@ -1,0 +1,60 @@
+"""Tell everyone who listens what happens in a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import attrs
+
+from lwa_core.plugins.registry import Registry
+from lwa_core.types import Event, RunContext
+
+Listener = Callable[[Event, RunContext], None]
+
+
+@attrs.define
+class Bus:
+    """Passes events to listeners and to the plugins' `lwa_event` hooks.
+
+    A plugin that raises is told of once and not called again; it never stops the run.
+    """
+
+    registry: Registry
+    run: RunContext
+    listeners: Sequence[Listener] = ()
+    _silenced: set[str] = attrs.field(factory=set)
+
+    def emit(self, kind: str, stage: str | None = None, message: str = "", **data: object) -> None:
+        """Send an event to everyone."""
+        event = Event(kind, stage, message, data)
+        for listener in self.listeners:
+            listener(event, self.run)
+        for implementation in self.registry.manager.hook.lwa_event.get_hookimpls():
+            if implementation.plugin_name in self._silenced:
+                continue
+            values = {"event": event, "run": self.run}
+            try:
+                implementation.function(*(values[name] for name in implementation.argnames))
+            except (Exception, SystemExit) as error:
+                self._silenced.add(implementation.plugin_name)
+                said = f"lwa_event of {implementation.plugin_name} failed and is not called again: {error!r}"
+                self.emit("warning", None, said, code="event-hook")
+
+
+@attrs.define
+class StageReporter:
+    """The reporter of one stage: events for those who listen, warnings kept for the stage's result."""
+
+    bus: Bus
+    stage: str
+    warnings: list[dict[str, str]] = attrs.field(factory=list)
+
+    def progress(self, done: int, total: int, message: str = "") -> None:
+        self.bus.emit("progress", self.stage, message, done=done, total=total)
+
+    def warn(self, code: str, message: str) -> None:
+        self.warnings.append({"code": code, "message": message})
+        self.bus.emit("warning", self.stage, message, code=code)
+
+    def note(self, message: str) -> None:
+        self.bus.emit("message", self.stage, message)

@@ -1,0 +1,71 @@
+"""A depth plan in the words of other tools."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lwa_core.errors import LwaError, StoreError
+from lwa_core.store.files import read_json
+from lwa_core.types import DepthPlan
+
+
+def read_plan(run: Path) -> DepthPlan:
+    """The depth plan of a finished run. Raises StoreError where the folder is none."""
+    if not (run / "metrics.json").is_file():
+        raise StoreError(f"{run} is not the folder of a finished run", "`lwa run` prints the folder of its run")
+    plan = read_json(run / "metrics.json")["plan"]
+    return DepthPlan(plan["depth"], plan["tiers"], plan.get("trace", {}))
+
+
+def teacher_of(run: Path) -> tuple[Path, str]:
+    """The folder of a run's teacher, and the precision of its weights (`float32` where its configuration is silent)."""
+    folder = run / "models" / "teacher"
+    config: dict[str, Any] = read_json(folder / "config.json")
+    return folder, str(config.get("dtype") or config.get("torch_dtype") or "float32")
+
+
+def stretches(kept: Sequence[int]) -> list[tuple[int, int]]:
+    """The runs of neighbouring layers, half-open: (0, 1, 2, 5) -> [(0, 3), (5, 6)]."""
+    found: list[tuple[int, int]] = []
+    for layer in kept:
+        if found and found[-1][1] == layer:
+            found[-1] = (found[-1][0], layer + 1)
+        else:
+            found.append((layer, layer + 1))
+    return found
+
+
+def as_mergekit(kept: Sequence[int], model: str, dtype: str) -> str:
+    """A configuration of mergekit (YAML) that takes just these layers of a model.
+
+    Args:
+        kept: The layers, in order.
+        model: Folder or hub name of the full model.
+        dtype: The precision to write, as mergekit calls it, for example `bfloat16`.
+
+    Raises:
+        LwaError: No layer is kept.
+    """
+    if not kept:
+        raise LwaError("a plan that keeps no layer cannot be written for mergekit")
+    lines = ["slices:"]
+    for first, end in stretches(kept):
+        lines += ["- sources:", f"  - model: {_quoted(model)}", f"    layer_range: [{first}, {end}]"]
+    return "\n".join([*lines, "merge_method: passthrough", f"dtype: {dtype}"]) + "\n"
+
+
+def _quoted(text: str) -> str:
+    """A string as YAML writes it: as JSON does, but for what lies beyond sixteen bits."""
+    written = json.dumps(text, ensure_ascii=False)
+    return "".join(c if " " <= c <= "~" else f"\\U{ord(c):08x}" for c in written)
+
+
+def as_text(kept: Sequence[int], depth: int) -> str:
+    """A sentence for people: which layers of `depth` to remove."""
+    removed = [layer for layer in range(depth) if layer not in set(kept)]
+    if not removed:
+        return "remove no layer"
+    return f"remove layer{'s' if len(removed) > 1 else ''} {', '.join(map(str, removed))} (0-based)"

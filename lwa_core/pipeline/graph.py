@@ -1,0 +1,209 @@
+"""Stages, and the walk through them: each names its inputs, and the order follows from that.
+
+A stage's key is the digest of its kind and version, of the component that it runs, of what is asked of it, and of the
+keys of its inputs. `version` goes up whenever the core's own code gives another result for the same inputs: a key then
+holds everything that a result depends on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Generic, TypeVar, cast
+
+import attrs
+
+from lwa_core.errors import LwaError, StageError, StoreError
+from lwa_core.pipeline.events import Bus, StageReporter
+from lwa_core.pipeline.keys import component_facts
+from lwa_core.recipe.recipe import Recipe, Use
+from lwa_core.store.files import digest, read_json, write_json
+from lwa_core.store.results import Store
+
+T = TypeVar("T")
+
+Inputs = Mapping[str, "Stage[Any] | tuple[Stage[Any], ...]"]
+
+ValueOf = Callable[["Stage[Any]"], Any]
+"""Gives the result of a stage that lies before."""
+
+WARNINGS = "stage.json"
+
+
+@attrs.frozen(eq=False, slots=False)
+class Stage(Generic[T]):
+    """One step whose result the store holds under `kind` and `key`.
+
+    Args:
+        name: What progress, plans and errors call it.
+        kind: Of its result: what is written and how it is read.
+        version: Goes up when the core's code changes the results of this kind.
+        make: Writes the result into the folder of the job.
+        read: The result, from the folder that holds it.
+        inputs: The stages whose results it needs, by what they are to it.
+        asked: What else the result depends on, JSON-ready: settings of the core, the seed, digests of files.
+        use: The component that it runs.
+        expand: The stages that follow from its result, where that says which there are.
+        promises: What is to be shown of them while that is not known: their names and components.
+        collective: With several processes, all of them make it together.
+    """
+
+    name: str
+    kind: str
+    version: int
+    make: Callable[[Job], None]
+    read: Callable[[Path], T]
+    inputs: Inputs = attrs.field(factory=dict)
+    asked: Mapping[str, Any] = attrs.field(factory=dict)
+    use: Use | None = None
+    expand: Callable[[T, ValueOf], Sequence[Stage[Any]]] | None = None
+    promises: Sequence[tuple[str, Use | None]] = ()
+    collective: bool = False
+
+    @cached_property
+    def key(self) -> str:
+        """Digest of all that the result depends on."""
+        return digest(
+            {
+                "kind": self.kind,
+                "version": self.version,
+                "component": None if self.use is None else component_facts(self.use),
+                "asked": dict(self.asked),
+                "inputs": {
+                    role: stage.key if isinstance(stage, Stage) else [[each.name, each.key] for each in stage]
+                    for role, stage in self.inputs.items()
+                },
+            }
+        )
+
+    @property
+    def before(self) -> list[Stage[Any]]:
+        """Every input."""
+        found: list[Stage[Any]] = []
+        for stage in self.inputs.values():
+            found += [stage] if isinstance(stage, Stage) else stage
+        return found
+
+    def stored(self, store: Store) -> T | None:
+        """The result, if the store has it."""
+        return self.read(store.path(self.kind, self.key)) if store.has(self.kind, self.key) else None
+
+
+@attrs.frozen
+class Job:
+    """What a stage is made with: its inputs' results, and where its own goes."""
+
+    stage: Stage[Any]
+    folder: Path
+    report: StageReporter
+    run: Run
+
+    @property
+    def workspace(self) -> Path:
+        """A folder that survives a kill and goes when the result is stored."""
+        return self.run.store.workspace(self.stage.kind, self.stage.key)
+
+    def __getitem__(self, role: str) -> Any:
+        """The result of an input, or of each of them."""
+        stage = self.stage.inputs[role]
+        return self.run.value(stage) if isinstance(stage, Stage) else [self.run.value(each) for each in stage]
+
+
+@attrs.define(eq=False)
+class Run:
+    """Walks through stages in this process: what the store has is read, what it lacks is made.
+
+    Args:
+        recipe: Whose stages they are, for messages.
+        store: Where results lie.
+        bus: Hears of what happens.
+    """
+
+    recipe: Recipe
+    store: Store
+    bus: Bus
+    warnings: list[dict[str, str]] = attrs.field(factory=list)
+    timings: list[dict[str, Any]] = attrs.field(factory=list)
+    shared: dict[str, Any] = attrs.field(factory=dict)
+    """What stages of one run leave for each other in memory; a stage that does not find it makes it again."""
+    _paths: dict[str, Path] = attrs.field(factory=dict)
+    _values: dict[str, Any] = attrs.field(factory=dict)
+
+    def walk(self, stages: Sequence[Stage[Any]]) -> None:
+        """Every stage after its inputs, else as listed; what a stage expands into comes right after it."""
+        for stage in stages:
+            self.path(stage)
+            if stage.expand is not None:
+                self.walk(stage.expand(self.value(stage), self.value))
+
+    def value(self, stage: Stage[T]) -> T:
+        """The result of a stage, read once."""
+        if stage.key not in self._values:
+            self._values[stage.key] = stage.read(self.path(stage))
+        return cast(T, self._values[stage.key])
+
+    def path(self, stage: Stage[Any]) -> Path:
+        """The folder of a stage's result, made if the store does not have it. Its inputs come first."""
+        if stage.key not in self._paths:
+            for before in stage.before:
+                self.path(before)
+            self._paths[stage.key] = self._carry_out(stage)
+        return self._paths[stage.key]
+
+    def is_stored(self, stage: Stage[Any]) -> bool:
+        """Whether the result is there already."""
+        return stage.key in self._paths or self.store.has(stage.kind, stage.key)
+
+    def _carry_out(self, stage: Stage[Any]) -> Path:
+        report = StageReporter(self.bus, stage.name)
+        started = time.perf_counter()
+
+        def compute(folder: Path) -> None:
+            self.bus.emit("stage-started", stage.name)
+            stage.make(Job(stage, folder, report, self))
+            write_json(folder / WARNINGS, {"warnings": report.warnings})
+
+        path, reused = self._guarded(stage, compute, report)
+        seconds = round(time.perf_counter() - started, 3)
+        self.bus.emit("stage-reused" if reused else "stage-finished", stage.name, seconds=seconds)
+        self.timings.append({"stage": stage.name, "seconds": seconds, "reused": reused})
+        kept = read_json(path / WARNINGS)["warnings"]
+        self.warnings += [{**warning, "stage": stage.name} for warning in kept]
+        return path
+
+    def _guarded(self, stage: Stage[Any], compute: Callable[[Path], None], report: StageReporter) -> tuple[Path, bool]:
+        try:
+            return self.store.get_or_make(
+                stage.kind,
+                stage.key,
+                compute,
+                facts={"stage": stage.name},
+                on_damage=report.note,
+                on_wait=lambda: report.note("another run is making the same result; waiting for it"),
+            )
+        except StoreError:
+            raise
+        except Exception as error:
+            raise self._failure(stage, error) from error
+
+    def _failure(self, stage: Stage[Any], error: Exception) -> StageError:
+        """Which stage, which line of the recipe, whose component, and how to go on."""
+        import torch
+
+        line = self.recipe.line(stage.use.path) if stage.use is not None else None
+        where = f" ({self.recipe.file}:{line})" if self.recipe.file is not None and line is not None else ""
+        who = "" if stage.use is None else f"{stage.use.kind} '{stage.use.component}' of {stage.use.offer.provider}: "
+        hint: str | None
+        if isinstance(error, torch.OutOfMemoryError):
+            what, hint = "the GPU has too little memory", "lower a batch size"
+        elif isinstance(error, LwaError):
+            what, hint, who = error.message, error.hint, ""
+        else:
+            what, hint = f"{type(error).__name__}: {error}", "LWA_TRACEBACK=1 shows where"
+        rest = f"{len(self.timings)} stages before it are stored; the same command goes on from there"
+        failure = StageError(f"stage '{stage.name}'{where} failed: {who}{what}", f"{hint}; {rest}" if hint else rest)
+        if isinstance(error, LwaError):
+            failure.exit_code = error.exit_code
+        return failure

@@ -1,0 +1,107 @@
+"""Models between the stages: written, read, and checked to come back as they were."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import attrs
+import torch
+
+from lwa_core.errors import ModelError
+from lwa_core.modeling.files.sizes import memory_bytes, parameter_count
+from lwa_core.modeling.layers.layered import LayeredModel
+from lwa_core.plugins.protocols import TrainableSubject
+from lwa_core.store.files import read_json, write_json
+from lwa_core.training.trainer import Trained
+
+MODEL = "model"
+FACTS = "facts.json"
+
+
+class LiveModel(Protocol):
+    """A model in memory, with what it takes to ask, train and save it."""
+
+    @property
+    def layered(self) -> LayeredModel:
+        """The network by its layers, in eval mode."""
+
+    @property
+    def subject(self) -> TrainableSubject:
+        """How it is asked and trained."""
+
+    def save(self, folder: Path) -> None:
+        """Write it, so that the task's `load` has it again."""
+
+    def sample(self) -> torch.Tensor:
+        """What it answers to a few fixed questions, the same after a reload."""
+
+
+@attrs.frozen(eq=False, slots=False)
+class StoredModel:
+    """A model that a stage left.
+
+    Args:
+        folder: Of the stage's result.
+        open: Loads the model of a folder.
+    """
+
+    folder: Path
+    open: Callable[[Path], LiveModel]
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """What the stage wrote down: layers, depth, sizes, training."""
+        return dict(read_json(self.folder / FACTS))
+
+    @property
+    def path(self) -> Path:
+        """The folder of the model itself."""
+        return self.folder / MODEL
+
+    def load(self) -> LiveModel:
+        """The model, anew: it may be changed."""
+        return self.open(self.path)
+
+    @cached_property
+    def live(self) -> LiveModel:
+        """The model, loaded once for all who only look at it."""
+        return self.load()
+
+
+def write_model(
+    folder: Path,
+    model: LiveModel,
+    layers: Sequence[int],
+    trained: Trained | None,
+    open: Callable[[Path], LiveModel],
+) -> None:
+    """Write a model and its facts, and make sure that what was written gives the same answers again.
+
+    Raises:
+        ModelError: The reloaded model answers differently.
+    """
+    target = folder / MODEL
+    target.mkdir()
+    model.save(target)
+    _assert_round_trip(model, open(target))
+    network = model.layered.model
+    write_json(
+        folder / FACTS,
+        {
+            "layers": list(layers),
+            "depth": model.layered.depth,
+            "parameters": parameter_count(network),
+            "bytes_memory": memory_bytes(network),
+            "training": attrs.asdict(trained) if trained is not None and trained.history else None,
+        },
+    )
+
+
+def _assert_round_trip(model: LiveModel, again: LiveModel) -> None:
+    before, after = model.sample().double(), again.sample().double()
+    error = float((before - after).abs().max())
+    if not error <= 1e-5 * max(1.0, float(before.abs().max())):
+        raise ModelError(f"the saved model gives other scores than the one in memory (off by {error:.3g})")

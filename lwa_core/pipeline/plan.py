@@ -1,0 +1,106 @@
+"""A recipe as a graph of stages. Which there are after the selection is known once the layers are chosen."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import attrs
+
+from lwa_core.pipeline.graph import Stage, ValueOf
+from lwa_core.pipeline.models import StoredModel
+from lwa_core.pipeline.stages.optimality import optimality_stage
+from lwa_core.pipeline.stages.performance import performance_stage
+from lwa_core.pipeline.stages.scores import Table, score_stages
+from lwa_core.pipeline.stages.selection import Selected, selection_stage
+from lwa_core.pipeline.stages.students import Tier, tiers_of
+from lwa_core.pipeline.task import Task
+from lwa_core.recipe.recipe import Recipe, Use
+from lwa_core.types import DepthPlan
+
+
+@attrs.frozen(eq=False)
+class Plan:
+    """The stages of a recipe, by what they are.
+
+    Args:
+        task: Whose stages they are.
+        data: Prepares the data.
+        teacher: Trains or loads the full model.
+        quality: Measures it.
+        baselines: Measures what needs no layers, where the task has such.
+        scores: One for each scorer.
+        select: Chooses the layers, where the recipe has a selector.
+    """
+
+    task: Task
+    data: Stage[Any]
+    teacher: Stage[StoredModel]
+    quality: Stage[Any]
+    baselines: Stage[Any] | None
+    scores: tuple[Stage[Table], ...]
+    select: Stage[Selected] | None
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.task.recipe
+
+    @property
+    def stages(self) -> list[Stage[Any]]:
+        """Everything that the recipe asks for; the selection expands into the rest."""
+        first = [self.data, self.teacher, self.quality, self.baselines, *self.scores, self.select]
+        known = [stage for stage in first if stage is not None]
+        return known if self.select is not None else [*known, performance_stage(self.task, self.data, [self.teacher])]
+
+    def tiers(self, plan: DepthPlan) -> list[Tier]:
+        """The students that follow from the chosen layers."""
+        return tiers_of(self.task, self.data, self.teacher, plan)
+
+    def optimality(self, plan: DepthPlan) -> Stage[Any]:
+        """The comparison of the chosen layers with all subsets."""
+        return optimality_stage(self.task, self.data, self.teacher, plan)
+
+    def performance(self, tiers: list[Tier]) -> Stage[dict[str, Any]]:
+        """Time and memory of the teacher and all students."""
+        models = [model for tier in tiers for model in tier.models]
+        return performance_stage(self.task, self.data, [self.teacher, *models])
+
+    def after(self, selected: Selected, compared: bool) -> list[Stage[Any]]:
+        """What follows from a selection; `compared`: a stage of this run asked for every subset of the layers."""
+        tiers = self.tiers(selected.plan)
+        made: list[Stage[Any]] = [self.optimality(selected.plan)] if compared else []
+        made += [model for tier in tiers for model in tier.models]
+        made += [quality for tier in tiers for quality in tier.qualities]
+        return [*made, self.performance(tiers)]
+
+
+def make_plan(recipe: Recipe) -> Plan:
+    """The stages of a recipe. Reads the files that it names, for their digests. Raises DataError."""
+    task = task_of(recipe)
+    data = task.data()
+    teacher = task.teacher(data)
+    scores = score_stages(task, data, teacher)
+    select = None if recipe.select is None else selection_stage(task, data, teacher, scores)
+    plan = Plan(task, data, teacher, task.quality("rank teacher", data, teacher), task.baselines(data), scores, select)
+    if select is None:
+        return plan
+    promises: list[tuple[str, Use | None]] = [(f"{use.name}, each tier", use) for use in recipe.compress]
+    if recipe.compress:
+        promises.append(("rank students", None))
+    promises.append(("measure time and memory", None))
+    return attrs.evolve(plan, select=attrs.evolve(select, expand=partial(_expand, plan), promises=promises))
+
+
+def _expand(plan: Plan, selected: Selected, value_of: ValueOf) -> list[Stage[Any]]:
+    return plan.after(selected, selected.asked_all or any(value_of(stage).asked_all for stage in plan.scores))
+
+
+def task_of(recipe: Recipe) -> Task:
+    """The task that a recipe names."""
+    if recipe.task == "text":
+        from lwa_core.pipeline.text_task import TextTask
+
+        return TextTask(recipe)
+    from lwa_core.pipeline.recommendation_task import RecommendationTask
+
+    return RecommendationTask(recipe)

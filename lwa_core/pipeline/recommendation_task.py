@@ -1,0 +1,288 @@
+"""The task `recommendation`: events, a recommender that is trained, ranks over the whole catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import torch
+from safetensors.numpy import load_file, save_file
+
+from lwa_core.data.dataset import PreparedData, test_digest
+from lwa_core.data.prepare import prepare
+from lwa_core.data.saving import load_prepared, save_prepared
+from lwa_core.data.timed import TimedHistory, asks_for_times
+from lwa_core.modeling.layers.layered import LayeredModel
+from lwa_core.modeling.probing.asked import layered
+from lwa_core.pipeline.graph import Inputs, Job, Stage
+from lwa_core.pipeline.keys import digests_of
+from lwa_core.pipeline.models import StoredModel, write_model
+from lwa_core.pipeline.task import Asked, drawn
+from lwa_core.plugins.protocols import ReadsFiles, Recommender, TrainableSubject
+from lwa_core.recipe.recipe import Recipe, Use
+from lwa_core.recommendation.baselines import bigram, item_knn, popularity
+from lwa_core.recommendation.fitting import fit_model, score_histories, train_on
+from lwa_core.recommendation.metrics import ndcg
+from lwa_core.recommendation.ranker import Ranker, Restorer, load_ranker
+from lwa_core.recommendation.ranking import Ranking, Scores, rank_examples, top_items
+from lwa_core.results.assembly import Quality
+from lwa_core.results.summary import cold_start, summarise
+from lwa_core.settings import unstructure
+from lwa_core.training.trainer import Trained
+from lwa_core.types import Batch, History, Quiet, Reporter, TrainingSettings
+
+DATA_VERSION = 2
+TEACHER_VERSION = 2
+RANKING_VERSION = 2
+BASELINES_VERSION = 2
+
+Rankings = dict[str, Ranking]
+
+
+@attrs.frozen(eq=False)
+class RankerModel:
+    """A ranker as the pipeline sees it."""
+
+    ranker: Ranker
+    layered: LayeredModel
+
+    @classmethod
+    def of(cls, ranker: Ranker) -> RankerModel:
+        return cls(ranker, layered(ranker.model, ranker.recommender))
+
+    @property
+    def subject(self) -> Recommender:
+        return self.ranker.recommender
+
+    def save(self, folder: Path) -> None:
+        self.ranker.save(folder)
+
+    def sample(self) -> torch.Tensor:
+        rng = np.random.default_rng(0)
+        items = len(self.ranker.catalogue)
+        histories = [rng.integers(0, items, length).astype(np.int32) for length in (1, 3, 10)]
+        if asks_for_times(self.subject):
+            histories = [TimedHistory(h, rng.integers(0, 10**9, len(h)).cumsum()) for h in histories]
+        with torch.no_grad():
+            return score_histories(self.subject, self.ranker.model, histories)
+
+
+@attrs.frozen
+class RecommendationTask:
+    """The task of recipes that have a dataset and a recommender."""
+
+    recipe: Recipe
+
+    @property
+    def recommender(self) -> Recommender:
+        recommender: Recommender = self.recipe.recommender.instance
+        return recommender
+
+    @property
+    def metric(self) -> str:
+        return "ndcg@10"
+
+    # Data and teacher
+
+    def data(self) -> Stage[PreparedData]:
+        recipe = self.recipe
+        asked = {
+            "contents": digests_of(recipe.data.instance.files()),
+            "filter": unstructure(recipe.filter),
+            "split": unstructure(recipe.split),
+            "times": asks_for_times(self.recommender),
+            "seed": recipe.seed,
+        }
+        return Stage("data", "data", DATA_VERSION, self._prepare, load_prepared, {}, asked, use=recipe.data)
+
+    def _prepare(self, job: Job) -> None:
+        recipe = self.recipe
+        data = prepare(recipe.data.instance.read(), recipe.filter, recipe.split, recipe.seed, job.report)
+        save_prepared(data if asks_for_times(self.recommender) else attrs.evolve(data, times=None), job.folder)
+
+    def teacher(self, data: Stage[PreparedData]) -> Stage[StoredModel]:
+        recipe = self.recipe
+        files = self.recommender.files() if isinstance(self.recommender, ReadsFiles) else ()
+        asked = {
+            "contents": digests_of(files),
+            "filter_seen": recipe.evaluate.filter_seen,
+            "seed": recipe.seed,
+            "precision": recipe.precision,
+        }
+        read = partial(StoredModel, open=self.open)
+        inputs = {"data": data}
+        use = recipe.recommender
+        return Stage("teacher", "model", TEACHER_VERSION, self._fit, read, inputs, asked, use=use, collective=True)
+
+    def _fit(self, job: Job) -> None:
+        recipe, data = self.recipe, job["data"]
+        network, trained = fit_model(
+            self.recommender,
+            data,
+            folder=job.workspace,
+            seed=recipe.seed,
+            filter_seen=recipe.evaluate.filter_seen,
+            report=job.report,
+        )
+        use = recipe.recommender
+        ranker = Ranker(network, use.instance, data.catalogue, use.component, use.settings, recipe.evaluate.filter_seen)
+        model = RankerModel.of(ranker)
+        write_model(job.folder, model, range(model.layered.depth), trained, self.open)
+
+    def open(self, folder: Path) -> RankerModel:
+        return RankerModel.of(load_ranker(folder, self.recipe.registry))
+
+    def with_network(self, model: Any, network: torch.nn.Module, compressed_by: Use | None) -> RankerModel:
+        ranker: Ranker = model.ranker
+        restorer = ranker.restorer
+        if compressed_by is not None:
+            restorer = Restorer(compressed_by.component, compressed_by.settings, compressed_by.instance)
+        return RankerModel.of(attrs.evolve(ranker, model=network, restorer=restorer))
+
+    # Asking and training
+
+    def calibration(self, data: PreparedData, model: Any) -> Asked:
+        examples = drawn(data.calibration, self.recipe.calibration.examples, self.recipe.seed)
+        return data.histories(examples), data.targets(examples)
+
+    def held_out(self, data: PreparedData, model: Any, count: int) -> Asked:
+        examples = drawn(data.test, count, self.recipe.seed)
+        return data.histories(examples), data.targets(examples)
+
+    def training_targets(self, data: PreparedData) -> int:
+        return sum(max(0, len(sequence) - 1) for sequence in data.training_sequences())
+
+    def windows(self, data: PreparedData, subject: TrainableSubject) -> list[History]:
+        return subject.training_windows(data.training_sequences())
+
+    def train(
+        self,
+        data: PreparedData,
+        model: torch.nn.Module,
+        subject: TrainableSubject,
+        loss: Callable[[torch.nn.Module, Batch], torch.Tensor],
+        settings: TrainingSettings,
+        folder: Path,
+        report: Reporter,
+    ) -> Trained:
+        return train_on(
+            self.recommender,
+            data,
+            model,
+            loss,
+            settings,
+            folder=folder,
+            seed=self.recipe.seed,
+            filter_seen=self.recipe.evaluate.filter_seen,
+            report=report,
+        )
+
+    def untrained(self, data: PreparedData, model: Any) -> torch.nn.Module:
+        torch.manual_seed(self.recipe.seed)
+        return self.recommender.build(data.catalogue, Quiet())
+
+    # Quality
+
+    def quality(self, name: str, data: Stage[PreparedData], model: Stage[StoredModel]) -> Stage[Rankings]:
+        inputs: Inputs = {"data": data, "model": model}
+        return Stage(name, "ranking", RANKING_VERSION, self._rank, read_rankings, inputs, self._ranked_how())
+
+    def _ranked_how(self) -> dict[str, Any]:
+        evaluate = self.recipe.evaluate
+        return {"filter_seen": evaluate.filter_seen, "depth": max(evaluate.k)}
+
+    def _rank(self, job: Job) -> None:
+        ranker = job["model"].load().ranker
+        write_rankings(job.folder, {"model": self._ranking(ranker.scores, job["data"], job.report)})
+
+    def _ranking(self, scores: Scores, data: PreparedData, report: Reporter, depth: int | None = None) -> Ranking:
+        evaluate = self.recipe.evaluate
+        return rank_examples(
+            scores,
+            data,
+            data.test,
+            filter_seen=evaluate.filter_seen,
+            depth=depth or max(evaluate.k),
+            report=report,
+        )
+
+    def baselines(self, data: Stage[PreparedData]) -> Stage[Rankings]:
+        asked = {**self._ranked_how(), "seed": self.recipe.seed}
+        make, read = self._rank_baselines, read_rankings
+        return Stage("rank baselines", "baselines", BASELINES_VERSION, make, read, {"data": data}, asked)
+
+    def _rank_baselines(self, job: Job) -> None:
+        data = job["data"]
+        fitted = [popularity(data), bigram(data), item_knn(data)]
+        write_rankings(job.folder, {each.name: self._ranking(each.scores, data, job.report) for each in fitted})
+
+    def headline(self, quality: Rankings) -> float:
+        return float(ndcg(quality["model"].ranks, 10).mean())
+
+    def figures(self, data: PreparedData, qualities: Mapping[str, Rankings], baselines: Rankings) -> Quality:
+        rankings = {**{name: ranked["model"] for name, ranked in qualities.items()}, **baselines}
+        evaluate, seed = self.recipe.evaluate, self.recipe.seed
+        return Quality(
+            headline=f"ndcg@{10 if 10 in evaluate.k else max(evaluate.k)}",
+            figures=summarise(rankings, data.catalogue, evaluate, seed),
+            cold_start=cold_start(rankings, data, evaluate, seed),
+        )
+
+    def account(self, data: PreparedData) -> dict[str, Any]:
+        return {
+            "steps": [attrs.asdict(step) for step in data.steps],
+            "users": data.users,
+            "items": len(data.catalogue),
+            "events": len(data.items),
+            "test_items_sha256": test_digest(data),
+            "facts": dict(data.facts),
+        }
+
+    def calibration_size(self, data: PreparedData) -> int:
+        return min(len(data.calibration), self.recipe.calibration.examples)
+
+    def quality_of(self, data: PreparedData, model: Any, report: Reporter) -> float:
+        scores = partial(score_histories, self.recommender, model.layered.model)
+        return self.headline({"model": self._ranking(scores, data, report, depth=10)})
+
+    # Requests
+
+    def requests(self, data: PreparedData, count: int) -> tuple[Sequence[History], Sequence[Mapping[str, Any]]]:
+        rows = np.random.default_rng(self.recipe.seed).permutation(len(data.test))[:count]
+        histories = data.histories(data.test.take(rows))
+        return histories, [_sent(history, data) for history in histories]
+
+    def answering(self, model: Any) -> Callable[[Sequence[History]], object]:
+        ranker: Ranker = model.ranker
+
+        def answer(histories: Sequence[History]) -> object:
+            return top_items(ranker.scores(histories), histories if ranker.filter_seen else None, 10)
+
+        return answer
+
+
+def _sent(history: History, data: PreparedData) -> dict[str, Any]:
+    """The arguments of `Ranker.recommend`."""
+    sent: dict[str, Any] = {"history": [data.catalogue.ids[item] for item in history]}
+    if isinstance(history, TimedHistory) and history.times is not None:
+        sent["times"] = history.times.tolist()
+    return sent
+
+
+def write_rankings(folder: Path, rankings: Mapping[str, Ranking]) -> None:
+    """Write the ranks and top lists of one or more models."""
+    arrays: dict[str, np.ndarray[Any, Any]] = {}
+    for name, ranking in rankings.items():
+        arrays[f"{name}.ranks"], arrays[f"{name}.top"] = ranking.ranks, ranking.top
+    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / "rankings.safetensors")
+
+
+def read_rankings(folder: Path) -> Rankings:
+    """Read what `write_rankings` wrote, by name."""
+    arrays = load_file(folder / "rankings.safetensors")
+    names = sorted(key.removesuffix(".ranks") for key in arrays if key.endswith(".ranks"))
+    return {name: Ranking(arrays[f"{name}.ranks"], arrays[f"{name}.top"]) for name in names}

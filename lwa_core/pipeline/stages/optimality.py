@@ -1,0 +1,55 @@
+"""The stage that sets the chosen layers beside all subsets, in a run that asked for all of them."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from lwa_core.pipeline.answers import answers_key, stored_answers
+from lwa_core.pipeline.graph import Job, Stage
+from lwa_core.pipeline.models import StoredModel
+from lwa_core.pipeline.task import Task, make_probe
+from lwa_core.results.optimality import optimality_of
+from lwa_core.settings import unstructure
+from lwa_core.store.files import read_json, write_json
+from lwa_core.types import DepthPlan
+
+VERSION = 2
+FILE = "optimality.json"
+
+
+def optimality_stage(task: Task, data: Stage[Any], teacher: Stage[StoredModel], plan: DepthPlan) -> Stage[Any]:
+    """Keyed by the layers, not by how they were chosen: two selections of the same layers share the comparison."""
+    recipe = task.recipe
+    measurement = recipe.measurement
+    asked = {
+        "calibration": unstructure(recipe.calibration),
+        "bootstrap": measurement.bootstrap,
+        "confidence": measurement.confidence,
+        "seed": recipe.seed,
+        "tiers": [list(tier) for tier in plan.tiers],
+    }
+    inputs = {"data": data, "teacher": teacher}
+    make = partial(_compare, task, plan)
+    return Stage("compare with all subsets", "optimality", VERSION, make, _read, inputs, asked)
+
+
+def _compare(task: Task, plan: DepthPlan, job: Job) -> None:
+    recipe = task.recipe
+    stage: Any = job.stage.inputs["teacher"]
+    answers = stored_answers(job.run.store, answers_key(recipe, stage))
+    probe = make_probe(task, job["data"], job["teacher"].live, job.report, answers)
+    found = optimality_of(
+        probe.evaluate(probe.subsets()),
+        plan.tiers,
+        utility=probe.utility,
+        resamples=recipe.measurement.bootstrap,
+        confidence=recipe.measurement.confidence,
+        seed=recipe.seed,
+    )
+    write_json(job.folder / FILE, found)
+
+
+def _read(folder: Path) -> Any:
+    return read_json(folder / FILE)

@@ -1,0 +1,61 @@
+"""The stage that measures time and memory of all models, on this machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from lwa_core.measuring.models import measure_models
+from lwa_core.measuring.performance import machine
+from lwa_core.pipeline.graph import Inputs, Job, Stage
+from lwa_core.pipeline.models import StoredModel
+from lwa_core.pipeline.task import Task
+from lwa_core.plugins.requirements import cpu_name, has_cuda
+from lwa_core.store.files import read_json, write_json
+
+VERSION = 2
+FILE = "performance.json"
+
+
+def performance_stage(task: Task, data: Stage[Any], models: Sequence[Stage[StoredModel]]) -> Stage[dict[str, Any]]:
+    """Its key holds the machine: timings never move to another one."""
+    recipe = task.recipe
+    measurement = recipe.measurement
+    asked = {
+        "requests": measurement.requests,
+        "batch": measurement.batch,
+        "memory": measurement.memory,
+        "seed": recipe.seed,
+        "machine": [platform.platform(), cpu_name(), os.cpu_count(), has_cuda(), recipe.device],
+    }
+    inputs: Inputs = {"data": data, "models": tuple(models)}
+    return Stage("measure time and memory", "performance", VERSION, partial(_measure, task), _read, inputs, asked)
+
+
+def _measure(task: Task, job: Job) -> None:
+    stages = job.stage.inputs["models"]
+    assert isinstance(stages, tuple)
+    measurement = task.recipe.measurement
+    models: dict[str, StoredModel] = {stage.name: model for stage, model in zip(stages, job["models"], strict=True)}
+    requests, as_sent = task.requests(job["data"], max(measurement.requests, measurement.batch))
+    measured = measure_models(
+        {name: model.path for name, model in models.items()},
+        {name: partial(_answering, task, model) for name, model in models.items()},
+        requests,
+        as_sent,
+        measurement,
+        job.report,
+    )
+    write_json(job.folder / FILE, {"machine": machine(), **measured})
+
+
+def _answering(task: Task, model: StoredModel) -> Any:
+    return task.answering(model.load())
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    return dict(read_json(folder / FILE))

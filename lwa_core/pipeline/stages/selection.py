@@ -1,0 +1,103 @@
+"""The stage that chooses the layers that stay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from lwa_core.errors import LwaError
+from lwa_core.modeling.probing.probe import Probe
+from lwa_core.pipeline.answers import answers_key, stored_answers
+from lwa_core.pipeline.graph import Inputs, Job, Stage
+from lwa_core.pipeline.models import StoredModel
+from lwa_core.pipeline.stages.scores import Table, all_asked, board_of, note_all_asked
+from lwa_core.pipeline.task import Task, make_probe
+from lwa_core.settings import unstructure
+from lwa_core.store.files import read_json, write_json
+from lwa_core.types import DepthPlan, LayerCosts, ScoreBoard
+
+VERSION = 2
+
+
+@attrs.frozen
+class Selected:
+    """The chosen layers, and whether the selector asked for every subset of the layers."""
+
+    plan: DepthPlan
+    asked_all: bool
+
+
+def selection_stage(
+    task: Task, data: Stage[Any], teacher: Stage[StoredModel], scores: tuple[Stage[Table], ...]
+) -> Stage[Selected]:
+    """The stage of the recipe's selector."""
+    recipe = task.recipe
+    ordered = {stage.use.name: stage for stage in scores if stage.use is not None}
+    inputs: Inputs = {"data": data, "teacher": teacher, "scores": tuple(ordered[use.name] for use in recipe.scorers)}
+    asked = {"calibration": unstructure(recipe.calibration), "seed": recipe.seed}
+    return Stage(
+        "select", "selection", VERSION, partial(_select, task), read_selection, inputs, asked, use=recipe.select
+    )
+
+
+def _select(task: Task, job: Job) -> None:
+    use = job.stage.use
+    assert use is not None
+    teacher: StoredModel = job["teacher"]
+    stage: Any = job.stage.inputs["teacher"]
+    answers = stored_answers(job.run.store, answers_key(task.recipe, stage))
+    data = job["data"]
+    selection = TeacherSelection(
+        depth=teacher.live.layered.depth,
+        seed=task.recipe.seed,
+        board=board_of(task.recipe.scorers, job["scores"]),
+        make_probe=lambda: make_probe(task, data, teacher.live, job.report, answers),
+    )
+    write_json(job.folder / "plan.json", attrs.asdict(use.instance.select(selection)))
+    note_all_asked(job.folder, selection.asked_all)
+
+
+def read_selection(folder: Path) -> Selected:
+    """What a selection stage stored."""
+    return Selected(DepthPlan(**read_json(folder / "plan.json")), all_asked(folder))
+
+
+@attrs.define
+class TeacherSelection:
+    """What a selector may look at: the scores, and the teacher on calibration examples."""
+
+    depth: int
+    seed: int
+    board: ScoreBoard
+    make_probe: Callable[[], Probe]
+    _probe: Probe | None = None
+    _costs: dict[str, LayerCosts] = attrs.field(factory=dict)
+
+    @property
+    def probe(self) -> Probe:
+        if self._probe is None:
+            self._probe = self.make_probe()
+        return self._probe
+
+    def counts(self, keep: int | Sequence[int]) -> list[int]:
+        counts = [keep] if isinstance(keep, int) else list(keep)
+        for count in counts:
+            if count > self.depth:
+                raise LwaError(f"cannot keep {count} of {self.depth} layers", "lower select.keep or raise the depth")
+        return counts
+
+    def costs(self, kind: str) -> LayerCosts:
+        from lwa_core.measuring.layer_costs import measure_costs
+
+        if kind not in self._costs:
+            self._costs[kind] = measure_costs(self.probe, kind)
+        return self._costs[kind]
+
+    @property
+    def asked_all(self) -> bool:
+        """Whether the selector asked for every subset of the layers."""
+        return self._probe is not None and self._probe.asked_all

@@ -1,0 +1,137 @@
+"""The stages that make the smaller models: for each tier of the selection one step after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+
+from lwa_core.errors import ModelError, PluginError
+from lwa_core.modeling.layers.layered import LayeredModel
+from lwa_core.pipeline.graph import Job, Stage
+from lwa_core.pipeline.models import LiveModel, StoredModel, write_model
+from lwa_core.pipeline.task import Task
+from lwa_core.plugins.protocols import Restoring, TrainableSubject
+from lwa_core.recipe.recipe import Use
+from lwa_core.training.trainer import Trained
+from lwa_core.types import Batch, DepthPlan, History, Reporter, TrainingSettings
+
+VERSION = 2
+
+
+@attrs.frozen(eq=False)
+class Tier:
+    """One student: the kept layers, the models that the steps make of it, and what measures each."""
+
+    layers: tuple[int, ...]
+    models: tuple[Stage[StoredModel], ...]
+    qualities: tuple[Stage[Any], ...]
+
+
+def tiers_of(task: Task, data: Stage[Any], teacher: Stage[StoredModel], plan: DepthPlan) -> list[Tier]:
+    """The stages that follow from the chosen layers."""
+    made = []
+    for number, layers in enumerate(plan.tiers):
+        models: list[Stage[StoredModel]] = []
+        for use in task.recipe.compress:
+            name = student_name(use.name, layers, number, plan)
+            models.append(student_stage(task, name, use, layers, data, teacher, models[-1] if models else teacher))
+        qualities = tuple(task.quality(f"rank {model.name}", data, model) for model in models)
+        made.append(Tier(layers, tuple(models), qualities))
+    return made
+
+
+def student_stage(
+    task: Task,
+    name: str,
+    use: Use,
+    layers: tuple[int, ...],
+    data: Stage[Any],
+    teacher: Stage[StoredModel],
+    student: Stage[StoredModel],
+) -> Stage[StoredModel]:
+    """One compression step. Keyed by the layers, not by how they were chosen: two selections of the same share it."""
+    inputs = {"data": data, "teacher": teacher, "student": student}
+    asked = {"layers": list(layers), "seed": task.recipe.seed, "precision": task.recipe.precision}
+    make = partial(_compress, task, layers)
+    read = partial(StoredModel, open=task.open)
+    return Stage(name, "model", VERSION, make, read, inputs, asked, use=use, collective=True)
+
+
+def student_name(step: str, layers: Sequence[int], number: int, plan: DepthPlan) -> str:
+    """`drop-4`; where two tiers keep as many layers, `drop-4-b` for the second."""
+    twins = [tier for tier in plan.tiers[:number] if len(tier) == len(layers)]
+    return f"{step}-{len(layers)}" + (f"-{chr(ord('a') + len(twins))}" if twins else "")
+
+
+def _compress(task: Task, layers: tuple[int, ...], job: Job) -> None:
+    use = job.stage.use
+    assert use is not None
+    data, teacher, before = job["data"], job["teacher"], job["student"].load()
+    work = Compression(
+        task=task,
+        data=data,
+        teacher=teacher.live.layered,
+        model=before,
+        kept=layers,
+        seed=task.recipe.seed,
+        workspace=job.workspace,
+        report=job.report,
+    )
+    torch.manual_seed(work.seed)
+    network = use.instance.compress(work)
+    if not isinstance(network, torch.nn.Module):
+        said = f"compressor '{use.name}' of {use.offer.provider} gave {type(network).__name__}, not a model"
+        raise PluginError(said)
+    network.eval()
+    restorer = use if isinstance(use.instance, Restoring) else None
+    student = task.with_network(before, network, restorer)
+    write_model(job.folder, student, layers, work.trained, task.open)
+
+
+@attrs.define(slots=False)
+class Compression:
+    """What a compressor works on (the protocol is `lwa_core.plugins.protocols.CompressionJob`)."""
+
+    task: Task
+    data: Any
+    teacher: LayeredModel
+    model: LiveModel
+    kept: tuple[int, ...]
+    seed: int
+    workspace: Path
+    report: Reporter
+    trained: Trained | None = None
+
+    @cached_property
+    def student(self) -> LayeredModel:
+        return self.model.layered
+
+    @property
+    def subject(self) -> TrainableSubject:
+        return self.model.subject
+
+    @cached_property
+    def windows(self) -> list[History]:
+        return self.task.windows(self.data, self.subject)
+
+    def cut(self) -> LayeredModel:
+        if self.student.depth == len(self.kept):
+            return self.student
+        return self.student.keep(self.kept)
+
+    def train(
+        self,
+        model: torch.nn.Module,
+        loss: Callable[[torch.nn.Module, Batch], torch.Tensor],
+        settings: TrainingSettings,
+    ) -> torch.nn.Module:
+        if settings.epochs and not any(parameter.requires_grad for parameter in model.parameters()):
+            hint = "a step that trains all weights, as `distill` does, comes before `qlora`"
+            raise ModelError("no weight of the student can be trained any more", hint)
+        self.trained = self.task.train(self.data, model, self.subject, loss, settings, self.workspace, self.report)
+        return model

@@ -1,0 +1,149 @@
+"""What differs between recommendation and texts: data, teacher, quality. All else is the same pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lwa_core.data.dataset import Examples
+from lwa_core.modeling.layers.layered import LayeredModel
+from lwa_core.modeling.probing.probe import Probe
+from lwa_core.modeling.probing.subset_answers import SubsetAnswers
+from lwa_core.pipeline.graph import Stage
+from lwa_core.pipeline.models import LiveModel, StoredModel
+from lwa_core.plugins.protocols import TrainableSubject
+from lwa_core.recipe.recipe import Recipe
+from lwa_core.results.assembly import Quality
+from lwa_core.training.trainer import Trained
+from lwa_core.types import Batch, History, Reporter, TrainingSettings
+
+Asked = tuple[Sequence[History], NDArray[np.int64]]
+"""Histories and the target of each (examples,)."""
+
+Request = Callable[[Sequence[Any]], object]
+
+
+class Task(Protocol):
+    """What a recipe's `task` stands for.
+
+    `data` below is the value of the data stage, which is the task's own affair.
+    """
+
+    @property
+    def recipe(self) -> Recipe:
+        """Whose task it is."""
+
+    @property
+    def metric(self) -> str:
+        """The name of the figure that `headline` gives."""
+
+    def data(self) -> Stage[Any]:
+        """The stage that prepares the data and splits it."""
+
+    def teacher(self, data: Stage[Any]) -> Stage[StoredModel]:
+        """The stage that trains or loads the full model."""
+
+    def open(self, folder: Path) -> LiveModel:
+        """A model that was saved in `folder`."""
+
+    def with_network(self, model: LiveModel, network: torch.nn.Module, compressed_by: Any) -> LiveModel:
+        """The same with another network; `compressed_by`: the `Use` whose compressor restores it, if any."""
+
+    def calibration(self, data: Any, model: LiveModel) -> Asked:
+        """What scorers and selectors look at: at most as many examples as the recipe says."""
+
+    def held_out(self, data: Any, model: LiveModel, count: int) -> Asked:
+        """At most `count` test examples, for benchmarks of choices that were made."""
+
+    def training_targets(self, data: Any) -> int:
+        """How many targets the full model was trained on; 0 where that is not known."""
+
+    def windows(self, data: Any, subject: TrainableSubject) -> list[History]:
+        """The training examples."""
+
+    def train(
+        self,
+        data: Any,
+        model: torch.nn.Module,
+        subject: TrainableSubject,
+        loss: Callable[[torch.nn.Module, Batch], torch.Tensor],
+        settings: TrainingSettings,
+        folder: Path,
+        report: Reporter,
+    ) -> Trained:
+        """Train a network in place, stopped by its quality on the validation examples."""
+
+    def untrained(self, data: Any, model: LiveModel) -> torch.nn.Module:
+        """A network like the teacher's with random weights, drawn with the seed: a control for scorers."""
+
+    def quality(self, name: str, data: Stage[Any], model: Stage[StoredModel]) -> Stage[Any]:
+        """The stage that measures a model on the test examples."""
+
+    def baselines(self, data: Stage[Any]) -> Stage[Any] | None:
+        """The stage that measures what needs no layers."""
+
+    def headline(self, quality: Any) -> float:
+        """The figure of a quality that sentences are about."""
+
+    def figures(self, data: Any, qualities: Mapping[str, Any], baselines: Any) -> Quality:
+        """Every model's figures with intervals, the teacher's first; `baselines` is the value of their stage."""
+
+    def account(self, data: Any) -> dict[str, Any]:
+        """What the data is, JSON-ready, for results."""
+
+    def calibration_size(self, data: Any) -> int:
+        """How many calibration examples there are, without asking a model."""
+
+    def quality_of(self, data: Any, model: LiveModel, report: Reporter) -> float:
+        """The same figure of a model in memory, on all test examples."""
+
+    def requests(self, data: Any, count: int) -> tuple[Sequence[Any], Sequence[Mapping[str, Any]]]:
+        """At least `count` requests of test users for timing, and the first of them as a fresh process takes them."""
+
+    def answering(self, model: LiveModel) -> Request:
+        """What answers many of these requests."""
+
+
+def drawn(examples: Examples, count: int, seed: int) -> Examples:
+    """At most `count` of the examples, drawn with the seed, in their order."""
+    if len(examples) <= count:
+        return examples
+    return examples.take(drawn_rows(len(examples), count, seed))
+
+
+def drawn_rows(total: int, count: int, seed: int) -> NDArray[np.int64]:
+    """Which of `total` examples are drawn where at most `count` may be, in their order."""
+    if total <= count:
+        return np.arange(total)
+    return np.sort(np.random.default_rng(seed).choice(total, size=count, replace=False))
+
+
+def make_probe(
+    task: Task,
+    data: Any,
+    model: LiveModel,
+    report: Reporter,
+    answers: SubsetAnswers | None = None,
+    *,
+    network: LayeredModel | None = None,
+) -> Probe:
+    """A probe of a model on the recipe's calibration examples; of another `network` in its place, if given."""
+    calibration = task.recipe.calibration
+    histories, targets = task.calibration(data, model)
+    return Probe(
+        network or model.layered,
+        model.subject,
+        histories,
+        targets,
+        utility=calibration.utility,
+        batch=calibration.batch,
+        seed=task.recipe.seed,
+        report=report,
+        answers=answers,
+        training_targets=task.training_targets(data),
+    )

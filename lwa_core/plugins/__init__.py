@@ -1,0 +1,1 @@
+"""Hooks, registry, protocols, and what a plugin is lent."""

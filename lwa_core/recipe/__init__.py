@@ -1,0 +1,1 @@
+"""TOML -> a recipe, or all that is wrong with it."""

@@ -1,0 +1,96 @@
+"""`--set select.keep=4`: change a value of a recipe from the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+
+from lwa_core.errors import Problem
+from lwa_core.recipe.document import entry_name
+from lwa_core.settings.types import TomlPath
+
+
+@attrs.frozen
+class Override:
+    """One value set from the command line: where, and what the user typed."""
+
+    path: TomlPath
+    origin: str
+
+
+class _CannotError(Exception):
+    """Why an override cannot be applied."""
+
+
+def apply(texts: Sequence[str], document: dict[str, Any]) -> tuple[list[Override], list[Problem]]:
+    """Change the document in place, in order. Gives what was changed, and a problem for each that cannot be."""
+    applied, problems = [], []
+    for text in texts:
+        origin = f"--set {text}"
+        try:
+            key, sign, value = text.partition("=")
+            if not sign:
+                raise _CannotError("'=' and a value are missing")
+            applied.append(Override(_assign(document, _names(key), _value(value)), origin))
+        except _CannotError as error:
+            hint = "write --set table.key=value, for example --set select.keep=4 or --set score.0.seed=1"
+            problems.append(Problem("bad-override", str(error), hint=hint, file=origin))
+    return applied, problems
+
+
+def _names(key: str) -> list[str]:
+    """`score."my.name".seed` -> its parts, by the rules of TOML keys."""
+    import tomli
+
+    try:
+        inner: Any = tomli.loads(f"{key} = 0" if key.isprintable() else "")
+    except ValueError:
+        raise _CannotError(f"'{key}' is no key") from None
+    names = []
+    while isinstance(inner, dict):
+        if len(inner) != 1:  # no key, or one that brings more with it
+            raise _CannotError(f"'{key}' is no key")
+        name, inner = next(iter(inner.items()))
+        names.append(name)
+    return names
+
+
+def _value(text: str) -> Any:
+    """A TOML value; what is none is taken as a string, so that paths and words need no quotes."""
+    import tomli
+
+    try:
+        parsed = tomli.loads(f"value = {text}")
+    except (ValueError, RecursionError):
+        return text
+    return parsed["value"] if len(parsed) == 1 else text
+
+
+def _assign(document: dict[str, Any], names: Sequence[str], value: Any) -> TomlPath:
+    """Put the value where the names lead, making tables on the way; list entries go by number or name."""
+    here: Any = document
+    path: TomlPath = ()
+    for place, name in enumerate(names):
+        step: str | int = name
+        if isinstance(here, list):
+            step = _entry(here, name, ".".join(names[:place]))
+        elif not isinstance(here, dict):
+            raise _CannotError(f"'{'.'.join(names[:place])}' is no table")
+        path = (*path, step)
+        if place == len(names) - 1:
+            here[step] = value
+        else:
+            here = here[step] if isinstance(step, int) else here.setdefault(step, {})
+    return path
+
+
+def _entry(entries: Sequence[Any], name: str, section: str) -> int:
+    names = [entry_name(entry) for entry in entries]
+    if name in names:
+        return names.index(name)
+    if name.isdecimal() and int(name) < len(entries):
+        return int(name)
+    known = ", ".join(f"{place} ({each})" if each else str(place) for place, each in enumerate(names))
+    raise _CannotError(f"no entry of '{section}' is called '{name}'; there are: {known}")

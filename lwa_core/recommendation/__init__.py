@@ -1,0 +1,1 @@
+"""Ranking a catalogue: metrics, baselines, the ranker."""

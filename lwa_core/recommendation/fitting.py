@@ -1,0 +1,87 @@
+"""Train any model of a recommender on prepared data: what fitting, distilling and healing share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from lwa_core.data import PreparedData
+from lwa_core.modeling.devices import device
+from lwa_core.modeling.kernels.matmul import fast_linear_maps
+from lwa_core.plugins.protocols import Adapting, Recommender
+from lwa_core.recommendation.metrics import ndcg
+from lwa_core.recommendation.ranking import rank_examples
+from lwa_core.training.trainer import Trained, train
+from lwa_core.types import Batch, History, Reporter, TrainingSettings
+
+
+def fit_model(
+    recommender: Recommender, data: PreparedData, *, folder: Path, seed: int, filter_seen: bool, report: Reporter
+) -> tuple[torch.nn.Module, Trained]:
+    """A fresh model of the recommender, trained on the training part of the data.
+
+    Raises:
+        DataError: The recommender looks at the times of events, and the data has none.
+    """
+    data = data.for_recommender(recommender)
+    torch.manual_seed(seed)
+    model = recommender.build(data.catalogue, report).to(device())
+    adapting = recommender if isinstance(recommender, Adapting) else None
+    if adapting is not None:
+        model = adapting.adapt(model, data.training_sequences(), report)
+    trained = train_on(
+        recommender,
+        data,
+        model,
+        lambda model, batch: recommender.loss(model, batch).overall,
+        recommender.training(),
+        folder=folder,
+        seed=seed,
+        filter_seen=filter_seen,
+        report=report,
+    )
+    return model if adapting is None else adapting.merge(model).eval(), trained
+
+
+def train_on(
+    recommender: Recommender,
+    data: PreparedData,
+    model: torch.nn.Module,
+    loss: Callable[[torch.nn.Module, Batch], torch.Tensor],
+    settings: TrainingSettings,
+    *,
+    folder: Path,
+    seed: int,
+    filter_seen: bool,
+    report: Reporter,
+) -> Trained:
+    """Train `model` in place by the core's loop, stopped by NDCG@10 on the validation examples."""
+
+    def validate(current: torch.nn.Module) -> float:
+        scores = partial(score_histories, recommender, current)
+        ranking = rank_examples(scores, data, data.validation, filter_seen=filter_seen, depth=10)
+        return float(ndcg(ranking.ranks, 10).mean())
+
+    return train(
+        model,
+        loss,
+        windows=recommender.training_windows(data.training_sequences()),
+        collate=recommender.training_batch,
+        evaluate=validate,
+        settings=settings,
+        folder=folder,
+        seed=seed,
+        report=report,
+    )
+
+
+def score_histories(recommender: Recommender, model: torch.nn.Module, histories: Sequence[History]) -> torch.Tensor:
+    """Scores of all items after each history (histories, items), on the model's device, without gradients."""
+    place = next(model.parameters()).device
+    with torch.no_grad(), fast_linear_maps() if len(histories) > 1 else nullcontext():
+        batch = recommender.example_batch(histories)
+        return recommender.scores(model, {name: value.to(place) for name, value in batch.items()})

@@ -1,0 +1,162 @@
+"""Rank the full catalogue after each history: no sampled negatives, one rule for ties."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
+
+import attrs
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lwa_core.data import Examples, PreparedData
+from lwa_core.errors import ModelError
+from lwa_core.types import History, Reporter
+
+Scores: TypeAlias = Callable[[Sequence[History]], torch.Tensor]
+"""Histories -> score of every item after each (histories, items), on any device; higher is better."""
+
+LARGEST_TABLE = 2**26
+"""At most this many scores are held at once (256 MB in float32)."""
+
+
+@attrs.frozen(eq=False)
+class Ranking:
+    """Where a model puts the targets, and what it would recommend.
+
+    Args:
+        ranks: Rank of each target in the whole catalogue (examples,), 1 is best. 0: the target cannot be recommended
+            (it is in the history, where seen items are filtered, or its score is -inf); every metric counts a miss.
+        top: Item indices, best first (examples, depth); -1 where fewer items can be recommended.
+    """
+
+    ranks: NDArray[np.int64]
+    top: NDArray[np.int32]
+
+    @property
+    def depth(self) -> int:
+        """Length of the top lists."""
+        return int(self.top.shape[1])
+
+
+@torch.no_grad()
+def rank_examples(
+    scores: Scores,
+    data: PreparedData,
+    examples: Examples,
+    *,
+    filter_seen: bool,
+    depth: int,
+    batch: int = 128,
+    report: Reporter | None = None,
+) -> Ranking:
+    """Rank the target of every example among all items.
+
+    Items are ordered by falling score, equal scores by rising index, in `ranks` as in `top`. `scores` is called once
+    for a batch of histories of similar length; the order of the results is that of `examples`.
+
+    Raises:
+        ModelError: `scores` gave NaN, or a table of another shape than (histories, items).
+    """
+    histories, targets = data.histories(examples), data.targets(examples)
+    ranks = np.zeros(len(examples), dtype=np.int64)
+    top = np.full((len(examples), depth), -1, dtype=np.int32)
+    items = len(data.catalogue)
+    done = 0
+    for rows in _batches(histories, max(1, min(batch, LARGEST_TABLE // max(items, 1)))):
+        part = [histories[row] for row in rows]
+        table = _checked(scores(part), (len(part), items))
+        if filter_seen:
+            table = without_seen(table, part)
+        ranks[rows] = _ranks(table, torch.from_numpy(targets[rows]).to(table.device))
+        top[rows] = _top(table, depth)[0]
+        done += len(rows)
+        if report is not None:
+            report.progress(done, len(examples))
+    return Ranking(ranks, top)
+
+
+@torch.no_grad()
+def top_items(
+    scores: torch.Tensor, seen: Sequence[History] | None, k: int
+) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    """The k best items of each row, by the same rule as `rank_examples`.
+
+    Args:
+        scores: (histories, items), higher is better.
+        seen: Items of each row that must not be recommended; None lets everything be.
+        k: How many.
+
+    Returns:
+        Item indices (histories, k), -1 where fewer items are left, and their scores, -inf there.
+
+    Raises:
+        ModelError: There are NaN scores.
+    """
+    table = _checked(scores, tuple(scores.shape))
+    return _top(table if seen is None else without_seen(table, seen), k)
+
+
+def without_seen(scores: torch.Tensor, seen: Sequence[History]) -> torch.Tensor:
+    """A copy of `scores` (histories, items) with -inf at the seen items of each row."""
+    rows = torch.from_numpy(np.repeat(np.arange(len(seen)), [len(items) for items in seen]))
+    columns = torch.from_numpy(np.concatenate([*seen, np.zeros(0, dtype=np.int64)]).astype(np.int64))
+    low = torch.tensor(-torch.inf, dtype=scores.dtype, device=scores.device)
+    return scores.index_put((rows.to(scores.device), columns.to(scores.device)), low)
+
+
+def _batches(histories: Sequence[History], size: int) -> Iterator[NDArray[np.int64]]:
+    """Rows of histories of similar length, longest first: what does not fit into memory fails at once."""
+    order = np.argsort([-len(history) for history in histories], kind="stable")
+    for start in range(0, len(order), size):
+        yield order[start : start + size]
+
+
+def _checked(scores: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+    if tuple(scores.shape) != shape:
+        raise ModelError(f"the model gave scores of shape {tuple(scores.shape)}, not {shape} (histories, items)")
+    # A sum is NaN where any score is (or where both infinities are), and costs far less than `isnan` of the table.
+    if bool(torch.isnan(scores.sum(dtype=torch.float64))):
+        wrong = int(torch.isnan(scores).sum())
+        if wrong:
+            hint = "train with a lower learning rate, or leave out the compression step that broke it"
+            raise ModelError(f"the model gave NaN for {wrong} of {scores.numel()} scores", hint)
+    return scores
+
+
+def _ranks(scores: torch.Tensor, targets: torch.Tensor) -> NDArray[np.int64]:
+    """1 + items of a higher score + items of the same score and a lower index; 0 where the target's is -inf."""
+    own = scores.gather(1, targets[:, None])  # (histories, 1)
+    place = torch.arange(scores.shape[1], device=scores.device)
+    before = (scores > own) | ((scores == own) & (place < targets[:, None]))
+    ranks = (1 + before.sum(1)).masked_fill(torch.isneginf(own[:, 0]), 0)
+    return np.asarray(ranks.cpu().numpy(), dtype=np.int64)
+
+
+def _top(scores: torch.Tensor, k: int) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    """Sorting all items is slow and `topk` breaks ties as it likes: so `topk` first, then the ties are settled."""
+    found = min(k, scores.shape[1])
+    items = np.full((len(scores), k), -1, dtype=np.int32)
+    values = np.full((len(scores), k), -np.inf)
+    if not found or not len(scores):
+        return items, values
+    best, chosen = scores.topk(found, dim=1)
+    last = best[:, -1:]
+    tied = (scores >= last).sum(1) > found
+    if bool(tied.any()):
+        chosen[tied] = _lowest_of_equals(scores[tied], last[tied], found)
+    chosen = chosen.sort(dim=1).values
+    best, order = scores.gather(1, chosen).sort(dim=1, descending=True, stable=True)
+    left = best.double().cpu().numpy()
+    items[:, :found] = np.where(np.isneginf(left), -1, chosen.gather(1, order).cpu().numpy())
+    values[:, :found] = left
+    return items, values
+
+
+def _lowest_of_equals(scores: torch.Tensor, last: torch.Tensor, k: int) -> torch.Tensor:
+    """The k items of each row at or above the score `last`; of those equal to it, the ones of the lowest index."""
+    above, equal = scores > last, scores == last
+    room = k - above.sum(1, keepdim=True)
+    chosen = above | (equal & (equal.cumsum(1, dtype=torch.int32) <= room))
+    return chosen.nonzero()[:, 1].view(len(scores), k)

@@ -1,0 +1,1 @@
+"""What a run found out: assembled, read, warned about, put into words."""

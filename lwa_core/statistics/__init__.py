@@ -1,0 +1,1 @@
+"""Intervals, agreement, stability, semivalues, regret: numpy and scipy only."""

@@ -1,0 +1,208 @@
+"""How far a choice of layers is from the best one, where every subset was measured.
+
+A table is (2^depth, examples): the utility (higher is better, any unit) of every example under every subset of the
+layers. Row r belongs to the subset whose layers are the set bits of r, as `every_subset` and `Probe.subsets` list them;
+row 0 is the model without layers, the last row the full model. The examples are independent draws.
+
+The best of many subsets on some examples looks better on these examples than it is, and the more so the more subsets
+there are (the winner's curse). The **oracle** of a size is therefore cross-fitted: it is chosen on one half of the
+examples and scored on the other, then the other way round, and both are averaged (Chernozhukov et al. 2018,
+Double/debiased machine learning, section 3; Andrews, Kitagawa & McCloskey 2024, Inference on winners). Its value has
+the expectation of the true value of a set that half of the examples choose: it does not flatter, and where half of them
+choose worse than all would, it stays below the true optimum.
+
+A set that was itself chosen on the examples of the table is flattered in the same way, and its regret is then too low,
+maybe below 0. Only on other examples is the regret that of the choice.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from lwa_core.statistics.bootstrap import compare
+from lwa_core.statistics.estimate import Estimate
+
+Floats: TypeAlias = NDArray[np.float64]
+Integers: TypeAlias = NDArray[np.int64]
+Kept: TypeAlias = tuple[int, ...]
+
+SPLITS = 20
+"""Random splits into halves that are averaged, so that the figures hang little on one of them."""
+
+
+@attrs.frozen
+class Regret:
+    """Mean utility of the cross-fitted oracle less that of the sets it is compared with, on the same examples.
+
+    Args:
+        mean: The regret; above 0: worse than the oracle.
+        standard_error: Of the mean, paired: sd / √n of the examples' own differences.
+        low: Lower end of the Student-t interval.
+        high: Upper end.
+        oracle: Cross-fitted mean utility of the oracle, averaged over the sizes of the sets.
+        value: Mean utility of the sets.
+        choices: How often each subset was the oracle's choice, as a share of all halves; by size, then by share.
+    """
+
+    mean: float
+    standard_error: float
+    low: float
+    high: float
+    oracle: float
+    value: float
+    choices: Mapping[Kept, float]
+
+
+def every_subset(depth: int) -> list[Kept]:
+    """All 2^depth subsets of the layers, in the order of a table's rows: bit i of the row's number keeps layer i."""
+    return [tuple(layer for layer in range(depth) if row >> layer & 1) for row in range(2**depth)]
+
+
+def row_of(kept: Sequence[int]) -> int:
+    """The row of a table that belongs to a subset."""
+    return sum(1 << layer for layer in set(kept))
+
+
+def rows_of_size(depth: int, size: int) -> Integers:
+    """The rows of all subsets of `size` layers, rising."""
+    if not 0 <= size <= depth:
+        raise ValueError(f"there is no subset of {size} of {depth} layers")
+    sizes = np.zeros(1, dtype=np.int64)
+    for _ in range(depth):
+        sizes = np.concatenate([sizes, sizes + 1])  # with one more bit: the same again, and with that layer
+    return np.flatnonzero(sizes == size)
+
+
+def best_of_size(table: Floats, depth: int, size: int) -> Kept:
+    """The subset of `size` layers with the highest mean utility over all examples; of equals the one of later layers.
+
+    Its mean on these examples is flattered (see above).
+    """
+    _check(table, depth)
+    rows = rows_of_size(depth, size)[::-1]
+    return _kept(int(rows[int(table[rows].mean(axis=1).argmax())]))
+
+
+def oracle_values(
+    table: Floats, depth: int, size: int, *, splits: int = SPLITS, seed: int = 0
+) -> tuple[Floats, dict[Kept, float]]:
+    """Utility of every example under the subset of `size` layers that the other half of the examples chose.
+
+    Returns:
+        The values (examples,), averaged over `splits` random splits, and how often each subset was chosen, as a share
+        of all halves, the most frequent first. The splits depend on the number of examples and on `seed` alone, so that
+        oracles of several sizes and tables are paired.
+    """
+    _check(table, depth)
+    rows = rows_of_size(depth, size)[::-1]
+    candidates = table[rows]
+    halves = _halves(table.shape[1], splits, seed)  # (splits, examples)
+    sums = candidates @ np.concatenate([halves, ~halves]).T.astype(np.float64)  # (subsets, 2 · splits)
+    chosen = sums.argmax(axis=0)
+    first, second = chosen[:splits], chosen[splits:]
+    scored = np.where(halves, candidates[second], candidates[first])  # each half by the choice of the other
+    values = scored[0] + (scored - scored[0]).mean(axis=0)  # exact where all splits choose the same
+    counts = Counter(_kept(int(row)) for row in rows[chosen])
+    return values, {kept: count / (2 * splits) for kept, count in counts.most_common()}
+
+
+def regret(
+    table: Floats, depth: int, kept: Sequence[int], *, splits: int = SPLITS, confidence: float = 0.95, seed: int = 0
+) -> Regret:
+    """How far one set of layers falls short of the cross-fitted oracle of its size.
+
+    Args:
+        table: Utilities (2^depth, examples), at least two examples.
+        depth: Number of layers.
+        kept: The layers of the set.
+        splits: How many random splits into halves are averaged.
+        confidence: Of the interval.
+        seed: Of the splits.
+    """
+    return mean_regret(table, depth, [kept], splits=splits, confidence=confidence, seed=seed)
+
+
+def mean_regret(
+    table: Floats,
+    depth: int,
+    sets: Sequence[Sequence[int]],
+    *,
+    splits: int = SPLITS,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Regret:
+    """The regret averaged over sets of several sizes, each against the oracle of its own size.
+
+    The differences are averaged for each example before the standard error is taken, so that it allows for what the
+    sizes have in common. Arguments as for `regret`.
+    """
+    _check(table, depth)
+    from scipy.stats import t
+
+    oracles = [oracle_values(table, depth, len(set(kept)), splits=splits, seed=seed) for kept in sets]
+    best = np.mean([values for values, _ in oracles], axis=0)
+    own = np.mean([table[row_of(kept)] for kept in sets], axis=0)
+    lost, count = best - own, len(best)
+    mean, error = float(lost.mean()), float(lost.std(ddof=1) / np.sqrt(count))
+    half = float(t.ppf(0.5 + confidence / 2, count - 1)) * error
+    choices = {kept: share for _, chosen in oracles for kept, share in chosen.items()}
+    return Regret(mean, error, mean - half, mean + half, float(best.mean()), float(own.mean()), choices)
+
+
+def random_expectation(table: Floats, depth: int, size: int) -> Floats:
+    """Expected utility of every example under a random subset of `size` layers, all as likely (examples,).
+
+    Exact: the mean over all of them.
+    """
+    _check(table, depth)
+    return np.asarray(table[rows_of_size(depth, size)].mean(axis=0), dtype=np.float64)
+
+
+def gain_over_random(
+    table: Floats,
+    depth: int,
+    sets: Sequence[Sequence[int]],
+    *,
+    resamples: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Estimate:
+    """Mean utility of sets less that of random subsets of their sizes, averaged over the sets.
+
+    The interval is that of the paired percentile bootstrap over the examples. An interval above 0: better than chance.
+
+    Args:
+        table: Utilities (2^depth, examples).
+        depth: Number of layers.
+        sets: One set, or sets of several sizes.
+        resamples: How many.
+        confidence: Of the interval.
+        seed: Of the resamples, which depend on it and the number of examples alone.
+    """
+    own = np.mean([table[row_of(kept)] for kept in sets], axis=0)
+    chance = np.mean([random_expectation(table, depth, len(set(kept))) for kept in sets], axis=0)
+    paired = compare({"gain": (own, chance)}, resamples=resamples, confidence=confidence, seed=seed)
+    return paired["gain"].difference
+
+
+def _halves(examples: int, splits: int, seed: int) -> NDArray[np.bool_]:
+    """Which examples are in the first half, in each split (splits, examples)."""
+    first = np.arange(examples) < examples // 2
+    return np.random.default_rng(seed).permuted(np.broadcast_to(first, (splits, examples)), axis=1)
+
+
+def _kept(row: int) -> Kept:
+    return tuple(layer for layer in range(row.bit_length()) if row >> layer & 1)
+
+
+def _check(table: Floats, depth: int) -> None:
+    if table.ndim != 2 or table.shape[0] != 2**depth:
+        raise ValueError(f"a table of {depth} layers is (2^{depth}, examples), not {table.shape}")
+    if table.shape[1] < 2:
+        raise ValueError("halves need at least two examples")

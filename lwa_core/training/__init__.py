@@ -1,0 +1,3 @@
+"""One training loop for all."""
+
+import lwa_core.modeling.libraries  # noqa: F401 -- before transformers is imported

@@ -1,0 +1,258 @@
+"""One training loop for fitting, distilling and healing, on transformers.Trainer.
+
+What is added to the Trainer: batches of sequences of similar length, early stopping on a ranking metric, and
+checkpoints that are sealed with checksums. A checkpoint that was cut off or damaged is passed over for the one before
+it, where the Trainer would crash or silently go on from the wrong state. Checkpoints are written at the end of epochs,
+so that resuming needs no position inside one.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Sampler
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+
+from lwa_core.errors import ModelError
+from lwa_core.modeling.kernels.matmul import fast_linear_maps
+from lwa_core.modeling.libraries import quiet_transformers
+from lwa_core.store.results import damage, seal
+from lwa_core.types import Batch, History, Reporter, TrainingSettings
+
+METRIC = "ndcg@10"
+
+
+class LengthBatches(Sampler[list[int]]):
+    """Batches of examples of similar length, in an order that depends on the seed and the epoch alone."""
+
+    def __init__(self, lengths: Sequence[int], batch: int, seed: int) -> None:
+        self.lengths = np.asarray(lengths)
+        self.batch = batch
+        self.seed = seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.lengths) / self.batch)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        rng = np.random.default_rng([self.seed, self.epoch])
+        order = rng.permutation(len(self.lengths))
+        span = 50 * self.batch
+        batches = []
+        for start in range(0, len(order), span):
+            part = order[start : start + span]
+            part = part[np.argsort(self.lengths[part], kind="stable")]
+            batches += [part[i : i + self.batch].tolist() for i in range(0, len(part), self.batch)]
+        return iter([batches[i] for i in rng.permutation(len(batches))])
+
+
+@attrs.frozen
+class Trained:
+    """What training leaves: a JSON-ready history (one entry an epoch) and the epoch whose weights were kept."""
+
+    history: list[dict[str, float]]
+    best_epoch: int
+
+
+def train(
+    model: torch.nn.Module,
+    loss: Callable[[torch.nn.Module, Batch], torch.Tensor],
+    *,
+    windows: Sequence[History],
+    collate: Callable[[Sequence[History]], Batch],
+    evaluate: Callable[[torch.nn.Module], float],
+    settings: TrainingSettings,
+    folder: Path,
+    seed: int,
+    report: Reporter,
+) -> Trained:
+    """Train `model` in place, and leave it with the weights of its best epoch, in eval mode.
+
+    Args:
+        model: A PreTrainedModel or PeftModel; only parameters that require gradients are trained.
+        loss: Scalar loss of one batch.
+        windows: The training sequences.
+        collate: Windows -> batch.
+        evaluate: Validation NDCG@10 of the model, higher is better; called after every epoch.
+        settings: Epochs, batch size, learning rate.
+        folder: Where checkpoints go. If it holds some, training goes on from the newest undamaged one.
+        seed: Of the batch order and dropout.
+        report: Gets the progress.
+
+    Raises:
+        ModelError: The loss is no longer finite.
+    """
+    if settings.epochs == 0 or not windows:
+        model.eval()
+        return Trained([], 0)
+    sampler = LengthBatches([len(window) for window in windows], settings.batch, seed)
+    watch = _Watch(settings, sampler, folder, report)
+    trainer = _Trainer(
+        model=model,
+        args=_arguments(settings, folder, seed),
+        train_dataset=list(windows),
+        eval_dataset=[None],  # the Trainer insists on one; `evaluate` below does not use it
+        data_collator=collate,
+        callbacks=[watch],
+    )
+    trainer.lwa_loss, trainer.lwa_evaluate, trainer.lwa_sampler = loss, evaluate, sampler
+    trainer.remove_callback(PrinterCallback)  # our own report says it
+    newest = _newest_checkpoint(folder, report)
+    if newest is None or not _finished(_history(newest), settings):
+        with quiet_transformers():
+            trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+        newest = _newest_checkpoint(folder, report)
+    if newest is None:
+        raise ModelError(f"training left no readable checkpoint in {folder}", "run the same command again")
+    history = _history(newest)
+    best = _best(history)
+    _load_weights(model, folder / f"checkpoint-{int(best['step'])}")
+    model.eval()
+    return Trained([{k: v for k, v in entry.items() if k != "step"} for entry in history], int(best["epoch"]))
+
+
+def _arguments(settings: TrainingSettings, folder: Path, seed: int) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=settings.epochs,
+        per_device_train_batch_size=settings.batch,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        lr_scheduler_type="linear",
+        optim="adamw_torch_fused",
+        max_grad_norm=1.0,
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        logging_strategy="epoch",
+        logging_nan_inf_filter=False,
+        seed=seed,
+        disable_tqdm=True,
+        report_to="none",
+        remove_unused_columns=False,
+        dataloader_pin_memory=False,
+    )
+
+
+class _Trainer(Trainer):  # type: ignore[misc]  # transformers is untyped
+    """Trainer with our batches, loss and metric."""
+
+    lwa_loss: Callable[[torch.nn.Module, Batch], torch.Tensor]
+    lwa_evaluate: Callable[[torch.nn.Module], float]
+    lwa_sampler: LengthBatches
+    control: Any
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        loader: DataLoader[Any] = DataLoader(
+            self.train_dataset, batch_sampler=self.lwa_sampler, collate_fn=self.data_collator
+        )
+        prepared: DataLoader[Any] = self.accelerator.prepare(loader)
+        return prepared
+
+    def compute_loss(
+        self, model: torch.nn.Module, inputs: Batch, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> torch.Tensor:
+        with fast_linear_maps():
+            return self.lwa_loss(model, inputs)
+
+    def floating_point_ops(self, inputs: Batch) -> int:
+        return 0
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        self.model.eval()
+        with torch.no_grad():
+            metrics = {f"eval_{METRIC}": self.lwa_evaluate(self.model)}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+
+class _Watch(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
+    """Reports progress, sets the epoch of the batches, stops early, seals and thins out the checkpoints."""
+
+    def __init__(self, settings: TrainingSettings, sampler: LengthBatches, folder: Path, report: Reporter) -> None:
+        self.settings, self.sampler, self.folder, self.report = settings, sampler, folder, report
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.sampler.epoch = round(state.epoch or 0)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.report.progress(state.global_step, state.max_steps, f"epoch {math.ceil(state.epoch)}")
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
+        if not math.isfinite(logs.get("loss", 0.0)):
+            raise ModelError("the training loss is no longer finite", "lower learning_rate")
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if _finished(_entries(state.log_history), self.settings):
+            control.should_training_stop = True
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        seal(self.folder / f"checkpoint-{state.global_step}")
+        history = _entries(state.log_history)
+        keep = {int(entry["step"]) for entry in [_best(history), *history[-2:]]}
+        for checkpoint in self.folder.glob("checkpoint-*"):
+            if int(checkpoint.name.removeprefix("checkpoint-")) not in keep:
+                shutil.rmtree(checkpoint, ignore_errors=True)
+
+
+def _entries(log: Sequence[dict[str, float]]) -> list[dict[str, float]]:
+    """The Trainer's log -> one entry an epoch with epoch, step, loss and metric."""
+    losses = {round(entry["epoch"]): entry["loss"] for entry in log if "loss" in entry}
+    return [
+        {
+            "epoch": round(entry["epoch"]),
+            "step": entry["step"],
+            "loss": losses[round(entry["epoch"])],
+            METRIC: entry[f"eval_{METRIC}"],
+        }
+        for entry in log
+        if f"eval_{METRIC}" in entry
+    ]
+
+
+def _history(checkpoint: Path) -> list[dict[str, float]]:
+    return _entries(json.loads((checkpoint / "trainer_state.json").read_text("utf-8"))["log_history"])
+
+
+def _best(history: Sequence[dict[str, float]]) -> dict[str, float]:
+    return max(history, key=lambda entry: (entry[METRIC], -entry["epoch"]))
+
+
+def _finished(history: Sequence[dict[str, float]], settings: TrainingSettings) -> bool:
+    last = history[-1]["epoch"]
+    return last >= settings.epochs or last - _best(history)["epoch"] >= settings.patience
+
+
+def _newest_checkpoint(folder: Path, report: Reporter) -> Path | None:
+    """The newest checkpoint that is whole and whose best checkpoint is whole too."""
+    checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda p: -int(p.name.removeprefix("checkpoint-")))
+    for checkpoint in checkpoints:
+        wrong = damage(checkpoint)
+        if wrong is None:
+            best = folder / f"checkpoint-{int(_best(_history(checkpoint))['step'])}"
+            if damage(best) is None:
+                return checkpoint
+            wrong = f"its best checkpoint {best.name} is damaged"
+        report.note(f"{checkpoint.name} is passed over: {wrong}")
+        shutil.rmtree(checkpoint, ignore_errors=True)
+    return None
+
+
+def _load_weights(model: torch.nn.Module, checkpoint: Path) -> None:
+    from safetensors.torch import load_file
+
+    adapter = checkpoint / "adapter_model.safetensors"
+    if adapter.is_file():
+        from peft import set_peft_model_state_dict
+
+        set_peft_model_state_dict(model, load_file(adapter))
+    else:
+        model.load_state_dict(load_file(checkpoint / "model.safetensors"))
