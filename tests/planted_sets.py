@@ -7,7 +7,7 @@ import attrs
 import numpy as np
 
 from lwa_core import LayerCosts, LayerScores, ScoreBoard
-from lwa_core.pipeline.stages import TeacherSelection
+from lwa_core.pipeline.stages.selection import TeacherSelection
 
 
 class TableProbe:

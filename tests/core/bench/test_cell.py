@@ -17,9 +17,7 @@ from lwa_core.bench.cell import measure_cell
 from lwa_core.bench.document import load_bench
 from lwa_core.bench.running import save
 from lwa_core.cli import main
-from lwa_core.data.saving import load_prepared
 from lwa_core.pipeline.plan import make_plan
-from lwa_core.pipeline.stages import load_model
 from lwa_core.store.results import Store
 
 BENCH = """\
@@ -91,8 +89,8 @@ def naive(measured):
     store = Store(folder / "store")
     recipe = bench.cells[0].recipe
     plan = make_plan(recipe)
-    data = load_prepared(store.path(plan.data.kind, plan.data.key))
-    teacher = load_model(store.path(plan.teacher.kind, plan.teacher.key), recipe)
+    data = plan.data.stored(store)
+    teacher = plan.teacher.stored(store).load().layered
     tables = {}
     for name, examples, count in (("test", data.test, 60), ("calibration", data.calibration, 40)):
         rows = np.arange(len(examples))

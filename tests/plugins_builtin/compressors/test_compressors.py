@@ -2,6 +2,7 @@
 
 import copy
 
+import attrs
 import bitsandbytes.functional as bnb
 import four_bit
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 from bitsandbytes.nn import Linear4bit
 from heard import Heard
+from tiny_recipe import write_recipe
 
 from lwa_core import LayeredModel, ModelError
 from lwa_core.data.frames import source_from_frame
@@ -17,8 +19,11 @@ from lwa_core.data.prepare import prepare
 from lwa_core.data.sections import Filter, Split
 from lwa_core.modeling.files.quantisation import quantise_nf4
 from lwa_core.modeling.files.saving import save_model
-from lwa_core.pipeline.stages import Job
+from lwa_core.pipeline.recommendation_task import RankerModel, RecommendationTask
+from lwa_core.pipeline.stages.students import Compression
+from lwa_core.recipe.reader import load_recipe
 from lwa_core.recommendation.fitting import score_histories
+from lwa_core.recommendation.ranker import Ranker
 from lwa_core.testing import tiny_probe, tiny_recommender
 from lwa_plugins.compressors import _losses
 from lwa_plugins.compressors._losses import HiddenTargets, soft_cross_entropy
@@ -45,19 +50,24 @@ def data():
 
 
 def make_job(data, folder, *, width=16, kept=KEPT, layers=4):
-    """A job before its first step: the student is a copy of the teacher."""
+    """A job before its first step: the student is a copy of the teacher.
+
+    Of the recipe it takes the seed and whether seen items are filtered.
+    """
     recommender = tiny_recommender(width=width, layers=layers, dropout=0.1)
     teacher = tiny_probe(recommender, items=len(data.catalogue)).model
-    return Job(
-        teacher=teacher,
-        student=LayeredModel(copy.deepcopy(teacher.model)),
-        kept=kept,
-        recommender=recommender,
+    recipe = load_recipe(write_recipe(folder))
+    used = attrs.evolve(recipe.recommender, instance=recommender)
+    student = Ranker(copy.deepcopy(teacher.model), recommender, data.catalogue, used.component, used.settings)
+    return Compression(
+        task=RecommendationTask(recipe.replaced(recommender=used)),
         data=data,
+        teacher=teacher,
+        model=RankerModel.of(student),
+        kept=kept,
         seed=0,
         workspace=folder,
         report=Reporter(),
-        filter_seen=True,
     )
 
 

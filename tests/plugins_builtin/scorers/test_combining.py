@@ -7,7 +7,7 @@ import tiny_recipe
 import torch
 
 from lwa_core.pipeline.plan import make_plan
-from lwa_core.pipeline.stages import read_scores
+from lwa_core.pipeline.scoring import read_scores
 from lwa_core.recipe.reader import check_recipe, load_recipe
 from lwa_core.store.files import read_json
 from lwa_core.store.results import Store

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from lwa_core.errors import LwaError
-from lwa_core.modeling.probing.observation import finished, observe
+from lwa_core.modeling.probing.observation import observe
+from lwa_core.pipeline.scoring import finished
 from lwa_core.testing import tiny_probe
 from lwa_core.testing.conformance import score
 from lwa_plugins.scorers._probing import PENALTIES, Ridge

@@ -1,17 +1,19 @@
 """A layer that does nothing, planted into a trained model: what each scorer makes of it."""
 
-import attrs
 import numpy as np
 import pytest
 import torch
 from tiny_recipe import TEXT, write_recipe
 
+from lwa_core.data.prepare import prepare
 from lwa_core.modeling.layers.planted import plant
 from lwa_core.modeling.probing.asked import layered
-from lwa_core.pipeline import stages
+from lwa_core.pipeline.recommendation_task import RankerModel, RecommendationTask
+from lwa_core.pipeline.task import make_probe
 from lwa_core.plugins.registry import Registry
 from lwa_core.recipe.reader import load_recipe
 from lwa_core.recommendation.fitting import fit_model
+from lwa_core.recommendation.ranker import Ranker
 from lwa_core.testing.conformance import score
 from lwa_core.types import Quiet
 
@@ -45,17 +47,18 @@ def trained(tmp_path_factory):
     base = tmp_path_factory.mktemp("trained")
     more = ["recommender.layers=4", "recommender.epochs=20", "recommender.learning_rate=0.004", "data.users=800"]
     recipe = load_recipe(write_recipe(base, TEXT), more)
-    data = stages.prepared(recipe, Quiet())
+    data = prepare(recipe.data.instance.read(), recipe.filter, recipe.split, recipe.seed, Quiet())
     recommender = recipe.recommender.instance
-    model, _ = fit_model(recommender, data, folder=base / "work", seed=0, filter_seen=True, report=Quiet())
-    return recipe, data, layered(model, recommender)
+    network, _ = fit_model(recommender, data, folder=base / "work", seed=0, filter_seen=True, report=Quiet())
+    ranker = Ranker(network, recommender, data.catalogue, recipe.recommender.component, recipe.recommender.settings)
+    return RecommendationTask(recipe), data, RankerModel.of(ranker)
 
 
 def scored(trained, name, settings, kind):
-    recipe, data, model = trained
-    planted, places = plant(model, kind, 1)
+    task, data, model = trained
+    planted, places = plant(model.layered, kind, 1)
     cls = Registry.discover().find("scorer", name.split()[0]).load()
-    probe = stages.make_probe(attrs.evolve(recipe), data, planted, Quiet())
+    probe = make_probe(task, data, model, Quiet(), network=planted)
     return score(cls(**settings), probe).double().numpy(), places
 
 
@@ -93,13 +96,13 @@ def test_noise_is_put_last(trained, name):
 
 def test_a_model_that_learned_nothing_has_nothing_to_choose(trained):
     """On random weights no leave-one-out score is far from 0, next to those of the trained model."""
-    recipe, data, model = trained
-    recommender = recipe.recommender.instance
+    task, data, model = trained
     torch.manual_seed(5)
-    fresh = layered(recommender.build(data.catalogue, Quiet()), recommender)
+    fresh = layered(model.subject.build(data.catalogue, Quiet()), model.subject)
     cls = Registry.discover().find("scorer", "leave-one-out").load()
 
-    tables = [score(cls(), stages.make_probe(recipe, data, m, Quiet())).numpy() for m in (fresh, model)]
+    probes = [make_probe(task, data, model, Quiet(), network=network) for network in (fresh, model.layered)]
+    tables = [score(cls(), probe).numpy() for probe in probes]
 
     untrained, learned = (np.abs(table.mean(axis=0)).max() for table in tables)
     assert untrained < 0.1 * learned

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lwa_core import LayerCosts, LayerScores, LwaError, ScoreBoard
 from lwa_core.modeling.files.sizes import memory_bytes, parameter_count
-from lwa_core.pipeline.stages import TeacherSelection
+from lwa_core.pipeline.stages.selection import TeacherSelection
 from lwa_core.testing import tiny_probe
 from lwa_plugins.selectors.budget import Budget, best_subset
 from lwa_plugins.selectors.greedy import Greedy

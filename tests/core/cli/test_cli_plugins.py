@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from lwa_core.cli import main
 
-SITES = Path(__file__).parents[1] / "plugins"
+SITES = Path(__file__).parents[2] / "plugins"
 
 
 @pytest.fixture(autouse=True)

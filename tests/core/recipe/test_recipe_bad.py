@@ -13,7 +13,7 @@ import pytest
 from lwa_core.recipe.locate import render
 from lwa_core.recipe.reader import check_recipe
 
-TESTS = Path(__file__).parents[1]
+TESTS = Path(__file__).parents[2]
 BAD = sorted((TESTS / "recipes" / "bad").glob("*.toml"))
 
 

@@ -14,7 +14,7 @@ from lwa_core.plugins.registry import Registry
 from lwa_core.recipe.reader import check_recipe
 from lwa_core.recipe.recipe import Recipe
 
-SHIPPED = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
+SHIPPED = sorted((Path(__file__).parents[3] / "recipes").glob("*.toml"))
 
 
 def told(file: Path) -> list[tuple[str, str, int | None]]:

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 from lwa_core.cli import main
 
-SITES = Path(__file__).parents[1] / "plugins"
+SITES = Path(__file__).parents[2] / "plugins"
 
 
 def test_the_schema_knows_third_party_settings_and_leaves_out_what_cannot_be_loaded(monkeypatch):

@@ -16,7 +16,7 @@ from lwa_core.recipe.locate import render
 from lwa_core.recipe.reader import check_recipe, load_recipe
 from lwa_core.recommendation.sections import Evaluate
 
-TESTS = Path(__file__).parents[1]
+TESTS = Path(__file__).parents[2]
 SHIPPED = sorted((TESTS.parent / "recipes").glob("*.toml"))
 
 ORCHARD = """\

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from lwa_core.cli import main
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 QUICKSTART = str(ROOT / "recipes" / "quickstart.toml")
 BAD = ROOT / "tests" / "recipes" / "bad"
 

@@ -9,7 +9,7 @@ from lwa_core.errors import PluginError
 from lwa_core.plugins.hooks import Component
 from lwa_core.plugins.registry import AmbiguousComponentError, BrokenComponentError, Registry, UnknownComponentError
 
-SITES = Path(__file__).parents[1] / "plugins"
+SITES = Path(__file__).parents[2] / "plugins"
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from layer_games import counted, layers_probe
 
 from lwa_core.modeling.probing.probe import Probe
 from lwa_core.modeling.probing.subset_answers import SubsetAnswers
-from lwa_core.pipeline.stages import stored_answers
+from lwa_core.pipeline.answers import stored_answers
 from lwa_core.store.results import Store
 from lwa_plugins.scorers.banzhaf import Banzhaf
 from lwa_plugins.scorers.leave_one_out import LeaveOneOut

@@ -1,4 +1,4 @@
-"""What is remembered of a model with layers left out changes nothing but the time (damage: `test_stored_answers`)."""
+"""What is remembered of a model with layers left out changes nothing but the time (damage: `pipeline/test_answers`)."""
 
 import itertools
 import shutil
@@ -12,7 +12,7 @@ from tiny_recipe import TEXT, computed, run
 from lwa_core.modeling.probing.prefix_trie import Walk
 from lwa_core.modeling.probing.probe import Probe
 from lwa_core.modeling.probing.subset_answers import SubsetAnswers, bits, layers
-from lwa_core.pipeline.stages import stored_answers
+from lwa_core.pipeline.answers import stored_answers
 from lwa_core.store.results import Store
 from lwa_core.testing import tiny_probe
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from lwa_core.cli import main
 
-SITES = Path(__file__).parents[1] / "plugins"
+SITES = Path(__file__).parents[2] / "plugins"
 
 needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
 

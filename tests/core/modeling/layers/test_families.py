@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from lwa_core import LayeredModel, ModelError
 from lwa_core.modeling.layers.layered import stand_in
 
-PAGE = Path(__file__).parents[3] / "docs" / "families.md"
+PAGE = Path(__file__).parents[4] / "docs" / "families.md"
 BY_NAME = {family.name: family for family in FAMILIES}
 OFTEN = [family.name for family in FAMILIES if family.often]
 EVERY = [pytest.param(f.name, marks=() if f.often else pytest.mark.slow) for f in FAMILIES]

@@ -76,7 +76,7 @@ dtype: bfloat16
 
 
 def test_the_guide_shows_what_is_written():
-    guide = (Path(__file__).parents[2] / "docs" / "guide.md").read_text("utf-8")
+    guide = (Path(__file__).parents[3] / "docs" / "guide.md").read_text("utf-8")
     model = "lwa-runs/runs/movies-1a2b3c4d/models/teacher"
 
     assert f"```yaml\n{as_mergekit((0, 1, 2, 4, 5, 6), model, 'float32')}```" in guide

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from lwa_core.cli import COMMANDS, main
 from lwa_core.errors import DataError, LwaError, NeedsError, Problem, RecipeError
 
-QUICKSTART = Path(__file__).parents[2] / "recipes" / "quickstart.toml"
+QUICKSTART = Path(__file__).parents[3] / "recipes" / "quickstart.toml"
 
 HEAVY = {"torch", "transformers", "sklearn", "matplotlib", "scipy", "rich", "polars", "tree_sitter"}
 

@@ -12,7 +12,7 @@ from lwa_core.plugins.registry import Registry
 from lwa_core.recipe.reader import check_recipe
 from lwa_core.settings import describe
 
-SITES = Path(__file__).parents[1] / "plugins"
+SITES = Path(__file__).parents[2] / "plugins"
 
 
 @pytest.fixture(autouse=True)

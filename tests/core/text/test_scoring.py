@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 import transformers
 from click.testing import CliRunner
+from lwa_core.text.scoring import by_text, read_scorers, score_layers
 from tiny_texts import MODELS, SIZES, save_text_model, save_tokenizer, some_texts
 
 from lwa_core.cli import main
@@ -19,7 +20,6 @@ from lwa_core.modeling.layers.layered import LayeredModel
 from lwa_core.plugins.registry import Registry
 from lwa_core.text.examples import make_examples
 from lwa_core.text.reading import Text
-from lwa_core.text.scoring import by_text, read_scorers, score_layers
 from lwa_core.text.subject import load_text_model
 from lwa_core.types import LayerScores, Quiet
 
