@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lwa_core.statistics import stability
+from lwa_core.statistics.estimate import student_half
 
 if TYPE_CHECKING:
     import torch
@@ -80,9 +81,7 @@ class LayerScores:
         error = self.standard_error
         if error is None:
             return None
-        from scipy.stats import t
-
-        half = t.ppf(0.5 + confidence / 2, self.count - 1) * error
+        half = student_half(self.count, confidence) * error
         return self.mean - half, self.mean + half
 
     def order(self) -> list[int]:

@@ -9,6 +9,8 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from lwa_core.statistics.estimate import student_t
+
 
 @attrs.frozen
 class OverCells:
@@ -136,15 +138,12 @@ def _random(cells: Sequence[Mapping[str, Any]]) -> Row:
 
 def _over_cells(cells: Sequence[Mapping[str, Any]], values: Sequence[float]) -> OverCells:
     """Mean over the names, each the mean of its seeds, with Student's interval; of one name, over its seeds."""
-    from scipy.special import stdtrit
-
     groups = _by_name(cells, values)
     units = [float(np.mean(group)) for group in groups.values()] if len(groups) > 1 else list(values)
-    mean = float(np.mean(units))
     if len(units) == 1:
-        return OverCells(mean, None, None)
-    half = float(stdtrit(len(units) - 1, 0.975) * np.std(units, ddof=1) / len(units) ** 0.5)
-    return OverCells(mean, mean - half, mean + half)
+        return OverCells(units[0], None, None)
+    found = student_t(np.asarray(units))
+    return OverCells(found.mean, found.low, found.high)
 
 
 def _by_name(cells: Sequence[Mapping[str, Any]], values: Sequence[float]) -> dict[str, list[float]]:

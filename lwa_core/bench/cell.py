@@ -20,7 +20,7 @@ from lwa_core.modeling.layers.layered import LayeredModel
 from lwa_core.modeling.layers.planted import KINDS, plant
 from lwa_core.modeling.probing.asked import layered
 from lwa_core.modeling.probing.probe import Probe
-from lwa_core.modeling.probing.subset_answers import Kept, SubsetAnswers
+from lwa_core.modeling.probing.subset_answers import SubsetAnswers
 from lwa_core.pipeline.answers import answers_key, stored_answers
 from lwa_core.pipeline.events import Bus, Listener
 from lwa_core.pipeline.graph import Inputs, Job, Run, Stage
@@ -39,6 +39,7 @@ from lwa_core.pipeline.task import make_probe
 from lwa_core.recipe.recipe import Recipe, Use, combined_by
 from lwa_core.statistics.agreement import spearman
 from lwa_core.statistics.semivalues import shapley_weights
+from lwa_core.statistics.subsets import Kept
 from lwa_core.store.files import digest, read_json, write_json
 from lwa_core.store.results import Store
 from lwa_core.types import DepthPlan, LayerScores, Quiet, RunContext, ScoreBoard

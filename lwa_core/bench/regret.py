@@ -8,7 +8,8 @@ from typing import Any
 import attrs
 import numpy as np
 
-from lwa_core.statistics.regret import Floats, gain_over_random, mean_regret, oracle_values, random_expectation, row_of
+from lwa_core.statistics.regret import Floats, gain_over_random, mean_regret, oracle_values, random_expectation
+from lwa_core.statistics.subsets import row_of
 
 
 def compared(

@@ -1,8 +1,7 @@
 """How far a choice of layers is from the best one, where every subset was measured.
 
 A table is (2^depth, examples): the utility (higher is better, any unit) of every example under every subset of the
-layers. Row r belongs to the subset whose layers are the set bits of r, as `every_subset` and `Probe.subsets` list them;
-row 0 is the model without layers, the last row the full model. The examples are independent draws.
+layers, its rows numbered as in `lwa_core.statistics.subsets`. The examples are independent draws.
 
 The best of many subsets on some examples looks better on these examples than it is, and the more so the more subsets
 there are (the winner's curse). The **oracle** of a size is therefore cross-fitted: it is chosen on one half of the
@@ -26,11 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lwa_core.statistics.bootstrap import compare
-from lwa_core.statistics.estimate import Estimate
+from lwa_core.statistics.estimate import Estimate, student_t
+from lwa_core.statistics.subsets import Kept, kept_of, row_of, rows_of_size
 
 Floats: TypeAlias = NDArray[np.float64]
-Integers: TypeAlias = NDArray[np.int64]
-Kept: TypeAlias = tuple[int, ...]
 
 SPLITS = 20
 """Random splits into halves that are averaged, so that the figures hang little on one of them."""
@@ -59,26 +57,6 @@ class Regret:
     choices: Mapping[Kept, float]
 
 
-def every_subset(depth: int) -> list[Kept]:
-    """All 2^depth subsets of the layers, in the order of a table's rows: bit i of the row's number keeps layer i."""
-    return [tuple(layer for layer in range(depth) if row >> layer & 1) for row in range(2**depth)]
-
-
-def row_of(kept: Sequence[int]) -> int:
-    """The row of a table that belongs to a subset."""
-    return sum(1 << layer for layer in set(kept))
-
-
-def rows_of_size(depth: int, size: int) -> Integers:
-    """The rows of all subsets of `size` layers, rising."""
-    if not 0 <= size <= depth:
-        raise ValueError(f"there is no subset of {size} of {depth} layers")
-    sizes = np.zeros(1, dtype=np.int64)
-    for _ in range(depth):
-        sizes = np.concatenate([sizes, sizes + 1])  # with one more bit: the same again, and with that layer
-    return np.flatnonzero(sizes == size)
-
-
 def best_of_size(table: Floats, depth: int, size: int) -> Kept:
     """The subset of `size` layers with the highest mean utility over all examples; of equals the one of later layers.
 
@@ -86,7 +64,7 @@ def best_of_size(table: Floats, depth: int, size: int) -> Kept:
     """
     _check(table, depth)
     rows = rows_of_size(depth, size)[::-1]
-    return _kept(int(rows[int(table[rows].mean(axis=1).argmax())]))
+    return kept_of(int(rows[int(table[rows].mean(axis=1).argmax())]))
 
 
 def oracle_values(
@@ -108,7 +86,7 @@ def oracle_values(
     first, second = chosen[:splits], chosen[splits:]
     scored = np.where(halves, candidates[second], candidates[first])  # each half by the choice of the other
     values = scored[0] + (scored - scored[0]).mean(axis=0)  # exact where all splits choose the same
-    counts = Counter(_kept(int(row)) for row in rows[chosen])
+    counts = Counter(kept_of(int(row)) for row in rows[chosen])
     return values, {kept: count / (2 * splits) for kept, count in counts.most_common()}
 
 
@@ -143,16 +121,12 @@ def mean_regret(
     sizes have in common. Arguments as for `regret`.
     """
     _check(table, depth)
-    from scipy.stats import t
-
     oracles = [oracle_values(table, depth, len(set(kept)), splits=splits, seed=seed) for kept in sets]
     best = np.mean([values for values, _ in oracles], axis=0)
     own = np.mean([table[row_of(kept)] for kept in sets], axis=0)
-    lost, count = best - own, len(best)
-    mean, error = float(lost.mean()), float(lost.std(ddof=1) / np.sqrt(count))
-    half = float(t.ppf(0.5 + confidence / 2, count - 1)) * error
+    lost = student_t(best - own, confidence)
     choices = {kept: share for _, chosen in oracles for kept, share in chosen.items()}
-    return Regret(mean, error, mean - half, mean + half, float(best.mean()), float(own.mean()), choices)
+    return Regret(lost.mean, lost.standard_error, lost.low, lost.high, float(best.mean()), float(own.mean()), choices)
 
 
 def random_expectation(table: Floats, depth: int, size: int) -> Floats:
@@ -195,10 +169,6 @@ def _halves(examples: int, splits: int, seed: int) -> NDArray[np.bool_]:
     """Which examples are in the first half, in each split (splits, examples)."""
     first = np.arange(examples) < examples // 2
     return np.random.default_rng(seed).permuted(np.broadcast_to(first, (splits, examples)), axis=1)
-
-
-def _kept(row: int) -> Kept:
-    return tuple(layer for layer in range(row.bit_length()) if row >> layer & 1)
 
 
 def _check(table: Floats, depth: int) -> None:

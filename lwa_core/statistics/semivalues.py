@@ -1,6 +1,6 @@
 """Semivalues of the layers: what each adds to sets of the others, weighed by the size of the set.
 
-Values stand in the order of `optimality.every_subset`: row r belongs to the subset whose layers are the set bits of r.
+Values stand in the order of `subsets.every_subset`: row r belongs to the subset whose layers are the set bits of r.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from lwa_core.modeling.kernels.matmul import fast_linear_maps
 from lwa_core.modeling.layers.layered import block_input, block_output, stand_in
 from lwa_core.modeling.probing.asked import AskedModel
 from lwa_core.modeling.probing.subject import FastTail, Subject
-from lwa_core.modeling.probing.subset_answers import Kept
+from lwa_core.statistics.subsets import Kept
 from lwa_core.types import Batch
 
 CACHES = ("past_key_values", "past_key_value", "layer_past", "cache_params")

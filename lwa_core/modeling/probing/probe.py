@@ -23,7 +23,8 @@ from lwa_core.modeling.probing.example_metrics import ExampleMetrics, ndcg_of
 from lwa_core.modeling.probing.prefix_trie import Walk, evaluations, fast_tail
 from lwa_core.modeling.probing.state_cache import CACHED_BYTES, StateCache
 from lwa_core.modeling.probing.subject import Subject
-from lwa_core.modeling.probing.subset_answers import Kept, SubsetAnswers
+from lwa_core.modeling.probing.subset_answers import SubsetAnswers
+from lwa_core.statistics.subsets import Kept, every_subset
 from lwa_core.types import History
 
 DEEPEST_TABLE = 16
@@ -111,7 +112,7 @@ class Probe(AskedModel):
                 f"the table of all layer subsets of {self.depth} layers would have 2^{self.depth} rows",
                 f"it is made for at most {DEEPEST_TABLE} layers",
             )
-        return [tuple(i for i in range(self.depth) if bits >> i & 1) for bits in range(2**self.depth)]
+        return every_subset(self.depth)
 
     def evaluate(self, keeps: Sequence[Sequence[int]], utility: str | None = None) -> NDArray[np.float64]:
         """Utility of every calibration example under every subset of layers (subsets, examples); higher is better.

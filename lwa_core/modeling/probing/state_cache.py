@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from lwa_core.modeling.probing.prefix_trie import Walk
-from lwa_core.modeling.probing.subset_answers import Kept
+from lwa_core.statistics.subsets import Kept
 
 CACHED_BYTES = 2**31
 """Bytes of states that a search may hold."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-Kept: TypeAlias = tuple[int, ...]
-"""The layers that stay, in order."""
+from lwa_core.statistics.subsets import Kept, kept_of, row_of
 
 
 @attrs.define(eq=False)
@@ -37,7 +36,7 @@ class SubsetAnswers:
         kl: NDArray[np.float64] | None,
     ) -> None:
         """Remember a family of answers, each (subsets, examples)."""
-        numbers = np.asarray([bits(kept) for kept in keeps], dtype=np.uint64)
+        numbers = np.asarray([row_of(kept) for kept in keeps], dtype=np.uint64)
         arrays: dict[str, NDArray[Any]] = {"kept": numbers, "losses": losses, "ranks": ranks}
         if kl is not None:
             arrays["kl"] = kl
@@ -47,18 +46,8 @@ class SubsetAnswers:
 
     def learn(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Take a family of answers in: `kept` (subsets,) as bits, and `losses`, `ranks`, maybe `kl`."""
-        keeps = [layers(int(value)) for value in arrays["kept"]]
+        keeps = [kept_of(int(value)) for value in arrays["kept"]]
         tables: dict[str, dict[Kept, Any]] = {"losses": self.losses, "ranks": self.ranks, "kl": self.kl}
         for name, table in tables.items():
             for kept, row in zip(keeps, arrays[name], strict=True) if name in arrays else ():
                 table.setdefault(kept, row)
-
-
-def bits(kept: Kept) -> int:
-    """Kept layers as a number: bit i stands for layer i."""
-    return sum(1 << layer for layer in kept)
-
-
-def layers(number: int) -> Kept:
-    """The layers whose bits are set."""
-    return tuple(i for i in range(number.bit_length()) if number >> i & 1)

@@ -10,15 +10,13 @@ from scipy import stats
 
 from lwa_core.statistics.regret import (
     best_of_size,
-    every_subset,
     gain_over_random,
     mean_regret,
     oracle_values,
     random_expectation,
     regret,
-    row_of,
-    rows_of_size,
 )
+from lwa_core.statistics.subsets import every_subset, row_of, rows_of_size
 
 
 def table(depth=4, examples=30, seed=0):

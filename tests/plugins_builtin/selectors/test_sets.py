@@ -14,7 +14,7 @@ from scipy import stats
 from lwa_core import LwaError
 from lwa_core.modeling.files.sizes import parameter_count
 from lwa_core.settings import structure
-from lwa_core.statistics.regret import every_subset
+from lwa_core.statistics.subsets import every_subset
 from lwa_core.testing import tiny_probe, tiny_recommender
 from lwa_plugins.selectors import gate_qubo
 from lwa_plugins.selectors.beam import Beam

@@ -11,8 +11,9 @@ from tiny_recipe import TEXT, computed, run
 
 from lwa_core.modeling.probing.prefix_trie import Walk
 from lwa_core.modeling.probing.probe import Probe
-from lwa_core.modeling.probing.subset_answers import SubsetAnswers, bits, layers
+from lwa_core.modeling.probing.subset_answers import SubsetAnswers
 from lwa_core.pipeline.answers import stored_answers
+from lwa_core.statistics.subsets import kept_of, row_of
 from lwa_core.store.results import Store
 from lwa_core.testing import tiny_probe
 
@@ -24,8 +25,8 @@ ALL = [kept for n in range(5) for kept in itertools.combinations(range(4), n)]
 def test_layers_as_bits_and_back(kept):
     kept = tuple(sorted(kept))
 
-    assert kept == layers(bits(kept))
-    assert bits(kept) == sum(2**layer for layer in kept)
+    assert kept == kept_of(row_of(kept))
+    assert row_of(kept) == sum(2**layer for layer in kept)
 
 
 @pytest.fixture
