@@ -18,7 +18,8 @@ from lwa_core.bench.document import BenchHead, CellTable, Measure
 from lwa_core.cli import COMMANDS, INTERRUPTED, main
 from lwa_core.plugins import hooks
 from lwa_core.plugins.registry import Offer, Registry
-from lwa_core.recipe.recipe import SECTIONS, SEVERAL, SINGLE, TABLES, Head
+from lwa_core.recipe.recipe import Head
+from lwa_core.recipe.tables import TASKS, Table
 from lwa_core.settings import describe
 
 BUILT_IN = "lwa-builtins"
@@ -85,20 +86,31 @@ def _recipe() -> Iterator[str]:
     yield RECIPE
     yield "### Keys at the top\n"
     yield _settings(Head)
-    for table in TABLES:
-        if table in SECTIONS:
-            yield f"### [{table}]\n"
-            yield _prose(SECTIONS[table])
-            yield _settings(SECTIONS[table])
-        elif table in SINGLE:
-            yield f"### [{table}]\n"
-            yield f"`use` names a {SINGLE[table]}; all other keys are [its settings](#{SINGLE[table]}s).\n"
-        else:
-            yield f"### [[{table}]]\n"
-            yield (
-                f"One table or more. `use` names a {SEVERAL[table]}; `name` is what the recipe calls it "
-                f"(what it uses, where left out); all other keys are [its settings](#{SEVERAL[table]}s).\n"
-            )
+    told: set[Table] = set()
+    for task, tables in TASKS.items():
+        names = ", ".join(f"`{table.header}`" for table in tables)
+        yield f"### Tables of the task {task}\n"
+        yield f'With `task = "{task}"`: {names}.\n'
+        for table in tables:
+            if table not in told:
+                yield from _recipe_table(table, task)
+        told.update(tables)
+
+
+def _recipe_table(table: Table, task: str) -> Iterator[str]:
+    same_name = [task for task, tables in TASKS.items() if table.name in [other.name for other in tables]]
+    shared = all(table in TASKS[task] for task in same_name)
+    yield f"#### {table.header}{'' if shared else f' of the task {task}'}\n"
+    if not isinstance(table.holds, str):
+        yield _prose(table.holds)
+        yield _settings(table.holds)
+    elif table.several:
+        yield (
+            f"One table or more. `use` names a {table.holds}; `name` is what the recipe calls it "
+            f"(what it uses, where left out); all other keys are [its settings](#{table.holds}s).\n"
+        )
+    else:
+        yield f"`use` names a {table.holds}; all other keys are [its settings](#{table.holds}s).\n"
 
 
 def _components() -> Iterator[str]:

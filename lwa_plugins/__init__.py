@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lwa_core.plugins.hooks import Component, hookimpl
+from lwa_core import Component, hookimpl
 
 if TYPE_CHECKING:
-    from lwa_core.types import Event, RunContext
+    from lwa_core import Event, RunContext
 
 
 @hookimpl

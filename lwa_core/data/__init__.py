@@ -1,23 +1,5 @@
-"""Interactions as flat arrays, splits, item tables."""
+"""Interactions as flat arrays, splits, item tables. The public names stand in `__init__.pyi`."""
 
-from lwa_core.data.coding import gather_blocks
-from lwa_core.data.dataset import Catalogue, Examples, PreparedData, Step
-from lwa_core.data.frames import source_from_frame
-from lwa_core.data.prepare import prepare
-from lwa_core.data.saving import load_prepared, save_prepared
-from lwa_core.data.source import Source
-from lwa_core.data.timed import TimedHistory
+import lazy_loader
 
-__all__ = [
-    "Catalogue",
-    "Examples",
-    "PreparedData",
-    "Source",
-    "Step",
-    "TimedHistory",
-    "gather_blocks",
-    "load_prepared",
-    "prepare",
-    "save_prepared",
-    "source_from_frame",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,1 +1,5 @@
-"""A model seen by its layers: found, asked about, cut, saved."""
+"""A model seen by its layers: found, asked about, cut, saved. The public names stand in `__init__.pyi`."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,25 +1,5 @@
-"""Settings: attrs fields that are declared, read strictly, and described."""
+"""Settings: attrs fields that are declared, read strictly, and described. The public names stand in `__init__.pyi`."""
 
-from lwa_core.settings.declare import (
-    Field,
-    default_of,
-    describe,
-    did_you_mean,
-    fields,
-    json_schema,
-    setting,
-    structure,
-    unstructure,
-)
+import lazy_loader
 
-__all__ = [
-    "Field",
-    "default_of",
-    "describe",
-    "did_you_mean",
-    "fields",
-    "json_schema",
-    "setting",
-    "structure",
-    "unstructure",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

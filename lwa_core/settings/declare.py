@@ -92,6 +92,19 @@ def setting(
     return attrs.field(default=default, validator=check, kw_only=True, metadata={"about": about})
 
 
+def redefined(cls: type, name: str, default: Any, **changes: Any) -> Any:
+    """Declare a setting of a base class anew, with another default: all else stays as the base class has it.
+
+    Args:
+        cls: The base class.
+        name: Of the setting.
+        default: Its value where a recipe says nothing.
+        changes: Any other argument of `setting`, where that differs too.
+    """
+    about: About = attrs.fields_dict(cls)[name].metadata["about"]
+    return setting(default, **{**attrs.asdict(about, recurse=False), **changes})
+
+
 @attrs.frozen
 class Field:
     """One setting of a class, as recipes see it."""
@@ -118,7 +131,7 @@ class Field:
 
 
 def fields(cls: type) -> tuple[Field, ...]:
-    """The settings of an attrs class, in their order.
+    """The settings of an attrs class, in their order: its own, then those that it inherits.
 
     Raises:
         TypeError: `cls` is no attrs class, or a field has no usable type.
@@ -130,7 +143,7 @@ def fields(cls: type) -> tuple[Field, ...]:
     except Exception as error:
         raise TypeError(f"the types of {cls.__name__} cannot be resolved: {error}") from error
     found = []
-    for field in attrs.fields(cls):
+    for field in sorted(attrs.fields(cls), key=lambda field: field.inherited):
         if not field.init:
             continue
         if field.name not in hints:

@@ -1,1 +1,8 @@
-"""Intervals, agreement, stability, semivalues, regret: numpy and scipy only."""
+"""Intervals, agreement, stability, semivalues, regret: numpy and scipy only.
+
+The public names stand in `__init__.pyi`.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

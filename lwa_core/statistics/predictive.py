@@ -80,7 +80,7 @@ def joined(parts: Sequence[Decomposition]) -> Decomposition:
     )
 
 
-def summary(parts: Decomposition) -> dict[str, Any]:
+def decomposition_summary(parts: Decomposition) -> dict[str, Any]:
     """Means over the examples with standard errors, JSON-ready.
 
     A standard error holds both that other examples and that other models could have been drawn: the variance of the

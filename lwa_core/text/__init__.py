@@ -1,1 +1,5 @@
-"""Language models and text classifiers as subjects."""
+"""Language models and text classifiers as subjects. The public names stand in `__init__.pyi`."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
-from lwa_core.modeling.probing.subject import Subject
+from lwa_core import Subject
 
 CHUNK = 1024
 

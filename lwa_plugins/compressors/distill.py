@@ -6,17 +6,16 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from lwa_core.plugins.protocols import CompressionJob
-from lwa_core.settings import setting
+from lwa_core import CompressionJob, TrainingOptions, redefined, setting
 
 if TYPE_CHECKING:
     import torch
 
-    from lwa_core.types import Batch
+    from lwa_core import Batch
 
 
 @attrs.frozen
-class Distill:
+class Distill(TrainingOptions):
     """Knowledge distillation into a student that starts from the kept layers.
 
     Loss: (1 − soft) · cross-entropy of the next item
@@ -32,15 +31,12 @@ class Distill:
     )
     temperature: float = setting(2.0, help="T: softens both distributions", above=0)
     hidden: float = setting(0.1, help="weight of matching hidden states", minimum=0)
-    epochs: int = setting(30, help="most epochs; early stopping may end before", minimum=1)
-    batch: int = setting(128, help="training sequences in one batch", minimum=1)
-    learning_rate: float = setting(5e-4, help="first learning rate of AdamW; it falls linearly to zero", above=0)
-    weight_decay: float = setting(0.0, help="weight decay of AdamW", minimum=0)
-    patience: int = setting(5, help="epochs without a better validation NDCG@10 before training stops", minimum=1)
+    epochs: int = redefined(TrainingOptions, "epochs", 30, minimum=1)
+    learning_rate: float = redefined(TrainingOptions, "learning_rate", 5e-4)
+    patience: int = redefined(TrainingOptions, "patience", 5)
 
     def compress(self, job: CompressionJob) -> torch.nn.Module:
-        from lwa_core.modeling.layers.layered import LayeredModel
-        from lwa_core.types import TrainingSettings
+        from lwa_core import LayeredModel
         from lwa_plugins.compressors._losses import HiddenTargets, soft_cross_entropy
 
         student = job.cut()
@@ -58,11 +54,4 @@ class Distill:
             )
             return answer + self.hidden * targets.error(seen, taught, batch["labels"] > 0)
 
-        settings = TrainingSettings(
-            epochs=self.epochs,
-            batch=self.batch,
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            patience=self.patience,
-        )
-        return job.train(student.model, loss, settings)
+        return job.train(student.model, loss, self.training())

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from lwa_core.plugins.protocols import CompressionJob
+from lwa_core import CompressionJob
 
 if TYPE_CHECKING:
     import torch

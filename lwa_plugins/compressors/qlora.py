@@ -6,17 +6,16 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from lwa_core.plugins.protocols import CompressionJob
-from lwa_core.settings import setting
+from lwa_core import CompressionJob, TrainingOptions, redefined, setting
 
 if TYPE_CHECKING:
     import torch
 
-    from lwa_core.types import Batch
+    from lwa_core import Batch
 
 
 @attrs.frozen
-class QLoRA:
+class QLoRA(TrainingOptions):
     """NF4 weights with double quantisation (bitsandbytes) in the layers, LoRA adapters (peft) on all their linear maps.
 
     The item table, norms and position embeddings stay as they are: of a model over item ids they are most of the size.
@@ -32,14 +31,13 @@ class QLoRA:
         0.7, help="share of the teacher's answers in the loss; the rest is the next item", minimum=0, maximum=1
     )
     temperature: float = setting(2.0, help="softens the teacher's and the student's distribution", above=0)
-    epochs: int = setting(10, help="most epochs; early stopping may end before; 0 only quantises", minimum=0)
-    batch: int = setting(128, help="training sequences in one batch", minimum=1)
-    learning_rate: float = setting(1e-3, help="first learning rate of AdamW; it falls linearly to zero", above=0)
-    patience: int = setting(3, help="epochs without a better validation NDCG@10 before training stops", minimum=1)
+    epochs: int = redefined(
+        TrainingOptions, "epochs", 10, help="most epochs; early stopping may end before; 0 only quantises"
+    )
+    patience: int = redefined(TrainingOptions, "patience", 3)
 
     def compress(self, job: CompressionJob) -> torch.nn.Module:
-        from lwa_core.modeling.files.adapters import with_adapters
-        from lwa_core.types import TrainingSettings
+        from lwa_core.modeling import with_adapters
         from lwa_plugins.compressors._losses import soft_cross_entropy
 
         model = with_adapters(
@@ -56,7 +54,4 @@ class QLoRA:
                 job.subject, model, job.teacher.model, given, wanted, labels, self.soft, self.temperature
             )
 
-        settings = TrainingSettings(
-            epochs=self.epochs, batch=self.batch, learning_rate=self.learning_rate, patience=self.patience
-        )
-        return job.train(model, loss, settings)
+        return job.train(model, loss, self.training())

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lwa_core.errors import DataError
+from lwa_core import DataError
 from lwa_plugins.datasets._reading import Layout, existing_file, first_line, read_delimited
 
 if TYPE_CHECKING:

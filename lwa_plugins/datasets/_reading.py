@@ -18,8 +18,8 @@ from typing import IO, TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
+from lwa_core import DataError
 from lwa_core.data import gather_blocks
-from lwa_core.errors import DataError
 
 if TYPE_CHECKING:
     import polars

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from lwa_core import DataError, Source, setting
-from lwa_core.data import gather_blocks
-from lwa_core.data.coding import narrow
+from lwa_core.data import gather_blocks, narrow
 from lwa_plugins.datasets._items import (
     read_atomic_items,
     read_json_items,

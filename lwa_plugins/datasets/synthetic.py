@@ -7,9 +7,11 @@ from pathlib import Path
 
 import attrs
 import numpy as np
+from numpy.typing import NDArray
 
 from lwa_core import DataError, Source, setting
-from lwa_core.data.arrays import Int64
+
+Int64 = NDArray[np.int64]
 
 BLOCK = 4096
 """Users drawn at a time: it bounds the memory, and is part of what a seed means."""

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from lwa_core import DataError, Source, setting
-from lwa_core.data import source_from_frame
-from lwa_core.data.coding import narrow
+from lwa_core.data import narrow, source_from_frame
 from lwa_plugins.datasets._json_lines import first_record, read_json_events
 from lwa_plugins.datasets._reading import Layout, existing_file, first_line, read_events
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 
-from lwa_core.types import Event, RunContext
+from lwa_core import Event, RunContext
 
 
 def append(event: Event, run: RunContext) -> None:

@@ -14,13 +14,12 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from lwa_core.errors import DataError
+from lwa_core import DataError
 from lwa_plugins.datasets._items import read_json_object
 from lwa_plugins.datasets._reading import existing_file
 
 if TYPE_CHECKING:
-    from lwa_core.data import Catalogue
-    from lwa_core.types import Reporter
+    from lwa_core import Catalogue, Reporter
 
 IDS = 'write ["id", ...] in the order of the rows, or one id a line in a file that ends in .jsonl'
 

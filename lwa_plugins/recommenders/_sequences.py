@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from lwa_core.types import Batch, History, Losses
+    from lwa_core import Batch, History, Losses
 
 
 def windows_from_the_end(sequences: Sequence[History], targets: int, extra: int) -> list[History]:
@@ -79,7 +79,7 @@ def asking_batch(inputs: torch.Tensor, targets: NDArray[np.int64] | None) -> Bat
 
 def losses_by_example(losses: torch.Tensor, valid: torch.Tensor) -> Losses:
     """Sum up the losses of all targets (targets,), which lie at the `valid` positions (examples, time), in order."""
-    from lwa_core.types import Losses
+    from lwa_core import Losses
 
     count = valid.sum(dim=1)
     return Losses(losses.new_zeros(len(count)).index_add(0, valid.nonzero()[:, 0], losses), count)

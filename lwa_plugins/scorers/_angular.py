@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-    from lwa_core.modeling.probing.observation import Observation
+    from lwa_core import Observation
 
 
 def angular_distances(seen: Observation) -> torch.Tensor:

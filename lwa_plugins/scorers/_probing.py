@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from lwa_core.errors import LwaError
+from lwa_core import LwaError
 
 if TYPE_CHECKING:
     import torch
 
-    from lwa_core.modeling.probing.observation import Observation
+    from lwa_core import Observation
 
 PENALTIES = tuple(10.0**power for power in range(-2, 6))
 FEWEST = 8

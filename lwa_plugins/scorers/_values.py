@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from lwa_core.modeling.probing.probe import Probe
+    from lwa_core import Probe
 
 UTILITIES = ("", "loss", "kl", "ndcg")
 UTILITY_HELP = (
@@ -61,7 +61,7 @@ def relative(error: float, whole: float) -> float | None:
 
 def assert_fewer(keep: int, depth: int) -> None:
     """Raise LwaError where `keep` layers are no choice among `depth`."""
-    from lwa_core.errors import LwaError
+    from lwa_core import LwaError
 
     if keep >= depth:
         raise LwaError(f"no {keep} of {depth} layers are to be told from the others", "lower keep")

@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 import attrs
 
-from lwa_core.errors import LwaError
+from lwa_core import LwaError
 
 if TYPE_CHECKING:
     import torch
 
-    from lwa_core.modeling.layers.attention import Attention
-    from lwa_core.modeling.probing.observation import Observation
-    from lwa_core.modeling.probing.probe import Probe
+    from lwa_core import Observation, Probe
+    from lwa_core.modeling import Attention
 
 
 @attrs.frozen

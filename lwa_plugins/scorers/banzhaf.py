@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from lwa_core.settings import setting
+from lwa_core import setting
 from lwa_plugins.scorers._values import (
     UNITS,
     UTILITIES,
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from lwa_core.modeling.probing.probe import Probe
+    from lwa_core import Probe
 
 
 @attrs.frozen
@@ -58,7 +58,7 @@ class Banzhaf:
         return torch.from_numpy(self._exact(probe) if self.method == "exact" else self._samples(probe))
 
     def _exact(self, probe: Probe) -> NDArray[np.float64]:
-        from lwa_core.statistics.semivalues import interactions, marginal_weights
+        from lwa_core.statistics import interactions, marginal_weights
 
         depth = probe.depth
         values = probe.evaluate(probe.subsets(), self.utility or None)  # (subsets, examples)

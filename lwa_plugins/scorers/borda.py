@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 import attrs
 
-from lwa_core.settings import setting
+from lwa_core import setting
 
 if TYPE_CHECKING:
     import torch
 
-    from lwa_core.types import ScoreBoard
+    from lwa_core import ScoreBoard
 
 
 @attrs.frozen
@@ -30,6 +30,6 @@ class Borda:
     def combine(self, board: ScoreBoard) -> torch.Tensor:
         import torch
 
-        from lwa_core.statistics.agreement import borda_points
+        from lwa_core.statistics import borda_points
 
         return torch.from_numpy(borda_points(board.means(board.names)))

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
-from lwa_core.settings import setting
+from lwa_core import setting
 from lwa_plugins.scorers._values import relative
 
 if TYPE_CHECKING:
     import torch
 
-    from lwa_core.modeling.probing.probe import Probe
-    from lwa_core.types import Batch
+    from lwa_core import Batch, Probe
 
 
 @attrs.frozen
@@ -99,8 +98,7 @@ def _points(probe: Probe, batch: Batch, start: torch.Tensor | None, places: list
     import torch
     import torch.nn.functional as F
 
-    from lwa_core.modeling.kernels.matmul import fast_linear_maps
-    from lwa_core.modeling.layers.layered import block_input, block_output, with_output
+    from lwa_core.modeling import block_input, block_output, fast_linear_maps, with_output
 
     terms: list[torch.Tensor] = []
     place = 1.0

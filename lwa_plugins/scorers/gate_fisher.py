@@ -9,7 +9,7 @@ import attrs
 if TYPE_CHECKING:
     import torch
 
-    from lwa_core.modeling.probing.observation import Observation
+    from lwa_core import Observation
 
 
 @attrs.frozen

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 import attrs
 
-from lwa_core.settings import setting
+from lwa_core import setting
 from lwa_plugins.scorers._values import relative
 
 if TYPE_CHECKING:
     import torch
 
-    from lwa_core.modeling.probing.probe import Probe
+    from lwa_core import Probe
 
 
 @attrs.frozen

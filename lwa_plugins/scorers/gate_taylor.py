@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 import attrs
 
-from lwa_core.settings import setting
+from lwa_core import setting
 
 if TYPE_CHECKING:
     import torch
 
-    from lwa_core.modeling.probing.observation import Observation
+    from lwa_core import Observation
 
 
 @attrs.frozen

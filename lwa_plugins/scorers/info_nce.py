@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 import attrs
 
-from lwa_core.settings import setting
+from lwa_core import setting
 from lwa_plugins.scorers._probing import Ridge, halves, states_and_targets
 
 if TYPE_CHECKING:
     import torch
 
-    from lwa_core.modeling.probing.observation import Observation
-    from lwa_core.modeling.probing.probe import Probe
+    from lwa_core import Observation, Probe
 
 STEPS = 20
 ENOUGH = 1e-9

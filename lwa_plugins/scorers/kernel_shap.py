@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from lwa_core.settings import setting
+from lwa_core import setting
 from lwa_plugins.scorers._values import UNITS, UTILITIES, UTILITY_HELP, by_example, tell_sampling_of_examples, tell_sum
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from lwa_core.modeling.probing.probe import Probe
+    from lwa_core import Probe
 
 
 @attrs.frozen
@@ -41,7 +41,7 @@ class KernelShap:
         import numpy as np
         import torch
 
-        from lwa_core.errors import LwaError
+        from lwa_core import LwaError
 
         depth = probe.depth
         ends = [(), tuple(range(depth))]

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
-from lwa_core.settings import setting
+from lwa_core import setting
 
 if TYPE_CHECKING:
     import torch
 
-    from lwa_core.modeling.posterior.laplace import Fitted
-    from lwa_core.modeling.probing.probe import Probe
+    from lwa_core import Probe
+    from lwa_core.modeling import FittedLaplace
 
 
 @attrs.frozen
@@ -72,10 +72,9 @@ class Laplace:
     def score(self, probe: Probe) -> torch.Tensor:
         import torch
 
-        from lwa_core.modeling.posterior.laplace import fit
-        from lwa_core.modeling.posterior.posterior_predictive import predictive
+        from lwa_core.modeling import fit_laplace, posterior_predictive
 
-        fitted = fit(
+        fitted = fit_laplace(
             probe,
             structure=self.structure,
             labels=self.labels,
@@ -85,10 +84,10 @@ class Laplace:
         table = torch.from_numpy(fitted.variances(probe, self.quantity, self.draws))
         probe.tell("laplace", self._facts(fitted, table.sum(dim=1)))
         if self.samples:
-            probe.tell("predictive", predictive(probe, fitted.posterior, self.samples, self.predictive))
+            probe.tell("predictive", posterior_predictive(probe, fitted.posterior, self.samples, self.predictive))
         return table
 
-    def _facts(self, fitted: Fitted, whole: torch.Tensor) -> dict[str, Any]:
+    def _facts(self, fitted: FittedLaplace, whole: torch.Tensor) -> dict[str, Any]:
         posterior = fitted.posterior
         error = float(whole.std() / len(whole) ** 0.5) if len(whole) > 1 else None
         return {

@@ -9,7 +9,7 @@ import attrs
 if TYPE_CHECKING:
     import torch
 
-    from lwa_core.modeling.probing.probe import Probe
+    from lwa_core import Probe
 
 
 @attrs.frozen

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from lwa_core.settings import setting
+from lwa_core import setting
 from lwa_plugins.scorers._values import UNITS, UTILITIES, UTILITY_HELP, assert_fewer, without
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from lwa_core.modeling.probing.probe import Probe
+    from lwa_core import Probe
 
 START = 64
 """Examples at the first look, where it is looked whether the kept layers are settled."""
@@ -64,7 +64,7 @@ class LeaveOneOut:
     def _until_stable(self, probe: Probe) -> NDArray[np.float64]:
         import numpy as np
 
-        from lwa_core.statistics.stability import until_settled
+        from lwa_core.statistics import until_settled
 
         assert_fewer(self.keep, probe.depth)
         order = probe.generator.permutation(probe.examples)

@@ -11,8 +11,7 @@ from lwa_plugins.scorers._probing import Ridge, halves, states_and_targets
 if TYPE_CHECKING:
     import torch
 
-    from lwa_core.modeling.probing.observation import Observation
-    from lwa_core.modeling.probing.probe import Probe
+    from lwa_core import Observation, Probe
 
 
 @attrs.frozen

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 import attrs
 
-from lwa_core.settings import setting
+from lwa_core import setting
 
 if TYPE_CHECKING:
     import torch
 
-    from lwa_core.types import ScoreBoard
+    from lwa_core import ScoreBoard
 
 
 @attrs.frozen
@@ -31,7 +31,7 @@ class RobustRankAggregation:
         import numpy as np
         import torch
 
-        from lwa_core.statistics.agreement import robust_rank_aggregation
+        from lwa_core.statistics import robust_rank_aggregation
 
         p = robust_rank_aggregation(board.means(board.names))
         return torch.from_numpy(0.0 - np.log10(p))[None, :]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from lwa_core.settings import setting
+from lwa_core import setting
 from lwa_plugins.scorers._values import (
     UNITS,
     UTILITIES,
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from lwa_core.modeling.probing.probe import Probe
+    from lwa_core import Probe
 
 START = 16
 """Pairs at the first look, where it is looked whether the kept layers are settled."""
@@ -81,7 +81,7 @@ class Shapley:
         return torch.from_numpy(self._exact(probe) if self.method == "exact" else self._permutations(probe))
 
     def _exact(self, probe: Probe) -> NDArray[np.float64]:
-        from lwa_core.statistics.semivalues import interactions, shapley_weights
+        from lwa_core.statistics import interactions, shapley_weights
 
         depth = probe.depth
         values = probe.evaluate(probe.subsets(), self.utility or None)  # (subsets, examples)
@@ -93,7 +93,7 @@ class Shapley:
         return table
 
     def _permutations(self, probe: Probe) -> NDArray[np.float64]:
-        from lwa_core.statistics.stability import until_settled
+        from lwa_core.statistics import until_settled
 
         orders = [probe.generator.permutation(probe.depth).tolist() for _ in range(self.pairs)]
         walks = [walk for order in orders for walk in (order, order[::-1])]

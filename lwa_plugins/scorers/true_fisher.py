@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 import attrs
 
-from lwa_core.settings import setting
+from lwa_core import setting
 
 if TYPE_CHECKING:
     import torch
 
-    from lwa_core.modeling.probing.observation import Observation
-    from lwa_core.modeling.probing.probe import Probe
+    from lwa_core import Observation, Probe
 
 
 @attrs.frozen

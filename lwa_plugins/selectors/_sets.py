@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
-from lwa_core.errors import LwaError
-from lwa_core.plugins.protocols import Selection
-from lwa_core.settings import setting
-from lwa_core.types import DepthPlan, LayerCosts
+from lwa_core import DepthPlan, LayerCosts, LwaError, Selection, setting
 
 if TYPE_CHECKING:
     import numpy as np

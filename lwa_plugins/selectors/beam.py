@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from lwa_core.plugins.protocols import Selection
-from lwa_core.settings import setting
-from lwa_core.types import DepthPlan
+from lwa_core import DepthPlan, Selection, setting
 from lwa_plugins.selectors._sets import Asked, Kept, SetSelector, depth_plan
 
 if TYPE_CHECKING:
-    from lwa_core.modeling.probing.probe import Probe
+    from lwa_core import Probe
 
 
 @attrs.frozen

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from lwa_core.plugins.protocols import Selection
-from lwa_core.settings import setting
-from lwa_core.types import DepthPlan, LayerCosts
+from lwa_core import DepthPlan, LayerCosts, Selection, setting
 from lwa_plugins.selectors._sets import KINDS, budget_setting, limit_of
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from lwa_core.plugins.protocols import Selection
-from lwa_core.types import DepthPlan
+from lwa_core import DepthPlan, Selection
 from lwa_plugins.scorers._angular import angular_distances
 from lwa_plugins.selectors._sets import Kept, SetSelector, depth_plan
 
@@ -20,7 +19,7 @@ class Contiguous(SetSelector):
     """
 
     def select(self, selection: Selection) -> DepthPlan:
-        from lwa_core.modeling.probing.observation import observe, passes
+        from lwa_core.modeling import observe, passes
 
         asked, probe = self.asked(selection), selection.probe
         needs = frozenset({"states"})

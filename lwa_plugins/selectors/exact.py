@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from lwa_core.plugins.protocols import Selection
-from lwa_core.types import DepthPlan
+from lwa_core import DepthPlan, Selection
 from lwa_plugins.selectors._sets import SetSelector, depth_plan
 
 

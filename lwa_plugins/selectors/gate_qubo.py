@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from lwa_core.plugins.protocols import Selection
-from lwa_core.settings import setting
-from lwa_core.statistics.regret import every_subset
-from lwa_core.types import DepthPlan
+from lwa_core import DepthPlan, Selection, setting
+from lwa_core.statistics import every_subset
 from lwa_plugins.selectors._sets import Asked, Kept, SetSelector, depth_plan
 
 if TYPE_CHECKING:

@@ -6,8 +6,7 @@ from itertools import pairwise
 
 import attrs
 
-from lwa_core.plugins.protocols import Selection
-from lwa_core.types import DepthPlan
+from lwa_core import DepthPlan, Selection
 from lwa_plugins.selectors._sets import SetSelector, best_by_size, depth_plan
 from lwa_plugins.selectors.beam import descend
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from lwa_core.plugins.protocols import Selection
-from lwa_core.settings import setting
-from lwa_core.types import DepthPlan
+from lwa_core import DepthPlan, Selection, setting
 
 
 @attrs.frozen

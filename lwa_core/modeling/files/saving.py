@@ -19,7 +19,7 @@ from lwa_core.modeling.libraries import quiet_transformers
 ADAPTER = "adapter"
 WEIGHTS = "model.safetensors"
 
-SAFELY: dict[str, Any] = {
+SAFE_LOADING: dict[str, Any] = {
     "local_files_only": True,
     "trust_remote_code": False,
     "use_safetensors": True,
@@ -51,7 +51,7 @@ def load_pretrained(cls: Any, folder: Path, spare: Callable[[list[str]], None] |
         with quiet_transformers():
             model, info = cls.from_pretrained(
                 folder,
-                **SAFELY,
+                **SAFE_LOADING,
                 **placement,
             )
     except Exception as error:  # transformers and safetensors raise many kinds for a bad folder

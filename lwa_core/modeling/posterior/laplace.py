@@ -125,7 +125,7 @@ def best_prior_precision(blocks: Sequence[FisherBlock], depth: int, targets: int
 
 
 @attrs.frozen(eq=False)
-class Fitted:
+class FittedLaplace:
     """A posterior with what it was made from.
 
     Args:
@@ -173,14 +173,14 @@ class Fitted:
         return table
 
 
-def fit(
+def fit_laplace(
     probe: Probe,
     *,
     structure: str = "kfac",
     labels: str = "sampled",
     draws: int = 1,
     prior_precision: float | None = None,
-) -> Fitted:
+) -> FittedLaplace:
     """The posterior of a model's layers, from one forward pass and `draws` backward passes.
 
     Args:
@@ -211,7 +211,7 @@ def fit(
     probe.count_passes(1 + rounds)
     blocks, targets = curvature.close(), probe.training_targets
     precision = best_prior_precision(blocks, probe.depth, targets) if prior_precision is None else prior_precision
-    return Fitted(Posterior(blocks, probe.depth, targets, precision), curvature, loss / probe.examples)
+    return FittedLaplace(Posterior(blocks, probe.depth, targets, precision), curvature, loss / probe.examples)
 
 
 def drawn_labels(logits: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

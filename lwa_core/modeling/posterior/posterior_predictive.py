@@ -16,7 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from lwa_core.errors import ModelError
 from lwa_core.modeling.posterior.laplace import Posterior
 from lwa_core.modeling.probing.probe import Probe
-from lwa_core.statistics.predictive import BINS, calibration_error, decompose, joined, summary
+from lwa_core.statistics.predictive import BINS, calibration_error, decompose, decomposition_summary, joined
 from lwa_core.types import Batch
 
 METHODS = ("linearised", "sampled")
@@ -24,7 +24,9 @@ AT_ONCE = 2**23
 """Probabilities that may be held at once."""
 
 
-def predictive(probe: Probe, posterior: Posterior, samples: int, method: str = "linearised") -> dict[str, Any]:
+def posterior_predictive(
+    probe: Probe, posterior: Posterior, samples: int, method: str = "linearised"
+) -> dict[str, Any]:
     """Uncertainty of the predictions for the calibration examples, and whether the mean prediction is the better one.
 
     Args:
@@ -53,7 +55,11 @@ def predictive(probe: Probe, posterior: Posterior, samples: int, method: str = "
         plain.append(_judged(own, targets))
         mean.append(_judged(np.logaddexp.reduce(others, axis=0) - np.log(samples), targets))
     probe.count_passes(samples * (2 if method == "linearised" else 1) + 1)
-    return {**summary(joined(parts)), "method": method, **_calibration(np.concatenate(plain), np.concatenate(mean))}
+    return {
+        **decomposition_summary(joined(parts)),
+        "method": method,
+        **_calibration(np.concatenate(plain), np.concatenate(mean)),
+    }
 
 
 class Draws:

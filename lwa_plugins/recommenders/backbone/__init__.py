@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
-from lwa_core.settings import setting
+from lwa_core import TrainingOptions, setting
 from lwa_plugins.recommenders.backbone.families import FAMILIES, fresh_values
 
 if TYPE_CHECKING:
@@ -16,12 +16,11 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from lwa_core.data import Catalogue
-    from lwa_core.types import Batch, History, Losses, Reporter, TrainingSettings
+    from lwa_core import Batch, Catalogue, History, Losses, Reporter
 
 
 @attrs.frozen
-class Backbone:
+class Backbone(TrainingOptions):
     """A transformer of a known family reads item embeddings instead of words; items are scored by the same embeddings.
 
     Item embeddings are projected to the width of the transformer, and its states back, as in E4SRec, which takes the
@@ -67,13 +66,6 @@ class Backbone:
     masking: float = setting(
         0.3, help="chance of an item to be masked in training, of bert and modernbert", above=0, maximum=1
     )
-    epochs: int = setting(
-        100, help="epochs over which the learning rate falls; early stopping may end before", minimum=0
-    )
-    batch: int = setting(128, help="training sequences in one batch", minimum=1)
-    learning_rate: float = setting(1e-3, help="first learning rate of AdamW; it falls linearly to zero", above=0)
-    weight_decay: float = setting(0.0, help="weight decay of AdamW", minimum=0)
-    patience: int = setting(10, help="epochs without a better validation NDCG@10 before training stops", minimum=1)
 
     def __attrs_post_init__(self) -> None:
         if self.train != "all" and not self.pretrained:
@@ -93,17 +85,6 @@ class Backbone:
     def masked(self) -> bool:
         """Whether it learns masked items instead of next ones."""
         return FAMILIES[self.family].bidirectional
-
-    def training(self) -> TrainingSettings:
-        from lwa_core.types import TrainingSettings
-
-        return TrainingSettings(
-            epochs=self.epochs,
-            batch=self.batch,
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            patience=self.patience,
-        )
 
     def build(self, catalogue: Catalogue, report: Reporter) -> torch.nn.Module:
         from lwa_plugins.recommenders.backbone.model import BackboneModel
@@ -134,8 +115,8 @@ class Backbone:
         return cast("torch.nn.Module", model)
 
     def adapt(self, model: torch.nn.Module, sequences: Sequence[History], report: Reporter) -> torch.nn.Module:
-        from lwa_core.modeling.files.adapters import with_adapters
-        from lwa_core.modeling.layers.layered import LayeredModel
+        from lwa_core import LayeredModel
+        from lwa_core.modeling import with_adapters
 
         if self.train != "lora":
             return model
@@ -148,12 +129,12 @@ class Backbone:
         return with_adapters(LayeredModel(model), report=report, **how)
 
     def merge(self, model: torch.nn.Module) -> torch.nn.Module:
-        from lwa_core.modeling.files.adapters import merged
+        from lwa_core.modeling import merged
 
         return merged(model) if self.train == "lora" else model
 
     def load(self, folder: Path) -> torch.nn.Module:
-        from lwa_core.modeling.files.saving import load_pretrained
+        from lwa_core import load_pretrained
         from lwa_plugins.recommenders.backbone.model import BackboneModel
 
         return load_pretrained(BackboneModel, folder)
@@ -180,7 +161,7 @@ class Backbone:
         return asking_batch(torch.from_numpy(padded([history[-self.max_length :] for history in histories])), targets)
 
     def loss(self, model: torch.nn.Module, batch: Batch) -> Losses:
-        from lwa_core.modeling.kernels.cross_entropy import cross_entropy
+        from lwa_core.modeling import cross_entropy
         from lwa_plugins.recommenders._sequences import losses_by_example
 
         hidden, targets = self.encode(model, batch)
@@ -200,7 +181,7 @@ class Backbone:
     def head(self, model: torch.nn.Module, hidden: torch.Tensor) -> torch.Tensor:
         import torch
 
-        from lwa_core.modeling.kernels.matmul import product
+        from lwa_core.modeling import product
 
         table = _item_table(model)
         return hidden @ table.T if torch.is_grad_enabled() else product(hidden, table)

@@ -9,10 +9,8 @@ from typing import Any
 import torch
 from transformers import MODEL_MAPPING, AutoConfig, AutoModel
 
-from lwa_core.errors import ModelError
-from lwa_core.modeling.files.saving import SAFELY
-from lwa_core.modeling.layers.layered import find_blocks
-from lwa_core.modeling.libraries import quiet_transformers
+from lwa_core import ModelError
+from lwa_core.modeling import SAFE_LOADING, find_blocks, quiet_transformers
 from lwa_plugins.recommenders.backbone.families import FAMILIES, NO_WORDS
 
 
@@ -57,7 +55,7 @@ def read_transformer(folder: Path, config: Any) -> Any:
             model, info = AutoModel.from_pretrained(
                 folder,
                 config=config,
-                **SAFELY,
+                **SAFE_LOADING,
                 dtype=torch.float32,
                 **({"add_pooling_layer": False} if pooled else {}),
             )

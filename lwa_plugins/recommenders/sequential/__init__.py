@@ -8,19 +8,18 @@ from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
-from lwa_core.settings import setting
+from lwa_core import TrainingOptions, setting
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
     from numpy.typing import NDArray
 
-    from lwa_core.data import Catalogue
-    from lwa_core.types import Batch, History, Losses, Reporter, TrainingSettings
+    from lwa_core import Batch, Catalogue, History, Losses, Reporter
 
 
 @attrs.frozen
-class Sequential:
+class Sequential(TrainingOptions):
     """A transformer over item ids (SASRec with pre-norm blocks), scored against tied item embeddings.
 
     It learns the next item at every position, with causal attention, or items that were replaced by a mask, with
@@ -47,12 +46,6 @@ class Sequential:
     max_length: int = setting(
         50, help="longest history the model sees, a mask included; older items are cut off", minimum=1
     )
-    epochs: int = setting(
-        100, help="epochs over which the learning rate falls; early stopping may end before", minimum=0
-    )
-    batch: int = setting(128, help="training sequences in one batch", minimum=1)
-    learning_rate: float = setting(1e-3, help="first learning rate of AdamW; it falls linearly to zero", above=0)
-    weight_decay: float = setting(0.0, help="weight decay of AdamW", minimum=0)
     training_loss: str = setting(
         "cross-entropy",
         help="cross-entropy over all items; sampled: over the target and `negatives` items, the same for a batch, with "
@@ -63,7 +56,6 @@ class Sequential:
     calibration_t: float = setting(
         0.75, help="t of gbce: 0 is plain binary cross-entropy, 1 undoes all its overconfidence", minimum=0, maximum=1
     )
-    patience: int = setting(10, help="epochs without a better validation NDCG@10 before training stops", minimum=1)
     times: bool = setting(
         False, help="let attention depend on the time between events, by a bias of each head and layer (HSTU)"
     )
@@ -110,17 +102,6 @@ class Sequential:
 
         return files_of(self.attributes, self.vectors)
 
-    def training(self) -> TrainingSettings:
-        from lwa_core.types import TrainingSettings
-
-        return TrainingSettings(
-            epochs=self.epochs,
-            batch=self.batch,
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            patience=self.patience,
-        )
-
     def build(self, catalogue: Catalogue, report: Reporter) -> torch.nn.Module:
         from lwa_plugins.recommenders._item_files import item_facts
         from lwa_plugins.recommenders.sequential.model import SequentialConfig, SequentialModel
@@ -148,7 +129,7 @@ class Sequential:
         return cast("torch.nn.Module", model)
 
     def _checkpoint(self, catalogue: Catalogue) -> torch.nn.Module:
-        from lwa_core.errors import ModelError
+        from lwa_core import ModelError
 
         model: Any = self.load(Path(self.checkpoint))
         if model.config.items != len(catalogue):
@@ -164,7 +145,7 @@ class Sequential:
         return cast("torch.nn.Module", model)
 
     def load(self, folder: Path) -> torch.nn.Module:
-        from lwa_core.modeling.files.saving import load_pretrained
+        from lwa_core import load_pretrained
         from lwa_plugins.recommenders.sequential.model import SequentialModel
 
         return load_pretrained(SequentialModel, folder)
@@ -205,7 +186,7 @@ class Sequential:
         return losses_by_example(losses, valid)
 
     def _cross_entropy(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
-        from lwa_core.modeling.kernels.cross_entropy import cross_entropy
+        from lwa_core.modeling import cross_entropy
 
         hidden, targets = self.encode(model, batch)
         return cross_entropy(hidden, _item_table(model), targets)
@@ -245,7 +226,7 @@ class Sequential:
     def head(self, model: torch.nn.Module, hidden: torch.Tensor) -> torch.Tensor:
         import torch
 
-        from lwa_core.modeling.kernels.matmul import product
+        from lwa_core.modeling import product
 
         table = _item_table(model)
         return hidden @ table.T if torch.is_grad_enabled() else product(hidden, table)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
-from lwa_core.modeling.kernels.matmul import product
+from lwa_core.modeling import product
 
 
 def sampled_softmax(

@@ -10,8 +10,8 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
-from lwa_core.errors import ModelError
-from lwa_core.modeling.gradients.parameter_gradients import EmbeddingByExample
+from lwa_core import ModelError
+from lwa_core.modeling import EmbeddingByExample
 from lwa_plugins.recommenders._sequences import MASK, PADDING
 from lwa_plugins.recommenders.sequential.dropout import Dropout, biased_attention, causal_attention
 from lwa_plugins.recommenders.sequential.items import Fused, SideInformation

@@ -11,9 +11,7 @@ from collections.abc import Sequence
 
 import torch
 
-from lwa_core.data import TimedHistory
-from lwa_core.errors import ModelError
-from lwa_core.types import History
+from lwa_core import History, ModelError, TimedHistory
 from lwa_plugins.recommenders._sequences import padded
 
 BUCKETS = 80

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from lwa_core.settings import setting
+from lwa_core import setting
 from lwa_plugins.recommenders.backbone import Backbone
 
 if TYPE_CHECKING:
     import torch
 
-    from lwa_core.data import Catalogue
-    from lwa_core.types import Batch, History, Losses, Reporter
+    from lwa_core import Batch, Catalogue, History, Losses, Reporter
 
 
 @attrs.frozen
@@ -69,13 +68,13 @@ class Text(Backbone):
         return super().adapt(model, sequences, report)
 
     def load(self, folder: Path) -> torch.nn.Module:
-        from lwa_core.modeling.files.saving import load_pretrained
+        from lwa_core import load_pretrained
         from lwa_plugins.recommenders.text.model import TextBackboneModel
 
         return load_pretrained(TextBackboneModel, folder)
 
     def loss(self, model: torch.nn.Module, batch: Batch) -> Losses:
-        from lwa_core.modeling.kernels.cross_entropy import cross_entropy
+        from lwa_core.modeling import cross_entropy
         from lwa_plugins.recommenders._sequences import losses_by_example
 
         if not model.training:

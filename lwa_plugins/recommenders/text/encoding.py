@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from lwa_core.errors import ModelError
-from lwa_core.modeling.devices import device
-from lwa_core.modeling.kernels.matmul import fast_linear_maps
-from lwa_core.text.subject import load_tokenizer, longest_text
-from lwa_core.types import Reporter
+from lwa_core import ModelError, Reporter, device
+from lwa_core.modeling import fast_linear_maps
+from lwa_core.text import load_tokenizer, longest_text
 from lwa_plugins.recommenders._sequences import padded
 from lwa_plugins.recommenders.backbone.pretrained import read_config, read_transformer
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel
 
-from lwa_core.types import History
+from lwa_core import History
 from lwa_plugins.recommenders._sequences import MASK, PADDING
 from lwa_plugins.recommenders.backbone.model import BackboneConfig, BackboneModel
 

@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.special import softmax
 from scipy.stats import entropy
 
-from lwa_core.statistics.predictive import calibration_error, decompose, joined, summary
+from lwa_core.statistics.predictive import calibration_error, decompose, decomposition_summary, joined
 
 LOGITS = arrays(np.float64, (4, 3, 6), elements=st.floats(-60, 60))
 
@@ -62,11 +62,11 @@ def test_joined_parts_are_those_of_all_examples():
     parts = joined([decompose(p[:, :6]), decompose(p[:, 6:])])
 
     np.testing.assert_allclose(parts.total, decompose(p).total)
-    assert summary(decompose(p)) == summary(parts)
+    assert decomposition_summary(decompose(p)) == decomposition_summary(parts)
 
 
 def test_the_summary_adds_up_and_knows_how_many_there_were():
-    told = summary(decompose(np.random.default_rng(3).dirichlet(np.ones(4), size=(5, 30))))
+    told = decomposition_summary(decompose(np.random.default_rng(3).dirichlet(np.ones(4), size=(5, 30))))
 
     assert told["total"]["mean"] == pytest.approx(told["aleatoric"]["mean"] + told["epistemic"]["mean"])
     assert (5, 30) == (told["samples"], told["examples"])
@@ -78,7 +78,9 @@ def test_the_standard_error_is_how_far_other_examples_and_other_models_move_the_
 
     def one():
         temperatures = np.exp(0.4 * rng.normal(size=(12, 1, 1)))
-        return summary(decompose(softmax(temperatures * rng.normal(size=(1, 40, 6)), axis=2)))["aleatoric"]
+        return decomposition_summary(decompose(softmax(temperatures * rng.normal(size=(1, 40, 6)), axis=2)))[
+            "aleatoric"
+        ]
 
     told = [one() for _ in range(400)]
 

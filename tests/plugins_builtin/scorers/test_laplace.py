@@ -6,7 +6,7 @@ import torch
 from tiny_recipe import TEXT, write_recipe
 
 from lwa_core.modeling.gradients.taps import Weights
-from lwa_core.modeling.posterior.laplace import fit
+from lwa_core.modeling.posterior.laplace import fit_laplace
 from lwa_core.modeling.probing.observation import one_at_a_time
 from lwa_core.recipe.reader import load_recipe
 from lwa_core.recipe.recipe import combined_by
@@ -34,7 +34,7 @@ def test_a_row_is_an_example_s_variance_by_layer():
 
     table = score(Laplace(samples=0), probe)
 
-    expected = fit(probe, draws=2).variances(probe)
+    expected = fit_laplace(probe, draws=2).variances(probe)
     np.testing.assert_array_equal(table, expected)
     assert (probe.examples, probe.depth) == tuple(table.shape)
     assert bool((table > 0).all())

@@ -15,8 +15,8 @@ from lwa_core.errors import LwaError, ModelError
 from lwa_core.modeling.gradients.taps import tapped
 from lwa_core.modeling.layers.layered import LayeredModel
 from lwa_core.modeling.posterior.curvature import Curvature
-from lwa_core.modeling.posterior.laplace import Posterior, best_prior_precision, fit
-from lwa_core.modeling.posterior.posterior_predictive import predictive
+from lwa_core.modeling.posterior.laplace import Posterior, best_prior_precision, fit_laplace
+from lwa_core.modeling.posterior.posterior_predictive import posterior_predictive
 from lwa_core.testing import tiny_probe, tiny_recommender
 
 STRUCTURES = ("kfac", "diagonal")
@@ -182,7 +182,7 @@ class MadeUp:
 
 def test_the_evidence_is_that_of_the_dense_matrix():
     probe = probe_of()
-    fitted = fit(probe, prior_precision=3.0)
+    fitted = fit_laplace(probe, prior_precision=3.0)
     dense = 0.0
     for block in fitted.posterior.blocks:
         eigenvalues = 1000 * block.values.flatten() + 3.0
@@ -227,7 +227,7 @@ def test_kfac_of_logistic_regression_is_x_s_x_where_s_is_the_same_for_all():
     nn.init.zeros_(model.blocks[0].weight)
     probe = softmax_probe(model, x, [0] * 60, training_targets=60)
 
-    fitted = fit(probe, prior_precision=0.5)
+    fitted = fit_laplace(probe, prior_precision=0.5)
     found = fitted.variances(probe, "margin")[:, 0]
 
     # The difference of the two rows, whose prior precision is half a row's, is the weight of logistic regression.
@@ -239,7 +239,7 @@ def test_drawn_labels_give_the_gauss_newton_matrix_in_the_mean():
     model, (x, y), _ = fitted_regression(80)
     probe = softmax_probe(model, x, y, training_targets=80)
 
-    drawn = fit(probe, structure="diagonal", draws=400, prior_precision=1.0).posterior.blocks[0].values
+    drawn = fit_laplace(probe, structure="diagonal", draws=400, prior_precision=1.0).posterior.blocks[0].values
 
     with torch.no_grad():
         p = model(x[:, None])[:, 0].softmax(dim=1)
@@ -254,7 +254,7 @@ def test_epistemic_variance_falls_as_one_over_the_number_of_targets():
         model, (x, y), (new, labels) = fitted_regression(count)
         curved = softmax_probe(model, x, y, training_targets=count)
         looked = softmax_probe(model, new, labels, training_targets=count)
-        told[count] = fit(curved, draws=8, prior_precision=1e-3).variances(looked, "drawn", draws=8).mean()
+        told[count] = fit_laplace(curved, draws=8, prior_precision=1e-3).variances(looked, "drawn", draws=8).mean()
 
     assert told[300] / told[1200] == pytest.approx(4, rel=0.35)
     assert told[1200] / told[4800] == pytest.approx(4, rel=0.35)
@@ -266,7 +266,7 @@ def test_epistemic_variance_falls_as_one_over_the_number_of_targets():
 @pytest.mark.parametrize("block", ["pre-norm", "gated"])
 def test_diagonal_variance_is_that_of_a_loop(block):
     probe = probe_of(block=block)
-    found = fit(probe, structure="diagonal", labels="observed", prior_precision=2.0).variances(probe)
+    found = fit_laplace(probe, structure="diagonal", labels="observed", prior_precision=2.0).variances(probe)
 
     for layer, j in enumerate(log_probability_jacobians(probe)):
         expected = (j.square() / (1000 * j.square().mean(dim=0) + 2.0)).sum(dim=1)
@@ -287,7 +287,7 @@ def log_probability_jacobians(probe):
 def test_observed_labels_make_the_mean_variance_the_effective_parameters_over_n():
     """tr F̄ (N F̄ + λ)⁻¹ = γ / N."""
     probe = probe_of()
-    fitted = fit(probe, structure="diagonal", labels="observed", prior_precision=0.3)
+    fitted = fit_laplace(probe, structure="diagonal", labels="observed", prior_precision=0.3)
 
     found = fitted.variances(probe).mean(axis=0)
 
@@ -303,7 +303,7 @@ def test_without_correlations_the_variance_is_overstated_and_by_the_diagonal_mos
         exact.append(float((j @ torch.linalg.inv(precision) * j).sum(dim=1).mean()))
 
     kfac, diagonal = (
-        fit(probe, structure=structure, labels="observed", prior_precision=1.0).variances(probe).mean(axis=0)
+        fit_laplace(probe, structure=structure, labels="observed", prior_precision=1.0).variances(probe).mean(axis=0)
         for structure in STRUCTURES
     )
 
@@ -316,7 +316,7 @@ def test_without_correlations_the_variance_is_overstated_and_by_the_diagonal_mos
 @pytest.mark.parametrize("quantity", ["target", "margin"])
 def test_a_row_is_the_same_in_any_batch(structure, quantity):
     probe = probe_of()
-    fitted = fit(probe, structure=structure)
+    fitted = fit_laplace(probe, structure=structure)
 
     together = fitted.variances(probe, quantity)
 
@@ -329,7 +329,7 @@ def test_a_row_is_the_same_in_any_batch(structure, quantity):
 def test_draws_have_the_posterior_as_their_covariance(structure):
     """Seen through random directions of every layer, and through the quadratic form of the blocks."""
     probe = probe_of(layers=1)
-    fitted = fit(probe, structure=structure, prior_precision=5.0)
+    fitted = fit_laplace(probe, structure=structure, prior_precision=5.0)
     jacobian = log_probability_jacobians(probe)[0]
     expected = fitted.variances(probe)[:, 0]
 
@@ -384,7 +384,7 @@ def test_weights_of_unknown_modules_are_taken_one_example_at_a_time(structure):
     model.blocks[0] = Scaled()
     probe = softmax_probe(model, x, [0, 1, 2] * 4, training_targets=100)
 
-    found = fit(probe, structure=structure, labels="observed", prior_precision=1.0).variances(probe)[:, 0]
+    found = fit_laplace(probe, structure=structure, labels="observed", prior_precision=1.0).variances(probe)[:, 0]
 
     p = x.softmax(dim=1)
     j = (nn.functional.one_hot(torch.tensor([0, 1, 2] * 4), 3) - p) * x
@@ -398,16 +398,16 @@ def test_other_families(family):
     left, right = (wrapped_probe(made(name, **settings), width=16, padding=side) for side in ("left", "right"))
     left.training_targets = right.training_targets = 500
 
-    found = fit(right, structure="diagonal", labels="observed", prior_precision=1.0).variances(right)
+    found = fit_laplace(right, structure="diagonal", labels="observed", prior_precision=1.0).variances(right)
 
     rows = one_by_one(right)
     for layer in range(3):
         mine = torch.stack([torch.cat([g.flatten() for g in row[layer].values()]) for row in rows])
         expected = (mine.square() / (500 * mine.square().mean(dim=0) + 1.0)).sum(dim=1)
         np.testing.assert_allclose(found[:, layer], expected, rtol=1e-5)
-    tables = [fit(probe, prior_precision=1.0).variances(probe) for probe in (left, right)]
+    tables = [fit_laplace(probe, prior_precision=1.0).variances(probe) for probe in (left, right)]
     np.testing.assert_allclose(*tables, rtol=1e-5)
-    told = predictive(right, fit(right, prior_precision=100.0).posterior, 3)
+    told = posterior_predictive(right, fit_laplace(right, prior_precision=100.0).posterior, 3)
     assert min(told["aleatoric"]["mean"], told["epistemic"]["mean"]) > 0
 
 
@@ -416,7 +416,7 @@ def test_other_families(family):
 
 def test_the_number_of_training_targets_must_be_known():
     with pytest.raises(LwaError, match="number of training targets"):
-        fit(probe_of(targets=0))
+        fit_laplace(probe_of(targets=0))
 
 
 def test_layers_that_share_weights_are_refused():
@@ -424,7 +424,7 @@ def test_layers_that_share_weights_are_refused():
     probe.model.layers[1].up_proj = probe.model.layers[0].up_proj
 
     with pytest.raises(ModelError, match="layers 0, 1 share weights"):
-        fit(probe)
+        fit_laplace(probe)
 
 
 def test_no_prior_precision_is_best_where_no_weight_moves_anything():

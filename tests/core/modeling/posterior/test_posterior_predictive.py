@@ -9,8 +9,8 @@ from softmax_model import fitted_regression, softmax_probe
 from torch import nn
 
 from lwa_core.errors import ModelError
-from lwa_core.modeling.posterior.laplace import fit
-from lwa_core.modeling.posterior.posterior_predictive import METHODS, Draws, predictive
+from lwa_core.modeling.posterior.laplace import fit_laplace
+from lwa_core.modeling.posterior.posterior_predictive import METHODS, Draws, posterior_predictive
 from lwa_core.testing import tiny_probe, tiny_recommender
 
 
@@ -25,7 +25,7 @@ def test_linearised_logits_are_the_model_s_tangent(block):
     """Against central differences, in double precision."""
     probe = small_probe(block=block)
     probe.model.model.double()
-    posterior = fit(probe).posterior
+    posterior = fit_laplace(probe).posterior
     batch = next(probe.batches())
     change = posterior.draw(torch.Generator().manual_seed(3))
 
@@ -46,7 +46,7 @@ def test_linearised_logits_are_the_model_s_tangent(block):
 def test_the_layers_parts_add_up_to_the_variance_over_draws(structure):
     """Of log p of the target, under the model that is linear in the weights; not by way of its gradients."""
     probe = small_probe()
-    fitted = fit(probe, structure=structure, prior_precision=20.0)
+    fitted = fit_laplace(probe, structure=structure, prior_precision=20.0)
     expected = fitted.variances(probe).sum(axis=1)
     draws = Draws(probe, fitted.posterior, "linearised")
     generator, seen, done = torch.Generator().manual_seed(0), np.zeros(probe.examples), 0
@@ -67,7 +67,7 @@ def test_the_layers_parts_add_up_to_the_variance_over_draws(structure):
 
 def test_sampled_predictions_are_those_of_the_model_with_the_drawn_weights():
     probe = small_probe()
-    posterior = fit(probe).posterior
+    posterior = fit_laplace(probe).posterior
     batch = next(probe.batches())
     change = posterior.draw(torch.Generator().manual_seed(3))
 
@@ -82,9 +82,9 @@ def test_sampled_predictions_are_those_of_the_model_with_the_drawn_weights():
 @pytest.mark.parametrize("method", METHODS)
 def test_a_narrow_posterior_leaves_the_prediction_as_it_is(method):
     probe = small_probe(targets=10**12)
-    fitted = fit(probe, prior_precision=1e12)
+    fitted = fit_laplace(probe, prior_precision=1e12)
 
-    told = predictive(probe, fitted.posterior, 3, method)
+    told = posterior_predictive(probe, fitted.posterior, 3, method)
 
     assert told["epistemic"]["mean"] < 1e-6
     with torch.no_grad():
@@ -99,10 +99,10 @@ def test_the_information_is_half_the_variance_of_drawn_items_where_the_posterior
     """I(y; θ) ≈ ½ tr F_x Σ (Kirsch & Gal 2022): the layers' parts and the predictive decomposition meet."""
     probe = tiny_probe(tiny_recommender(width=8, layers=2), examples=30)
     probe.training_targets, probe.batch = 10**5, 64
-    fitted = fit(probe, prior_precision=1000.0)
+    fitted = fit_laplace(probe, prior_precision=1000.0)
     variance = fitted.variances(probe, "drawn", draws=30).sum(axis=1).mean()
 
-    told = predictive(probe, fitted.posterior, 50)["epistemic"]["mean"]
+    told = posterior_predictive(probe, fitted.posterior, 50)["epistemic"]["mean"]
 
     assert variance / 2 == pytest.approx(told * 50 / 49, rel=0.08)
 
@@ -111,8 +111,10 @@ def test_epistemic_uncertainty_falls_with_data_and_aleatoric_does_not():
     told = {}
     for count in (300, 4800):
         model, (x, y), (new, labels) = fitted_regression(count)
-        posterior = fit(softmax_probe(model, x, y, training_targets=count), draws=8, prior_precision=1e-3).posterior
-        told[count] = predictive(softmax_probe(model, new, labels, training_targets=count), posterior, 40)
+        posterior = fit_laplace(
+            softmax_probe(model, x, y, training_targets=count), draws=8, prior_precision=1e-3
+        ).posterior
+        told[count] = posterior_predictive(softmax_probe(model, new, labels, training_targets=count), posterior, 40)
 
     assert told[300]["epistemic"]["mean"] / told[4800]["epistemic"]["mean"] == pytest.approx(16, rel=0.4)
     assert told[300]["aleatoric"]["mean"] == pytest.approx(told[4800]["aleatoric"]["mean"], rel=0.1)
@@ -121,24 +123,24 @@ def test_epistemic_uncertainty_falls_with_data_and_aleatoric_does_not():
 def test_nothing_is_left_in_the_model():
     probe = small_probe()
     before = copy.deepcopy(probe.model.model.state_dict())
-    posterior = fit(probe).posterior
+    posterior = fit_laplace(probe).posterior
 
-    told = [predictive(probe, posterior, 3, method) for method in METHODS]
+    told = [posterior_predictive(probe, posterior, 3, method) for method in METHODS]
 
     after = probe.model.model.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert all(p.requires_grad and p.grad is None for p in probe.model.model.parameters())
-    assert told == [predictive(probe, posterior, 3, method) for method in METHODS]
+    assert told == [posterior_predictive(probe, posterior, 3, method) for method in METHODS]
 
 
 def test_small_micro_batches_give_the_same(monkeypatch):
     probe = small_probe()
-    posterior = fit(probe).posterior
-    together = predictive(probe, posterior, 3)
+    posterior = fit_laplace(probe).posterior
+    together = posterior_predictive(probe, posterior, 3)
 
     monkeypatch.setattr("lwa_core.modeling.posterior.posterior_predictive.AT_ONCE", 200)  # two examples at a time
 
-    apart = predictive(probe, posterior, 3)
+    apart = posterior_predictive(probe, posterior, 3)
     for part in ("total", "aleatoric", "epistemic"):
         assert together[part]["mean"] == pytest.approx(apart[part]["mean"], rel=1e-5)
     assert together["nll"]["mean"] == pytest.approx(apart["nll"]["mean"], rel=1e-5)
@@ -168,10 +170,10 @@ class Odd(nn.Module):
 @pytest.mark.parametrize("operation", [Doubling.apply, lambda value: value.detach()], ids=["no jvp", "cut off"])
 def test_a_model_without_a_forward_derivative_is_refused_and_can_be_sampled(operation):
     probe = small_probe()
-    posterior = fit(probe).posterior
+    posterior = fit_laplace(probe).posterior
     probe.model.layers[1] = Odd(probe.model.layers[1], operation)
 
     with pytest.raises(ModelError, match="cannot be linearised"):
-        predictive(probe, posterior, 2)
+        posterior_predictive(probe, posterior, 2)
 
-    assert predictive(probe, posterior, 2, "sampled")["epistemic"]["mean"] >= 0
+    assert posterior_predictive(probe, posterior, 2, "sampled")["epistemic"]["mean"] >= 0

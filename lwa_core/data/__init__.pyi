@@ -1,0 +1,21 @@
+from .coding import (
+    gather_blocks as gather_blocks,
+    narrow as narrow,
+)
+from .dataset import (
+    Catalogue as Catalogue,
+    Examples as Examples,
+    PreparedData as PreparedData,
+    Step as Step,
+)
+from .frames import source_from_frame as source_from_frame
+from .prepare import prepare as prepare
+from .saving import (
+    load_prepared as load_prepared,
+    save_prepared as save_prepared,
+)
+from .source import Source as Source
+from .timed import (
+    TimedHistory as TimedHistory,
+    UsesTimes as UsesTimes,
+)

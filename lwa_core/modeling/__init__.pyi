@@ -1,0 +1,32 @@
+from .files.adapters import (
+    merged as merged,
+    with_adapters as with_adapters,
+)
+from .files.saving import SAFE_LOADING as SAFE_LOADING
+from .gradients.parameter_gradients import EmbeddingByExample as EmbeddingByExample
+from .kernels.cross_entropy import cross_entropy as cross_entropy
+from .kernels.matmul import (
+    fast_linear_maps as fast_linear_maps,
+    product as product,
+)
+from .layers.attention import Attention as Attention
+from .layers.blocks import (
+    block_input as block_input,
+    block_output as block_output,
+    with_output as with_output,
+)
+from .layers.layered import (
+    LayeredModel as LayeredModel,
+    find_blocks as find_blocks,
+)
+from .libraries import quiet_transformers as quiet_transformers
+from .posterior.laplace import (
+    FittedLaplace as FittedLaplace,
+    fit_laplace as fit_laplace,
+)
+from .posterior.posterior_predictive import posterior_predictive as posterior_predictive
+from .probing.observation import (
+    OBSERVABLES as OBSERVABLES,
+    observe as observe,
+    passes as passes,
+)
