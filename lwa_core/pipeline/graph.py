@@ -183,7 +183,7 @@ class Run:
                 on_damage=report.note,
                 on_wait=lambda: report.note("another run is making the same result; waiting for it"),
             )
-        except StoreError:
+        except (StageError, StoreError):  # of a stage that this one asked for: said once
             raise
         except Exception as error:
             raise self._failure(stage, error) from error

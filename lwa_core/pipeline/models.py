@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
-import torch
 
 from lwa_core.errors import ModelError
-from lwa_core.modeling.files.sizes import memory_bytes, parameter_count
-from lwa_core.modeling.layers.layered import LayeredModel
 from lwa_core.plugins.protocols import TrainableSubject
 from lwa_core.store.files import read_json, write_json
-from lwa_core.training.trainer import Trained
+
+if TYPE_CHECKING:
+    import torch
+
+    from lwa_core.modeling.layers.layered import LayeredModel
+    from lwa_core.training.trainer import Trained
 
 MODEL = "model"
 FACTS = "facts.json"
@@ -83,6 +85,8 @@ def write_model(
     Raises:
         ModelError: The reloaded model answers differently.
     """
+    from lwa_core.modeling.files.sizes import memory_bytes, parameter_count
+
     target = folder / MODEL
     target.mkdir()
     model.save(target)

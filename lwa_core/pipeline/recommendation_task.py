@@ -5,42 +5,40 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 import numpy as np
-import torch
 from safetensors.numpy import load_file, save_file
 
 from lwa_core.data.dataset import PreparedData, test_digest
 from lwa_core.data.prepare import prepare
 from lwa_core.data.saving import load_prepared, save_prepared
 from lwa_core.data.timed import TimedHistory, asks_for_times
-from lwa_core.modeling.layers.layered import LayeredModel
-from lwa_core.modeling.probing.asked import layered
 from lwa_core.pipeline.graph import Inputs, Job, Stage
 from lwa_core.pipeline.keys import digests_of
 from lwa_core.pipeline.models import StoredModel, write_model
 from lwa_core.pipeline.task import Asked, drawn
 from lwa_core.plugins.protocols import ReadsFiles, Recommender, TrainableSubject
 from lwa_core.recipe.recipe import Recipe, Use
-from lwa_core.recommendation.baselines import bigram, item_knn, popularity
-from lwa_core.recommendation.fitting import fit_model, score_histories, train_on
-from lwa_core.recommendation.metrics import ndcg
-from lwa_core.recommendation.ranker import Ranker, Restorer, load_ranker
-from lwa_core.recommendation.ranking import Ranking, Scores, rank_examples, top_items
-from lwa_core.results.assembly import Quality
-from lwa_core.results.summary import cold_start, summarise
 from lwa_core.settings import unstructure
-from lwa_core.training.trainer import Trained
 from lwa_core.types import Batch, History, Quiet, Reporter, TrainingSettings
+
+if TYPE_CHECKING:
+    import torch
+
+    from lwa_core.modeling.layers.layered import LayeredModel
+    from lwa_core.recommendation.ranker import Ranker
+    from lwa_core.recommendation.ranking import Ranking, Scores
+    from lwa_core.results.assembly import Quality
+    from lwa_core.training.trainer import Trained
 
 DATA_VERSION = 2
 TEACHER_VERSION = 2
 RANKING_VERSION = 2
 BASELINES_VERSION = 2
 
-Rankings = dict[str, Ranking]
+Rankings: TypeAlias = "dict[str, Ranking]"
 
 
 @attrs.frozen(eq=False)
@@ -52,6 +50,8 @@ class RankerModel:
 
     @classmethod
     def of(cls, ranker: Ranker) -> RankerModel:
+        from lwa_core.modeling.probing.asked import layered
+
         return cls(ranker, layered(ranker.model, ranker.recommender))
 
     @property
@@ -62,6 +62,10 @@ class RankerModel:
         self.ranker.save(folder)
 
     def sample(self) -> torch.Tensor:
+        import torch
+
+        from lwa_core.recommendation.fitting import score_histories
+
         rng = np.random.default_rng(0)
         items = len(self.ranker.catalogue)
         histories = [rng.integers(0, items, length).astype(np.int32) for length in (1, 3, 10)]
@@ -119,6 +123,9 @@ class RecommendationTask:
         return Stage("teacher", "model", TEACHER_VERSION, self._fit, read, inputs, asked, use=use, collective=True)
 
     def _fit(self, job: Job) -> None:
+        from lwa_core.recommendation.fitting import fit_model
+        from lwa_core.recommendation.ranker import Ranker
+
         recipe, data = self.recipe, job["data"]
         network, trained = fit_model(
             self.recommender,
@@ -134,9 +141,13 @@ class RecommendationTask:
         write_model(job.folder, model, range(model.layered.depth), trained, self.open)
 
     def open(self, folder: Path) -> RankerModel:
+        from lwa_core.recommendation.ranker import load_ranker
+
         return RankerModel.of(load_ranker(folder, self.recipe.registry))
 
     def with_network(self, model: Any, network: torch.nn.Module, compressed_by: Use | None) -> RankerModel:
+        from lwa_core.recommendation.ranker import Restorer
+
         ranker: Ranker = model.ranker
         restorer = ranker.restorer
         if compressed_by is not None:
@@ -169,6 +180,8 @@ class RecommendationTask:
         folder: Path,
         report: Reporter,
     ) -> Trained:
+        from lwa_core.recommendation.fitting import train_on
+
         return train_on(
             self.recommender,
             data,
@@ -182,6 +195,8 @@ class RecommendationTask:
         )
 
     def untrained(self, data: PreparedData, model: Any) -> torch.nn.Module:
+        import torch
+
         torch.manual_seed(self.recipe.seed)
         return self.recommender.build(data.catalogue, Quiet())
 
@@ -200,6 +215,8 @@ class RecommendationTask:
         write_rankings(job.folder, {"model": self._ranking(ranker.scores, job["data"], job.report)})
 
     def _ranking(self, scores: Scores, data: PreparedData, report: Reporter, depth: int | None = None) -> Ranking:
+        from lwa_core.recommendation.ranking import rank_examples
+
         evaluate = self.recipe.evaluate
         return rank_examples(
             scores,
@@ -216,14 +233,21 @@ class RecommendationTask:
         return Stage("rank baselines", "baselines", BASELINES_VERSION, make, read, {"data": data}, asked)
 
     def _rank_baselines(self, job: Job) -> None:
+        from lwa_core.recommendation.baselines import bigram, item_knn, popularity
+
         data = job["data"]
         fitted = [popularity(data), bigram(data), item_knn(data)]
         write_rankings(job.folder, {each.name: self._ranking(each.scores, data, job.report) for each in fitted})
 
     def headline(self, quality: Rankings) -> float:
+        from lwa_core.recommendation.metrics import ndcg
+
         return float(ndcg(quality["model"].ranks, 10).mean())
 
     def figures(self, data: PreparedData, qualities: Mapping[str, Rankings], baselines: Rankings) -> Quality:
+        from lwa_core.results.assembly import Quality
+        from lwa_core.results.summary import cold_start, summarise
+
         rankings = {**{name: ranked["model"] for name, ranked in qualities.items()}, **baselines}
         evaluate, seed = self.recipe.evaluate, self.recipe.seed
         return Quality(
@@ -246,6 +270,8 @@ class RecommendationTask:
         return min(len(data.calibration), self.recipe.calibration.examples)
 
     def quality_of(self, data: PreparedData, model: Any, report: Reporter) -> float:
+        from lwa_core.recommendation.fitting import score_histories
+
         scores = partial(score_histories, self.recommender, model.layered.model)
         return self.headline({"model": self._ranking(scores, data, report, depth=10)})
 
@@ -257,6 +283,8 @@ class RecommendationTask:
         return histories, [_sent(history, data) for history in histories]
 
     def answering(self, model: Any) -> Callable[[Sequence[History]], object]:
+        from lwa_core.recommendation.ranking import top_items
+
         ranker: Ranker = model.ranker
 
         def answer(histories: Sequence[History]) -> object:
@@ -283,6 +311,8 @@ def write_rankings(folder: Path, rankings: Mapping[str, Ranking]) -> None:
 
 def read_rankings(folder: Path) -> Rankings:
     """Read what `write_rankings` wrote, by name."""
+    from lwa_core.recommendation.ranking import Ranking
+
     arrays = load_file(folder / "rankings.safetensors")
     names = sorted(key.removesuffix(".ranks") for key in arrays if key.endswith(".ranks"))
     return {name: Ranking(arrays[f"{name}.ranks"], arrays[f"{name}.top"]) for name in names}

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
-import torch
 from safetensors.numpy import load_file, save_file
 
 from lwa_core.errors import PluginError
-from lwa_core.modeling.probing.observation import observe, passes
-from lwa_core.modeling.probing.probe import Probe
 from lwa_core.plugins.protocols import DrawsLabels, Finishing, HasUnit, ObservingScorer
 from lwa_core.recipe.recipe import Use
 from lwa_core.store.files import read_json, write_json
 from lwa_core.types import LayerScores, Reporter, ScoreBoard
+
+if TYPE_CHECKING:
+    import torch
+
+    from lwa_core.modeling.probing.probe import Probe
 
 
 @attrs.frozen
@@ -30,6 +32,8 @@ class Scored:
 
 def observed_scores(uses: Sequence[Use], probe: Probe, report: Reporter) -> dict[str, Scored]:
     """The tables of all observing scorers, from one pass over the calibration examples."""
+    from lwa_core.modeling.probing.observation import observe, passes
+
     needs = frozenset().union(*(use.instance.observes for use in uses))
     draws = max((draws_of(use.instance) for use in uses), default=1)
     parts: dict[str, list[torch.Tensor]] = {use.name: [] for use in uses}
@@ -53,6 +57,8 @@ def finished(scorer: ObservingScorer, parts: Sequence[torch.Tensor], probe: Prob
 
     Rows of examples are put back into the examples' own order. Where the scorer is not `Finishing`, they are the table.
     """
+    import torch
+
     rows = torch.cat([part.detach().cpu() for part in parts])
     if len(rows) == probe.examples:
         rows = rows[torch.from_numpy(probe.order.argsort(kind="stable"))]
@@ -79,6 +85,8 @@ def layer_scores(use: Use, table: torch.Tensor, facts: Mapping[str, Any]) -> Lay
 
 def checked_table(use: Use, table: Any, depth: int) -> torch.Tensor:
     """A scorer's table, if it is one: two axes, a column a layer, finite. Raises PluginError otherwise."""
+    import torch
+
     who = f"scorer '{use.name}' of {use.offer.provider}"
     if not isinstance(table, torch.Tensor):
         raise PluginError(f"{who} gave {type(table).__name__} instead of a tensor (samples, layers)")

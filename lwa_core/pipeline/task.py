@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from lwa_core.data.dataset import Examples
-from lwa_core.modeling.layers.layered import LayeredModel
-from lwa_core.modeling.probing.probe import Probe
-from lwa_core.modeling.probing.subset_answers import SubsetAnswers
 from lwa_core.pipeline.graph import Stage
 from lwa_core.pipeline.models import LiveModel, StoredModel
 from lwa_core.plugins.protocols import TrainableSubject
 from lwa_core.recipe.recipe import Recipe
-from lwa_core.results.assembly import Quality
-from lwa_core.training.trainer import Trained
 from lwa_core.types import Batch, History, Reporter, TrainingSettings
+
+if TYPE_CHECKING:
+    import torch
+
+    from lwa_core.modeling.layers.layered import LayeredModel
+    from lwa_core.modeling.probing.probe import Probe
+    from lwa_core.modeling.probing.subset_answers import SubsetAnswers
+    from lwa_core.results.assembly import Quality
+    from lwa_core.training.trainer import Trained
 
 Asked = tuple[Sequence[History], NDArray[np.int64]]
 """Histories and the target of each (examples,)."""
@@ -133,6 +136,8 @@ def make_probe(
     network: LayeredModel | None = None,
 ) -> Probe:
     """A probe of a model on the recipe's calibration examples; of another `network` in its place, if given."""
+    from lwa_core.modeling.probing.probe import Probe
+
     calibration = task.recipe.calibration
     histories, targets = task.calibration(data, model)
     return Probe(

@@ -9,8 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lwa_core.measuring.models import measure_models
-from lwa_core.measuring.performance import machine
 from lwa_core.pipeline.graph import Inputs, Job, Stage
 from lwa_core.pipeline.models import StoredModel
 from lwa_core.pipeline.task import Task
@@ -37,6 +35,9 @@ def performance_stage(task: Task, data: Stage[Any], models: Sequence[Stage[Store
 
 
 def _measure(task: Task, job: Job) -> None:
+    from lwa_core.measuring.models import measure_models
+    from lwa_core.measuring.performance import machine
+
     stages = job.stage.inputs["models"]
     assert isinstance(stages, tuple)
     measurement = task.recipe.measurement

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from lwa_core.errors import LwaError
-from lwa_core.modeling.probing.probe import Probe
 from lwa_core.pipeline.answers import answers_key, stored_answers
 from lwa_core.pipeline.graph import Inputs, Job, Stage
 from lwa_core.pipeline.models import StoredModel
@@ -19,6 +18,9 @@ from lwa_core.pipeline.task import Task, make_probe
 from lwa_core.settings import unstructure
 from lwa_core.store.files import read_json, write_json
 from lwa_core.types import DepthPlan, LayerCosts, ScoreBoard
+
+if TYPE_CHECKING:
+    from lwa_core.modeling.probing.probe import Probe
 
 VERSION = 2
 

@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
-import torch
 
 from lwa_core.errors import ModelError, PluginError
-from lwa_core.modeling.layers.layered import LayeredModel
 from lwa_core.pipeline.graph import Job, Stage
 from lwa_core.pipeline.models import LiveModel, StoredModel, write_model
 from lwa_core.pipeline.task import Task
 from lwa_core.plugins.protocols import Restoring, TrainableSubject
 from lwa_core.recipe.recipe import Use
-from lwa_core.training.trainer import Trained
 from lwa_core.types import Batch, DepthPlan, History, Reporter, TrainingSettings
+
+if TYPE_CHECKING:
+    import torch
+
+    from lwa_core.modeling.layers.layered import LayeredModel
+    from lwa_core.training.trainer import Trained
 
 VERSION = 2
 
@@ -69,6 +72,8 @@ def student_name(step: str, layers: Sequence[int], number: int, plan: DepthPlan)
 
 
 def _compress(task: Task, layers: tuple[int, ...], job: Job) -> None:
+    import torch
+
     use = job.stage.use
     assert use is not None
     data, teacher, before = job["data"], job["teacher"], job["student"].load()
