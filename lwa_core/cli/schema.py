@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -33,11 +35,12 @@ def recipe_schema(registry: Registry) -> dict[str, Any]:
     """The JSON Schema of a recipe that may use every component of the registry: one form for each task."""
     from lwa_core.recipe.tables import TASKS
 
-    forms = [_form(registry, task) for task in TASKS]
+    one_of = cache(partial(_one_of, registry))  # tasks share kinds: what cannot be loaded is said once
+    forms = [_form(one_of, task) for task in TASKS]
     return {"$schema": DIALECT, "title": "lwa recipe", "anyOf": forms}
 
 
-def _form(registry: Registry, task: str) -> dict[str, Any]:
+def _form(one_of: Callable[[str, bool], dict[str, Any]], task: str) -> dict[str, Any]:
     """Recipes of one task."""
     from lwa_core.recipe.recipe import Head
     from lwa_core.recipe.tables import TASKS
@@ -48,11 +51,13 @@ def _form(registry: Registry, task: str) -> dict[str, Any]:
         if isinstance(table.holds, type):
             shape = json_schema(table.holds)
         elif table.several:
-            shape = {"type": "array", "minItems": 1, "items": _one_of(registry, table.holds, named=True)}
+            shape = {"type": "array", "minItems": 1, "items": one_of(table.holds, True)}
         else:
-            shape = _one_of(registry, table.holds, named=False)
+            shape = one_of(table.holds, False)
         form["properties"][table.name] = shape
         form["required"] += [table.name] if table.required else []
+        if table.rests_on is not None:
+            form.setdefault("dependentRequired", {})[table.name] = [table.rests_on]
     form["properties"]["task"]["enum"] = [task]
     default = next(default_of(field) for field in fields(Head) if field.name == "task")
     form["required"] += [] if task == default else ["task"]

@@ -12,7 +12,7 @@ from lwa_core.errors import PluginError, Problem, RecipeError
 from lwa_core.plugins.registry import OK, Offer, Registry
 from lwa_core.recipe.document import BadDocumentError, entry_name, parse, read_text
 from lwa_core.recipe.overrides import Override, apply
-from lwa_core.recipe.recipe import NAME, Head, Recipe, Use, combined_by, named_by
+from lwa_core.recipe.recipe import DEVICE, NAME, Head, Recipe, Use, combined_by, named_by
 from lwa_core.recipe.tables import TASKS, Table
 from lwa_core.settings import default_of, did_you_mean, fields, structure, unstructure
 from lwa_core.settings.types import TomlPath, called
@@ -91,6 +91,10 @@ class Reader:
         self.problems += [p for p in problems if p.code != "missing-setting" or "name" not in self.meant]
         if isinstance(own.get("name"), str):
             self._check_name(own["name"], ("name",))
+        device = own.get("device")
+        if isinstance(device, str) and not DEVICE.fullmatch(device):
+            said = f"'device' must be auto, cpu, cuda or cuda:N, not {device!r}"
+            self.problems.append(Problem("not-allowed", said, ("device",)))
         return head
 
     def _check_name(self, name: str, path: TomlPath) -> None:
@@ -288,6 +292,7 @@ class Reader:
                 if isinstance(name, str) and name not in ("", *known):
                     near = did_you_mean(name, known)
                     hint = f"did you mean '{near}'?" if near else f"there are: {', '.join(dict.fromkeys(known))}"
+                    hint = hint if known else f"add a [[{field.about.names}]]"
                     said = f"'{field.name}' names no [[{field.about.names}]]: {name!r}"
                     inner = (place,) if isinstance(value, list) else ()
                     yield Problem("unknown-name", said, (*path, field.name, *inner), hint)

@@ -80,10 +80,6 @@ class Head:
     )
     plugins: tuple[str, ...] = setting((), help="Python files to load as plugins, relative to the recipe")
 
-    def __attrs_post_init__(self) -> None:
-        if not DEVICE.fullmatch(self.device):
-            raise ValueError(f"device must be auto, cpu, cuda or cuda:N, not {self.device!r}")
-
 
 @attrs.frozen
 class Recipe:

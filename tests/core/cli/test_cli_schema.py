@@ -15,8 +15,9 @@ def test_the_schema_knows_third_party_settings_and_leaves_out_what_cannot_be_loa
         monkeypatch.syspath_prepend(SITES / site)
     done = CliRunner().invoke(main, ["schema"])
     schema = json.loads(done.stdout)
+    recommendation, text = schema["anyOf"]
     recommenders = {
-        table["properties"]["use"]["enum"][0]: table for table in schema["properties"]["recommender"]["anyOf"]
+        table["properties"]["use"]["enum"][0]: table for table in recommendation["properties"]["recommender"]["anyOf"]
     }
     assert {"backbone", "sequential", "text", "tower"} == set(recommenders)
     tower = recommenders["tower"]
@@ -26,4 +27,10 @@ def test_the_schema_knows_third_party_settings_and_leaves_out_what_cannot_be_loa
     warnings = done.stderr.splitlines()
     assert 5 == len(warnings)
     assert all("plugin lwa-unusable of lwa-unusable 0.2 cannot be used" in line for line in warnings)
-    assert ["name", "data", "recommender", "select", "score", "compress"] == schema["required"]
+    assert ["name", "data", "recommender"] == recommendation["required"]
+    assert ["name", "texts", "model", "task"] == text["required"]
+    for form, task in ((recommendation, "recommendation"), (text, "text")):
+        assert [task] == form["properties"]["task"]["enum"]
+        assert {"compress": ["select"]} == form["dependentRequired"]
+    shared = ("score", "select", "compress", "calibration")
+    assert [recommendation["properties"][name] for name in shared] == [text["properties"][name] for name in shared]

@@ -1,6 +1,6 @@
 """Every bad recipe says what the snapshot beside it says.
 
-After a change of wording: LWA_UPDATE_SNAPSHOTS=1 pytest tests/core/test_recipe_bad.py, then read the diff.
+After a change of wording: LWA_UPDATE_SNAPSHOTS=1 pytest tests/core/recipe/test_recipe_bad.py, then read the diff.
 """
 
 from __future__ import annotations

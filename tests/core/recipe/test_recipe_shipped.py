@@ -99,5 +99,11 @@ def test_shipped_recipes_fit_the_schema_and_bad_ones_do_not(file):
         {**document, "select": {**document["select"], "kep": 1}},
         {**document, "score": [{"use": "fischer"}]},
         {key: value for key, value in document.items() if key != "data"},
+        {key: value for key, value in document.items() if key != "select"},
+        {**document, "task": "text"},
+        {**document, "texts": {"path": "a.txt"}},
     ):
         assert not validator.is_valid(broken)
+    needed = {key: document[key] for key in ("name", "data", "recommender")}
+    assert validator.is_valid(needed)
+    assert validator.is_valid({**needed, "score": document["score"]})
