@@ -11,6 +11,7 @@ from tiny_recipe import TEXT, computed, run, write_recipe
 import lwa_core
 from lwa_core import NeedsError, StageError
 from lwa_core.modeling.layers.layered import LayeredModel
+from lwa_core.pipeline.plan import make_plan
 from lwa_core.pipeline.run import run_recipe
 from lwa_core.recipe.reader import load_recipe
 from lwa_core.recommendation.metrics import ndcg
@@ -197,14 +198,12 @@ def test_a_depth_that_cannot_be_kept_is_an_error_at_its_stage(first):
 
 def test_the_plan_is_what_the_run_does(first):
     base, _, events = first
-    from lwa_core.pipeline.plan import make_plan, stored_selection
-
     recipe = load_recipe(write_recipe(base), ())
     plan, store = make_plan(recipe), Store(base / "store")
-    tiers = plan.tiers(stored_selection(plan, store))
-    stages = [*plan.known, *(stage for tier in tiers for stage in (*tier.models, *tier.rankings))]
+    expanded = plan.select.expand(plan.select.stored(store), lambda stage: stage.stored(store))
+    stages = [*plan.stages, *expanded]
 
-    assert {stage.name for stage in stages} | {"measure time and memory"} == set(computed(events))
+    assert [stage.name for stage in stages] == computed(events)
     assert all(store.has(stage.kind, stage.key) for stage in stages)
 
 
@@ -213,7 +212,7 @@ def test_time_and_memory_are_measured_again_on_another_machine(first, monkeypatc
     there = json.loads((folder / "performance.json").read_text())["machine"]["cpu"]
 
     _, same = run(base, base / "store")
-    monkeypatch.setattr("lwa_core.pipeline.plan.cpu_name", lambda: f"not {there}")
+    monkeypatch.setattr("lwa_core.pipeline.stages.performance.cpu_name", lambda: f"not {there}")
     _, other = run(base, base / "store")
 
     assert ([], ["measure time and memory"]) == (computed(same), computed(other))
@@ -271,7 +270,6 @@ def test_lost_answers_are_asked_for_again(first, tmp_path):
 
 def test_the_plan_names_the_comparison_once_it_is_known_that_there_is_one(tmp_path):
     from lwa_core.cli.plan import _rows
-    from lwa_core.pipeline.plan import make_plan
 
     def states():
         recipe = load_recipe(write_recipe(tmp_path, EXACT))
