@@ -20,7 +20,10 @@ class LanguageModel:
         for row, history in enumerate(histories):
             ids[row, width - len(history) :] = torch.from_numpy(history.astype("int64"))
         mask = torch.tensor([[i >= width - len(h) for i in range(width)] for h in histories]).long()
-        return {"input_ids": ids, "attention_mask": mask}
+        labels = torch.zeros_like(ids)
+        if targets is not None:
+            labels[:, -1] = torch.from_numpy(targets) + 1
+        return {"input_ids": ids, "attention_mask": mask, "labels": labels}
 
     def encode(self, model, batch):
         told = model.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])

@@ -32,7 +32,8 @@ class FeatureRecommender:
 
     def example_batch(self, histories, targets=None):
         rows = torch.tensor([int(history[-1]) for history in histories])
-        return {"x": self.features[rows][:, None], "attention_mask": torch.ones(len(rows), 1, dtype=torch.bool)}
+        batch = {"x": self.features[rows][:, None], "attention_mask": torch.ones(len(rows), 1, dtype=torch.bool)}
+        return batch if targets is None else {**batch, "labels": torch.from_numpy(targets)[:, None] + 1}
 
     def encode(self, model, batch):
         return model(batch["x"])[:, 0], batch.get("targets")

@@ -46,11 +46,14 @@ class Wrapped:
 
     def example_batch(self, histories: Sequence[NDArray[np.int32]], targets: Any = None) -> Batch:
         longest = max(len(history) for history in histories)
-        ids, mask = np.zeros((2, len(histories), longest), dtype=np.int64)
+        ids, mask, labels = np.zeros((3, len(histories), longest), dtype=np.int64)
         for row, history in enumerate(histories):
             at = slice(longest - len(history), None) if self.padding == "left" else slice(len(history))
             ids[row, at], mask[row, at] = history + 3, 1
-        return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
+            if targets is not None:
+                labels[row, np.arange(longest)[at][-1]] = targets[row] + 1
+        made = {"input_ids": ids, "attention_mask": mask, "labels": labels}
+        return {name: torch.from_numpy(values) for name, values in made.items()}
 
     def encode(self, model: Any, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         mask = batch["attention_mask"]

@@ -12,6 +12,7 @@ import torch
 from lwa_core.data import PreparedData
 from lwa_core.modeling.devices import device
 from lwa_core.modeling.kernels.matmul import fast_linear_maps
+from lwa_core.modeling.probing.batches import checked
 from lwa_core.plugins.protocols import Adapting, Recommender
 from lwa_core.recommendation.metrics import ndcg
 from lwa_core.recommendation.ranking import rank_examples
@@ -61,6 +62,9 @@ def train_on(
 ) -> Trained:
     """Train `model` in place by the core's loop, stopped by NDCG@10 on the validation examples."""
 
+    def collate(windows: Sequence[History]) -> Batch:
+        return checked(recommender.training_batch(windows), recommender, len(windows))
+
     def validate(current: torch.nn.Module) -> float:
         scores = partial(score_histories, recommender, current)
         ranking = rank_examples(scores, data, data.validation, filter_seen=filter_seen, depth=10)
@@ -70,7 +74,7 @@ def train_on(
         model,
         loss,
         windows=recommender.training_windows(data.training_sequences()),
-        collate=recommender.training_batch,
+        collate=collate,
         evaluate=validate,
         settings=settings,
         folder=folder,

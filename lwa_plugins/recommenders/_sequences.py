@@ -39,7 +39,12 @@ def next_item_batch(windows: Sequence[History]) -> Batch:
     import torch
 
     ids = torch.from_numpy(padded(windows))
-    return {"input_ids": torch.where(ids[:, 1:] > 0, ids[:, :-1], 0), "labels": ids[:, 1:].contiguous()}
+    real = ids[:, 1:] > 0
+    return {
+        "input_ids": torch.where(real, ids[:, :-1], 0),
+        "attention_mask": real,
+        "labels": ids[:, 1:].contiguous(),
+    }
 
 
 def masked_batch(windows: Sequence[History], share: float) -> Batch:
@@ -50,7 +55,11 @@ def masked_batch(windows: Sequence[History], share: float) -> Batch:
     real = ids != PADDING
     hidden = real & (torch.rand(ids.shape) < share)
     hidden[torch.arange(len(ids)), real.sum(dim=1) - 1] |= ~hidden.any(dim=1)
-    return {"input_ids": torch.where(hidden, MASK, ids), "labels": torch.where(hidden, ids - MASK, 0)}
+    return {
+        "input_ids": torch.where(hidden, MASK, ids),
+        "attention_mask": real,
+        "labels": torch.where(hidden, ids - MASK, 0),
+    }
 
 
 def asking_by_mask(histories: Sequence[History], length: int, targets: NDArray[np.int64] | None) -> Batch:

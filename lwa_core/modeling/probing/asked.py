@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from lwa_core.modeling.layers.layered import LayeredModel
+from lwa_core.modeling.probing.batches import checked
 from lwa_core.modeling.probing.example_metrics import at_least_single
 from lwa_core.modeling.probing.subject import NamesBlocks, Subject
 from lwa_core.types import Batch, History, Reporter
@@ -85,8 +86,9 @@ class AskedModel:
     def batch_of(self, rows: Sequence[int] | NDArray[np.int64]) -> Batch:
         """Some of the examples as one micro-batch."""
         chosen = np.asarray(rows)
-        batch = self.subject.example_batch([self.histories[i] for i in chosen], self._targets[chosen])
-        batch["targets"] = torch.from_numpy(self._targets[chosen])
+        targets = torch.from_numpy(self._targets[chosen])
+        made = self.subject.example_batch([self.histories[i] for i in chosen], self._targets[chosen])
+        batch = {**checked(made, self.subject, len(chosen), targets), "targets": targets}
         return {name: value.to(self._device) for name, value in batch.items()}
 
     def logits(self, batch: Batch) -> torch.Tensor:

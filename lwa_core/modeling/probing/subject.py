@@ -24,7 +24,10 @@ class Subject(Protocol):
         """A batch that asks for the target of each history; with `targets` (examples,), also for its loss."""
 
     def encode(self, model: torch.nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Hidden states at every position that has a target (targets, width), and the targets (targets,)."""
+        """Hidden states at every position that has a target (targets, width), and the targets (targets,).
+
+        In the order of the `labels` of the batch.
+        """
 
     def head(self, model: torch.nn.Module, hidden: torch.Tensor) -> torch.Tensor:
         """Full-catalogue logits of hidden states: (targets, width) -> (targets, items)."""
