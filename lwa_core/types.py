@@ -191,10 +191,10 @@ Batch: TypeAlias = "dict[str, torch.Tensor]"
 """Examples as tensors, as a subject makes them, padded on either side. No two examples may influence each other.
 
 Every batch holds `attention_mask` (examples, time), true or 1 where a position is real. Where there are targets, it
-holds `labels` (examples, time), integers: the index of the target + 1 at every position that has one, 0 elsewhere. There
-are as many as `encode` gives rows, in the same order: example by example, and in each from left to right. Where the
-target of an example is asked for elsewhere than at its last real position, `places` (examples,) says where. All else is
-the subject's own affair; the core adds `targets` (examples,) to the batches that it asks about.
+holds `labels` (examples, time), integers: the index of the target + 1 at every position that has one, 0 elsewhere.
+There are as many as `encode` gives rows, in the same order: example by example, and in each from left to right. Where
+the target of an example is asked for elsewhere than at its last real position, `places` (examples,) says where. All
+else is the subject's own affair; the core adds `targets` (examples,) to the batches that it asks about.
 """
 
 

@@ -30,18 +30,22 @@ def checked(batch: Batch, subject: object, examples: int, targets: torch.Tensor 
 
 
 def _objection(batch: Batch, examples: int, targets: torch.Tensor | None) -> str | None:
-    for name in ("attention_mask", "labels"):
-        if name not in batch:
-            return f"has no `{name}`: it holds {', '.join(batch) or 'nothing'}"
+    lacks = [name for name in ("attention_mask", "labels") if name not in batch]
+    if lacks:
+        return f"has no `{lacks[0]}`: it holds {', '.join(batch) or 'nothing'}"
     mask, labels = batch["attention_mask"], batch["labels"]
     if mask.dim() != 2 or len(mask) != examples:
         return f"has an `attention_mask` {tuple(mask.shape)}, not ({examples}, time)"
-    if labels.shape != mask.shape:
-        return f"has `labels` {tuple(labels.shape)} and an `attention_mask` {tuple(mask.shape)}: not the same shape"
-    if labels.is_floating_point() or labels.dtype == torch.bool:
-        return f"has `labels` of {labels.dtype}, not integers"
     if "places" in batch and batch["places"].shape != (examples,):
         return f"has `places` {tuple(batch['places'].shape)}, not ({examples},)"
+    if labels.shape != mask.shape:
+        return f"has `labels` {tuple(labels.shape)} and an `attention_mask` {tuple(mask.shape)}: not the same shape"
+    return _objection_to_labels(labels, targets)
+
+
+def _objection_to_labels(labels: torch.Tensor, targets: torch.Tensor | None) -> str | None:
+    if labels.is_floating_point() or labels.dtype == torch.bool:
+        return f"has `labels` of {labels.dtype}, not integers"
     if targets is not None and not _one_each(labels, targets):
         return "does not have the target + 1 in `labels` once for each example, and 0 elsewhere"
     return None
