@@ -1,4 +1,4 @@
-"""`lwa score`: how much each layer of a language model or text classifier matters, on texts of one's own."""
+"""`lwa score`: how much each layer of a language model, classifier or encoder matters, on texts of one's own."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lwa_core.cli._options import block_option, example, json_option, print_json
+from lwa_core.cli._options import block_option, example, json_option, print_json, store_option
 
 if TYPE_CHECKING:
-    from lwa_core.cli._progress import Progress
-    from lwa_core.pipeline.scoring import Scored
-    from lwa_core.recipe.recipe import Use
-    from lwa_core.text.reading import Text
+    from collections.abc import Sequence
+
+    from lwa_core.pipeline.plan import Plan
+    from lwa_core.recipe.recipe import Recipe, Use
+    from lwa_core.types import LayerScores
 
 EPILOG = """
   lwa score --model models/smollm --data texts.jsonl
@@ -49,7 +50,7 @@ LONGEST_FACT = 100
 )
 @click.option(
     "--task",
-    type=click.Choice(["causal", "masked", "classify"]),
+    type=click.Choice(["causal", "masked", "classify", "encode"]),
     help="What the model is asked for.  [default: what config.json says it was made for]",
 )
 @click.option("--text-column", default="text", show_default=True, metavar="NAME", help="Key or column of the texts.")
@@ -68,7 +69,9 @@ LONGEST_FACT = 100
 )
 @click.option("--keep", type=click.IntRange(1), metavar="N", help="Name the N best layers by the first scorer.")
 @click.option("--save", type=FILE, metavar="FOLDER", help="Save the model with just the layers that --keep names.")
+@click.option("--recipe", "as_recipe", is_flag=True, help="Print the recipe that this stands for, and run nothing.")
 @block_option
+@store_option
 @json_option
 def command(
     *,
@@ -87,53 +90,68 @@ def command(
     training_targets: int,
     keep: int | None,
     save: Path | None,
+    as_recipe: bool,
     block: tuple[str, ...],
+    store: Path,
     as_json: bool,
 ) -> None:
-    """Score the layers of a language model or text classifier of transformers.
+    """Score the layers of a language model, text classifier or text encoder of transformers.
 
-    A causal language model is asked for the token that follows a text cut at random, a masked one for a token masked at
-    random, a classifier for the label. Only local files are read, no remote code is run, and weights must be
-    safetensors.
+    A short form of a recipe with task = "text" that only scores; a whole one also cuts, heals and measures on texts
+    that are held out. A causal language model is asked for the token that follows a text cut at random, a masked one
+    for a token masked at random, a classifier for the label, an encoder for the text itself among all others. Only
+    local files are read, no remote code is run, and weights must be safetensors.
     """
     if save is not None and keep is None:
         raise click.UsageError("--save needs --keep")
+    if save is not None:
+        _assert_free(save)
+    document = {
+        "name": "score",
+        "task": "text",
+        "seed": seed,
+        "texts": {
+            "path": str(data),
+            "text": text_column,
+            "label": label_column,
+            "length": length,
+            "cuts": cuts,
+            "validation": 0.0,
+            "calibration": 1.0,
+            "test": 0.0,
+        },
+        "model": {"path": str(model), "training_targets": training_targets, **({"ask": task} if task else {})},
+        "score": [{"use": name} for name in dict.fromkeys(scorers)],
+        "calibration": {"examples": examples, "batch": batch},
+        "evaluate": {"requests": 0, "memory": False},
+    }
+    recipe = _read(document, settings, block)
+    if as_recipe:
+        click.echo(recipe.text, nl=False)
+        return
 
     from lwa_core.cli._progress import Progress
-    from lwa_core.modeling.layers.layered import LayeredModel
-    from lwa_core.text.examples import make_examples
-    from lwa_core.text.reading import read_texts
-    from lwa_core.text.scoring import assert_free, best, read_scorers, save_cut, score_layers
-    from lwa_core.text.subject import load_text_model, task_of
+    from lwa_core.pipeline.events import Bus
+    from lwa_core.pipeline.graph import Run
+    from lwa_core.pipeline.plan import make_plan
+    from lwa_core.pipeline.run import assert_able
+    from lwa_core.store.results import Store
+    from lwa_core.types import RunContext
 
-    uses = read_scorers(scorers, settings, block)
-    if save is not None:
-        assert_free(save)
-    task = task or task_of(model)
-    texts = _some(read_texts(data, text_column, label_column if task == "classify" else None), examples, seed)
-    asked = load_text_model(model, task, note=lambda said: click.echo(said, err=True))
-    made = make_examples(asked, texts, data, length=length, cuts=cuts, seed=seed)
-    asked.check(made.histories[:batch])
-    layered = LayeredModel(asked.model)
+    assert_able(recipe)
+    opened = Store(store)
     with Progress() as progress:
-        how = {"batch": batch, "seed": seed, "training_targets": training_targets}
-        scored = score_layers(uses, asked, layered, made, _Reporter(progress), **how)
-    told: dict[str, Any] = {
-        "model": str(model),
-        "class": type(asked.model).__name__,
-        "task": task,
-        "layers": layered.path,
-        "depth": layered.depth,
-        "texts": made.texts,
-        "examples": len(made.groups),
-        "seed": seed,
-        "scorers": [_told(use, scored[use.name]) for use in uses],
-    }
+        plan = make_plan(recipe)
+        run = Run(recipe, opened, Bus(recipe.registry, RunContext(recipe.name, store), [progress]))
+        run.walk([plan.data, plan.teacher, *plan.scores])
+    live: Any = run.value(plan.teacher).live
+    scores = {stage.use.name: run.value(stage).scores for stage in plan.scores if stage.use is not None}
+    told = _told_of(recipe, plan, live, scores, run.value(plan.data))
     if keep is not None:
-        kept = best(scored[uses[0].name].scores, keep)
-        told |= {"kept": list(kept), "by": uses[0].name}
+        kept = _best(scores[recipe.scorers[0].name], keep)
+        told |= {"kept": list(kept), "by": recipe.scorers[0].name}
         if save is not None:
-            save_cut(layered, kept, asked, save)
+            _save_cut(live, kept, save)
             told["saved"] = str(save)
     if as_json:
         print_json(told)
@@ -141,40 +159,83 @@ def command(
         _print(told)
 
 
-class _Reporter:
-    """Shows progress as a run does."""
+def _read(document: dict[str, Any], settings: Sequence[str], block: Sequence[str]) -> Recipe:
+    """The recipe that the options stand for. Raises RecipeError in the words of the command line."""
+    import attrs
+    import tomli_w
 
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
+    from lwa_core.errors import Problem, RecipeError
+    from lwa_core.recipe.locate import render
+    from lwa_core.recipe.reader import Reader
 
-    def _send(self, kind: str, message: str, **data: Any) -> None:
-        from lwa_core.types import Event, RunContext
+    reader = Reader(Path.cwd() / "score.toml", document, block, False)
+    recipe, problems = reader.read("", [f"score.{text}" for text in settings])
 
-        self._progress(Event(kind, "score", message, data), RunContext("score", Path()))
+    def as_typed(problem: Problem) -> Problem:
+        if problem.code == "nothing-to-combine":
+            return attrs.evolve(
+                problem, message="there is no other scorer to combine", hint="add --scorer leave-one-out"
+            )
+        if problem.code == "bad-override":
+            return attrs.evolve(problem, file=None, hint="write --set scorer.key=value, for example shapley.pairs=64")
+        return problem
 
-    def progress(self, done: int, total: int, message: str = "") -> None:
-        self._send("progress", message, done=done, total=total)
-
-    def warn(self, code: str, message: str) -> None:
-        self._send("warning", message, code=code)
-
-    def note(self, message: str) -> None:
-        self._send("message", message)
-
-
-def _some(texts: list[Text], count: int, seed: int) -> list[Text]:
-    """At most `count` of the texts, drawn with the seed, in their order."""
-    if len(texts) <= count:
-        return texts
-    from random import Random
-
-    return [texts[place] for place in sorted(Random(seed).sample(range(len(texts)), count))]
+    if recipe is None:
+        problems = [as_typed(problem) for problem in problems]
+        raise RecipeError(render(problems), problems)
+    return attrs.evolve(recipe, file=None, text=tomli_w.dumps(document))
 
 
-def _told(use: Use, scored: Scored) -> dict[str, Any]:
+def _assert_free(folder: Path) -> None:
+    """Raise StoreError where something lies where a model is to be saved."""
+    from lwa_core.errors import StoreError
+
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise StoreError(f"{folder} is not empty", "name a folder that is not there yet")
+
+
+def _best(scores: LayerScores, keep: int) -> tuple[int, ...]:
+    """The layers with the highest scores, in their order. Raises LwaError where there are fewer."""
+    from lwa_core.errors import LwaError
+
+    if keep > scores.depth:
+        raise LwaError(f"cannot keep {keep} of {scores.depth} layers", "lower --keep")
+    return tuple(sorted(scores.order()[scores.depth - keep :]))
+
+
+def _save_cut(live: Any, kept: Sequence[int], folder: Path) -> None:
+    """Save the model with just these layers, and its tokenizer: plain `from_pretrained` loads both."""
+    from lwa_core.modeling.files.saving import save_model
+    from lwa_core.store.files import explained
+
+    student = live.layered.keep(kept)
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        save_model(student.model, folder)
+        live.subject.tokenizer.save_pretrained(folder)
+
+
+def _told_of(recipe: Recipe, plan: Plan, live: Any, scores: dict[str, LayerScores], data: Any) -> dict[str, Any]:
+    """What the command prints, JSON-ready."""
+    model, calibration = recipe.parts["model"], recipe.calibration
+    histories, _ = plan.task.calibration(data, live)
+    return {
+        "model": str(model.path),
+        "class": type(live.subject.model).__name__,
+        "task": live.subject.task,
+        "layers": live.layered.path,
+        "depth": live.layered.depth,
+        "texts": min(calibration.examples, len(data["calibration"])),
+        "examples": len(histories),
+        "seed": recipe.seed,
+        "scorers": [_scorer(use, scores[use.name]) for use in recipe.scorers],
+    }
+
+
+def _scorer(use: Use, scores: LayerScores) -> dict[str, Any]:
     """A scorer's result, JSON-ready; layers from the least to the most important."""
-    scores = scored.scores
     error, stability = scores.standard_error, scores.stability()
+    facts = {name: value for name, value in scores.facts.items() if name != "passes"}
     return {
         "name": use.name,
         "settings": dict(use.settings),
@@ -184,8 +245,8 @@ def _told(use: Use, scored: Scored) -> dict[str, Any]:
         "samples": scores.count,
         "order": scores.order(),
         "stability": stability,
-        "passes": scored.passes,
-        "facts": dict(scores.facts),
+        "passes": scores.facts["passes"],
+        "facts": facts,
     }
 
 

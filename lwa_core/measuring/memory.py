@@ -1,6 +1,6 @@
 """Run in a fresh process: load a model, answer a few requests, print how much memory that took.
 
-python -m lwa_core.measuring.memory FOLDER REQUESTS.json
+python -m lwa_core.measuring.memory FOLDER REQUESTS.json [DEVICE]
 """
 
 from __future__ import annotations
@@ -13,13 +13,17 @@ from typing import Any
 
 STATUS = Path("/proc/self/status")
 
+TEXT = "subject.json"
+"""Lies with a model of texts."""
+
 
 def measure(folder: Path, requests: list[dict[str, Any]]) -> dict[str, Any]:
     """Load the model in `folder` and recommend for each request; bytes of this process.
 
     Args:
         folder: Of the model.
-        requests: Arguments of `Ranker.recommend`: `history`, and `times` for a model that looks at times.
+        requests: Arguments of `Ranker.recommend`: `history`, and `times` for a model that looks at times; for a model
+            of texts, a `text`.
 
     Returns:
         `before`: resident memory once the libraries are imported and nothing is loaded (None where the system does
@@ -30,25 +34,41 @@ def measure(folder: Path, requests: list[dict[str, Any]]) -> dict[str, Any]:
         import_module(name)
     import torch
 
+    from lwa_core.modeling.devices import device
     from lwa_core.modeling.files.sizes import memory_bytes
-    from lwa_core.recommendation.ranker import load_ranker
 
     before = resident("VmRSS")
     reset_peak()
-    ranker = load_ranker(folder)
-    for request in requests:
-        ranker.recommend(**request, k=10)
+    network = answered(folder, requests)
     return {
         "before": before,
         "peak": peak(),
-        "model": memory_bytes(ranker.model),
-        "gpu_peak": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None,
+        "model": memory_bytes(network),
+        "gpu_peak": torch.cuda.max_memory_allocated(device()) if device().type == "cuda" else None,
     }
+
+
+def answered(folder: Path, requests: list[dict[str, Any]]) -> Any:
+    """Load the model in `folder`, answer each request, and give the network."""
+    if (folder / TEXT).is_file():
+        from lwa_core.text.loading import load_text_model
+
+        model = load_text_model(folder)
+        for request in requests:
+            model.answer([request["text"]], model.longest)
+        return model.model
+    from lwa_core.recommendation.ranker import load_ranker
+
+    ranker = load_ranker(folder)
+    for request in requests:
+        ranker.recommend(**request, k=10)
+    return ranker.model
 
 
 def needed_modules(folder: Path) -> list[str]:
     """Libraries that loading this model imports, so that they are not counted as the model's share."""
-    names = ["torch", "transformers.modeling_utils", "lwa_core.recommendation.ranker"]
+    ours = "lwa_core.text.loading" if (folder / TEXT).is_file() else "lwa_core.recommendation.ranker"
+    names = ["torch", "transformers.modeling_utils", ours]
     config = folder / "config.json"
     if config.is_file() and "quantization_config" in config.read_text("utf-8"):
         names.append("bitsandbytes")
@@ -87,9 +107,12 @@ def peak() -> int:
 
 
 def main(arguments: list[str]) -> None:
-    """Print the figures of the model in the first argument for the requests in the file of the second."""
-    folder, requests = arguments
-    print(json.dumps(measure(Path(folder), json.loads(Path(requests).read_text("utf-8")))))
+    """Print the figures of the model in the first argument for the requests in the file of the second, on a device."""
+    from lwa_core.modeling.devices import use_device
+
+    folder, requests, *device = arguments
+    with use_device(*(device or ["auto"])):
+        print(json.dumps(measure(Path(folder), json.loads(Path(requests).read_text("utf-8")))))
 
 
 if __name__ == "__main__":

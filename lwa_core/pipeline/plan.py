@@ -27,7 +27,7 @@ class Plan:
         task: Whose stages they are.
         data: Prepares the data.
         teacher: Trains or loads the full model.
-        quality: Measures it.
+        quality: Measures it, where something is held out for that.
         baselines: Measures what needs no layers, where the task has such.
         scores: One for each scorer.
         select: Chooses the layers, where the recipe has a selector.
@@ -36,7 +36,7 @@ class Plan:
     task: Task
     data: Stage[Any]
     teacher: Stage[StoredModel]
-    quality: Stage[Any]
+    quality: Stage[Any] | None
     baselines: Stage[Any] | None
     scores: tuple[Stage[Table], ...]
     select: Stage[Selected] | None
@@ -81,7 +81,7 @@ def make_plan(recipe: Recipe) -> Plan:
     teacher = task.teacher(data)
     scores = score_stages(task, data, teacher)
     select = None if recipe.select is None else selection_stage(task, data, teacher, scores)
-    plan = Plan(task, data, teacher, task.quality("rank teacher", data, teacher), task.baselines(data), scores, select)
+    plan = Plan(task, data, teacher, task.quality("rank teacher", data, teacher), task.baselines(data, teacher), scores, select)
     if select is None:
         return plan
     promises: list[tuple[str, Use | None]] = [(f"{use.name}, each tier", use) for use in recipe.compress]

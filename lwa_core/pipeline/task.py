@@ -14,7 +14,7 @@ from lwa_core.pipeline.graph import Stage
 from lwa_core.pipeline.models import LiveModel, StoredModel
 from lwa_core.plugins.protocols import TrainableSubject
 from lwa_core.recipe.recipe import Recipe
-from lwa_core.types import Batch, History, Reporter, TrainingSettings
+from lwa_core.types import Batch, History, LayerScores, Reporter, TrainingSettings
 
 if TYPE_CHECKING:
     import torch
@@ -63,6 +63,9 @@ class Task(Protocol):
     def held_out(self, data: Any, model: LiveModel, count: int) -> Asked:
         """At most `count` test examples, for benchmarks of choices that were made."""
 
+    def by_unit(self, data: Any, model: LiveModel, scores: LayerScores) -> LayerScores:
+        """A table of one row an example as one of independent rows, where several examples hang together."""
+
     def training_targets(self, data: Any) -> int:
         """How many targets the full model was trained on; 0 where that is not known."""
 
@@ -84,10 +87,10 @@ class Task(Protocol):
     def untrained(self, data: Any, model: LiveModel) -> torch.nn.Module:
         """A network like the teacher's with random weights, drawn with the seed: a control for scorers."""
 
-    def quality(self, name: str, data: Stage[Any], model: Stage[StoredModel]) -> Stage[Any]:
-        """The stage that measures a model on the test examples."""
+    def quality(self, name: str, data: Stage[Any], model: Stage[StoredModel]) -> Stage[Any] | None:
+        """The stage that measures a model on the test examples; None where there are none."""
 
-    def baselines(self, data: Stage[Any]) -> Stage[Any] | None:
+    def baselines(self, data: Stage[Any], teacher: Stage[StoredModel]) -> Stage[Any] | None:
         """The stage that measures what needs no layers."""
 
     def headline(self, quality: Any) -> float:

@@ -14,6 +14,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from lwa_core.statistics.agreement import spearman
 from lwa_core.statistics.estimate import Estimate
 from lwa_core.statistics.stability import bootstrap_weights
 
@@ -115,3 +116,62 @@ def _percentile(values: Floats, confidence: float) -> Estimate:
     """The first value is the sample's own; the interval is between percentiles of the others."""
     low, high = np.quantile(values[1:], [0.5 - confidence / 2, 0.5 + confidence / 2])
     return Estimate(float(values[0]), float(low), float(high))
+
+
+def compare_exponentials(
+    pairs: Mapping[Key, tuple[tuple[Floats, Floats], tuple[Floats, Floats] | None]],
+    *,
+    resamples: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> dict[Key, Comparison]:
+    """exp of a ratio of sums, such as a perplexity exp(Σ nll / Σ tokens), of a and b: their difference and ratio.
+
+    The unit that is drawn is the text, with all its tokens. Where b is None the difference is a itself.
+
+    Args:
+        pairs: (numerators, denominators) of a and of b, each (texts,).
+        resamples: How many.
+        confidence: Of the interval.
+        seed: Of the resamples, which depend on it and the number of texts alone.
+    """
+    found: dict[Key, Comparison] = {}
+    for key, (a, b) in pairs.items():
+        table = np.stack([*a, *(b or a)], axis=1).astype(np.float64)
+        blocks = bootstrap_weights(len(table), resamples, seed)
+        sums = np.concatenate([table.sum(axis=0, keepdims=True), *(weights @ table for weights in blocks)])
+        sums = sums[(sums[:, 1] > 0) & (sums[:, 3] > 0)]
+        first = np.exp(sums[:, 0] / sums[:, 1])
+        if b is None:
+            found[key] = Comparison(_percentile(first, confidence), None)
+            continue
+        second = np.exp(sums[:, 2] / sums[:, 3])
+        found[key] = Comparison(_percentile(first - second, confidence), _percentile(first / second, confidence))
+    return found
+
+
+def compare_correlations(
+    pairs: Mapping[Key, tuple[Floats, Floats | None, Floats]],
+    *,
+    resamples: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> dict[Key, Comparison]:
+    """Spearman's correlation of a and of b with the same gold values: their difference; None as ratio.
+
+    Args:
+        pairs: Values of a, values of b or None, gold values, each (pairs,).
+        resamples: How many; the pairs are drawn anew, and ranked anew each time.
+        confidence: Of the interval.
+        seed: Of the resamples.
+    """
+    found: dict[Key, Comparison] = {}
+    for key, (a, b, gold) in pairs.items():
+        rng = np.random.default_rng(seed)
+        values = []
+        for draw in range(1 + resamples):
+            rows = np.arange(len(gold)) if draw == 0 else rng.integers(0, len(gold), len(gold))
+            own = spearman(a[rows], gold[rows])
+            values.append(own if b is None else own - spearman(b[rows], gold[rows]))
+        found[key] = Comparison(_percentile(np.array(values), confidence), None)
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,20 +21,34 @@ LINES = (".jsonl", ".ndjson", ".json")
 
 @attrs.frozen
 class Text:
-    """One text, the label that was given with it, and the line of the file where it begins."""
+    """One text, what was given with it, and the line of the file where it begins.
+
+    Args:
+        text: The text.
+        label: What it is, for a classifier.
+        line: Where it begins.
+        pair: The text that belongs to it.
+        score: How alike the two are.
+    """
 
     text: str
     label: str | int | None
     line: int
+    pair: str | None = None
+    score: float | None = None
 
 
-def read_texts(file: Path, text: str = "text", label: str | None = None) -> list[Text]:
+def read_texts(
+    file: Path, text: str = "text", label: str | None = None, pair: str | None = None, score: str | None = None
+) -> list[Text]:
     """Every text of a file.
 
     Args:
         file: JSON lines (`.jsonl`, `.ndjson`, `.json`), or a table with a header (`.csv`, `.tsv`), in UTF-8.
         text: Key or column of the texts.
         label: Key or column of the labels; None where none are needed.
+        pair: Key or column of the text that belongs to each; None where none is needed.
+        score: Key or column of how alike the two are; None where it is not needed.
 
     Raises:
         DataError: With file and line: a row is malformed, lacks a text or a label, or there is no row at all.
@@ -44,7 +59,7 @@ def read_texts(file: Path, text: str = "text", label: str | None = None) -> list
     try:
         with file.open("rb") as opened:
             rows = _table(opened, file, TABLES[ending]) if ending in TABLES else _lines(opened, file)
-            found = [_text(row, file, line, text, label) for line, row in rows]
+            found = [_text(row, file, line, text, label, pair, score) for line, row in rows]
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror}", file=file) from error
     if not found:
@@ -52,17 +67,33 @@ def read_texts(file: Path, text: str = "text", label: str | None = None) -> list
     return found
 
 
-def _text(row: dict[str, Any], file: Path, line: int, text: str, label: str | None) -> Text:
-    for name in (text, label):
+def _text(
+    row: dict[str, Any], file: Path, line: int, text: str, label: str | None, pair: str | None, score: str | None
+) -> Text:
+    for name in (text, label, pair, score):
         if name is not None and name not in row:
-            hint = f"there are: {', '.join(map(str, row))}; --text-column and --label-column name others"
-            raise DataError(f"no '{name}'", file=file, line=line, hint=hint)
-    value, given = row[text], None if label is None else row[label]
-    if not isinstance(value, str) or not value.strip():
-        raise DataError(f"'{text}' is no text", file=file, line=line)
+            raise DataError(f"no '{name}'", file=file, line=line, hint=f"there are: {', '.join(map(str, row))}")
+    for name in (text, pair):
+        if name is not None and (not isinstance(row[name], str) or not row[name].strip()):
+            raise DataError(f"'{name}' is no text", file=file, line=line)
+    given = None if label is None else row[label]
     if label is not None and (type(given) not in (str, int) or given == ""):
         raise DataError(f"'{label}' is neither a name nor a number", file=file, line=line)
-    return Text(value, given, line)
+    alike = None if score is None else _number(row[score])
+    if score is not None and alike is None:
+        raise DataError(f"'{score}' is no number", file=file, line=line)
+    return Text(row[text], given, line, None if pair is None else row[pair], alike)
+
+
+def _number(value: Any) -> float | None:
+    """A finite number, also one that a table spells."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _decoded(opened: BinaryIO, file: Path) -> Iterator[str]:

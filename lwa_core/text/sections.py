@@ -25,9 +25,16 @@ class Texts:
     most: int = setting(0, help="at most this many texts, drawn with the seed; 0: all", minimum=0)
     length: int = setting(128, help="longest text, in tokens; of longer ones the end is cut off", minimum=2)
     cuts: int = setting(1, help="tokens asked for in each calibration text of a language model", minimum=1)
-    validation: float = setting(0.1, help="share of the texts that stop training", above=0.0, maximum=0.4)
-    calibration: float = setting(0.2, help="share of the texts that score and select layers", above=0.0, maximum=0.9)
-    test: float = setting(0.2, help="share of the texts that only the final evaluation sees", above=0.0, maximum=0.9)
+    validation: float = setting(
+        0.1, help="share of the texts that stop training; 0 where nothing is trained", minimum=0.0, maximum=0.9
+    )
+    calibration: float = setting(0.2, help="share of the texts that score and select layers", above=0.0, maximum=1.0)
+    test: float = setting(
+        0.2,
+        help="share of the texts that only the final evaluation sees; 0: none, and nothing is measured",
+        minimum=0.0,
+        maximum=0.9,
+    )
 
     def __attrs_post_init__(self) -> None:
         if self.validation + self.calibration + self.test > 1:

@@ -83,7 +83,8 @@ def _score(task: Task, observing: Sequence[Stage[Table]], job: Job) -> None:
     else:
         scored = queried_scores(use, probe)
         note_all_asked(job.folder, probe.asked_all)
-    write_scores(job.folder, scored)
+    scores = task.by_unit(job["data"], teacher.live, scored.scores)
+    write_scores(job.folder, attrs.evolve(scored, scores=scores))
 
 
 def _combine(job: Job) -> None:

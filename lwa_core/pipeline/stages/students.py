@@ -43,8 +43,8 @@ def tiers_of(task: Task, data: Stage[Any], teacher: Stage[StoredModel], plan: De
         for use in task.recipe.compress:
             name = student_name(use.name, layers, number, plan)
             models.append(student_stage(task, name, use, layers, data, teacher, models[-1] if models else teacher))
-        qualities = tuple(task.quality(f"rank {model.name}", data, model) for model in models)
-        made.append(Tier(layers, tuple(models), qualities))
+        measured = [task.quality(f"rank {model.name}", data, model) for model in models]
+        made.append(Tier(layers, tuple(models), tuple(stage for stage in measured if stage is not None)))
     return made
 
 
@@ -135,8 +135,11 @@ class Compression:
         loss: Callable[[torch.nn.Module, Batch], torch.Tensor],
         settings: TrainingSettings,
     ) -> torch.nn.Module:
+        from lwa_core.modeling.files.precision import cast
+
         if settings.epochs and not any(parameter.requires_grad for parameter in model.parameters()):
             hint = "a step that trains all weights, as `distill` does, comes before `qlora`"
             raise ModelError("no weight of the student can be trained any more", hint)
+        cast(model, "float32")
         self.trained = self.task.train(self.data, model, self.subject, loss, settings, self.workspace, self.report)
-        return model
+        return cast(model, self.task.recipe.precision)

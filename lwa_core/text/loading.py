@@ -1,0 +1,154 @@
+"""Load models of texts: local files only, no remote code, safetensors only. And save them, so that both come back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from lwa_core.errors import ModelError
+from lwa_core.modeling.files.saving import load_pretrained, save_model
+from lwa_core.modeling.layers.layered import base_of
+from lwa_core.store.files import read_json, write_json
+from lwa_core.text.subject import Head, TextModel
+from lwa_core.text.tokenizers import load_tokenizer
+
+TASKS = {
+    "causal": "AutoModelForCausalLM",
+    "masked": "AutoModelForMaskedLM",
+    "classify": "AutoModelForSequenceClassification",
+    "encode": "AutoModel",
+}
+"""What a model is asked for -> the class that loads it."""
+
+SUBJECT, HEAD = "subject.json", "head.safetensors"
+"""What lies beside a saved model: how it is asked, and a head that is not its own."""
+
+
+def load_text_model(
+    folder: Path,
+    task: str | None = None,
+    note: Callable[[str], None] | None = None,
+    *,
+    pooling: str = "mean",
+    precision: torch.dtype | None = None,
+) -> TextModel:
+    """A model and its tokenizer.
+
+    Args:
+        folder: What `save_pretrained` wrote of both, or what `save_text_model` wrote.
+        task: Any of `TASKS`; by the `architectures` of config.json where left out. A bare encoder asked to `classify`
+            has no head yet.
+        note: Told of weights in the files that the model has no use for.
+        pooling: What an encoder's states become a vector by.
+        precision: Of the weights; as in the files where left out.
+
+    Raises:
+        ModelError: One of them cannot be loaded, or is none of a kind that can be scored.
+    """
+    import transformers
+
+    if (folder / SUBJECT).is_file():
+        said = read_json(folder / SUBJECT)
+        task, pooling, bare = said["ask"], said["pooling"], said["head"] is not None
+    else:
+        said, made_for = None, task_of(folder, task)
+        task = task or made_for
+        bare = task == "encode" or (task == "classify" and made_for == "encode")
+    spare = None if note is None else partial(_tell_spare, folder, note)
+    model: Any = load_pretrained(getattr(transformers, TASKS["encode" if bare else task]), folder, spare)
+    if precision is not None and getattr(model, "hf_quantizer", None) is None:
+        model.to(precision)
+    if getattr(model.config, "is_encoder_decoder", False):
+        raise ModelError(f"{type(model).__name__} has an encoder and a decoder; one stack of layers is needed")
+    tokenizer = load_tokenizer(folder)
+    if task == "masked" and tokenizer.mask_token_id is None:
+        raise ModelError(f"the tokenizer in {folder} has no mask token")
+    if bare:
+        return TextModel(task, model, tokenizer, head_of_ours=_read_head(said, folder), pooling=pooling)
+    if task == "classify" and (model.config.num_labels < 2 or _problem(model) != "single_label_classification"):
+        raise ModelError(f"{type(model).__name__} is no classifier of texts with one label out of several")
+    return TextModel(task, model, tokenizer, _output_of(base_of(model), task))
+
+
+def save_text_model(asked: TextModel, folder: Path) -> None:
+    """Write a model, its tokenizer and how it is asked: plain `from_pretrained` loads the first two."""
+    save_model(asked.model, folder)
+    asked.tokenizer.save_pretrained(folder)
+    describe(asked, folder)
+
+
+def describe(asked: TextModel, folder: Path) -> None:
+    """Write what stands beside the model's own files."""
+    head = asked.head_of_ours
+    if head is not None:
+        tensors = {"vectors": head.vectors, **({} if head.bias is None else {"bias": head.bias})}
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, folder / HEAD)
+    own = None if head is None else {"scale": head.scale, "unit": head.unit, "names": list(head.names)}
+    write_json(folder / SUBJECT, {"format": 1, "ask": asked.task, "pooling": asked.pooling, "head": own})
+
+
+def _read_head(said: Any, folder: Path) -> Head | None:
+    if said is None:
+        return None
+    own, tensors = said["head"], load_file(folder / HEAD)
+    return Head(tensors["vectors"], tensors.get("bias"), own["scale"], own["unit"], tuple(own["names"]))
+
+
+def _tell_spare(folder: Path, note: Callable[[str], None], names: list[str]) -> None:
+    note(f"{folder} holds weights that the model does not use: {', '.join(names)}")
+
+
+def task_of(folder: Path, wanted: str | None = None) -> str:
+    """What the model in a folder was made for, by its config.json. Raises ModelError where that is none of `TASKS`."""
+    from transformers.models.auto import modeling_auto as auto
+
+    mappings = {
+        "causal": auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        "masked": auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+        "classify": auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+        "encode": auto.MODEL_MAPPING_NAMES,
+    }
+    try:
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+        (name,) = config["architectures"]
+    except FileNotFoundError as error:
+        raise ModelError(f"no model in {folder}: config.json is missing") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{folder}/config.json does not say what the model is", "say it with --task") from error
+    for task, mapping in mappings.items():
+        if any(name in names or name == names for names in mapping.values()):
+            return task
+    if wanted is not None:
+        return wanted
+    hint = "where it can be loaded as one, --task (in a recipe: model.ask) says so"
+    raise ModelError(f"{name} is no causal or masked language model, sequence classifier or encoder", hint)
+
+
+def _problem(model: Any) -> str:
+    return str(model.config.problem_type or "single_label_classification")
+
+
+def _output_of(model: Any, task: str) -> str:
+    """Path of the last linear map."""
+    if task != "classify":
+        output = model.get_output_embeddings()
+        named = [path for path, module in model.named_modules() if output is not None and module is output]
+    else:
+        inside = f"{model.base_model_prefix}."
+        named = [
+            path
+            for path, module in model.named_modules()
+            if isinstance(module, nn.Linear)
+            and module.out_features == model.config.num_labels
+            and not path.startswith(inside)
+        ]
+    if not named:
+        raise ModelError(f"{type(model).__name__} has no linear map to its logits that can be found")
+    return str(named[-1])

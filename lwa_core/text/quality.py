@@ -1,0 +1,187 @@
+"""How good a model of texts is on texts that nothing was chosen on: one figure for each text or pair."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from lwa_core.modeling.probing.example_metrics import at_least_single
+from lwa_core.text.examples import make_examples, tokens
+from lwa_core.text.parts import TextData, answer_of
+from lwa_core.text.reading import Text
+from lwa_core.text.subject import TextModel
+from lwa_core.types import Batch, History, Reporter
+
+FILE = "quality.safetensors"
+
+MASKED_POSITIONS = 16
+"""Positions of each text that a masked language model is asked for when it is measured."""
+
+TOP = 100
+"""Length of the lists of a retrieval."""
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@attrs.frozen(eq=False)
+class TextQuality:
+    """What was measured, one entry for each text.
+
+    Args:
+        arrays: By name. `nll` and `count`: summed negative log-likelihood (nats) of a text's targets and how many there
+            were; the same with `other_` before it for texts of another domain. `correct`: whether the class is right.
+            `ranks`: place of the text that belongs to it in the fixed index, and `own_ranks` in the index that this
+            model itself makes. `cosine` and `gold`: of scored pairs.
+    """
+
+    arrays: Arrays
+
+    def save(self, folder: Path) -> None:
+        save_file({name: np.ascontiguousarray(array) for name, array in self.arrays.items()}, folder / FILE)
+
+    @classmethod
+    def load(cls, folder: Path) -> TextQuality:
+        return cls(load_file(folder / FILE))
+
+
+def measure(asked: TextModel, data: TextData, length: int, batch: int, seed: int, report: Reporter) -> TextQuality:
+    """Measure a model on the test texts, and on those of another domain where there are any."""
+    how = Measuring(asked, data, length, batch, seed, report)
+    found = how.of(data["test"])
+    if data.other and asked.task != "encode":
+        found |= {f"other_{name}": values for name, values in how.of(data.other).items()}
+    return TextQuality(found)
+
+
+def validation_of(asked: TextModel, data: TextData, length: int, batch: int, seed: int) -> Callable[[Any], float]:
+    """What stops training: mean log-likelihood of the validation targets of a network, higher is better."""
+
+    def evaluate(network: Any) -> float:
+        found = Measuring(attrs.evolve(asked, model=network), data, length, batch, seed, None).of(data["validation"])
+        if "nll" in found:
+            return -float(found["nll"].sum() / found["count"].sum())
+        return -float(np.log(found["ranks"]).mean())
+
+    return evaluate
+
+
+@attrs.frozen(eq=False)
+class Measuring:
+    """One model on texts: padded batches of similar length, answers in the order of the texts."""
+
+    asked: TextModel
+    data: TextData
+    length: int
+    batch: int
+    seed: int
+    report: Reporter | None
+
+    def of(self, texts: Sequence[Text]) -> Arrays:
+        """The arrays that fit what the model is asked for."""
+        with torch.no_grad():
+            if self.asked.task == "encode":
+                return self._retrieved(texts)
+            if self.asked.task == "classify":
+                return self._classified(texts)
+            return self._tokens(texts) if self.asked.task == "causal" else self._masked(texts)
+
+    def _tokens(self, texts: Sequence[Text]) -> Arrays:
+        """Every token of each text but the first, given all before it."""
+        ids = [tokens(self.asked, text, self.length, self.data.file)[0] for text in texts]
+        total, count = np.zeros(len(ids)), np.zeros(len(ids), dtype=np.int64)
+        for rows in self._rows([len(each) for each in ids], least=2):
+            losses = self.asked.loss(self._model, self._moved(self.asked.training_batch([ids[row] for row in rows])))
+            total[rows], count[rows] = losses.total.double().cpu().numpy(), losses.count.cpu().numpy()
+        return {"nll": total, "count": count}
+
+    def _masked(self, texts: Sequence[Text]) -> Arrays:
+        """Some tokens of each text, each masked alone, given all others (Salazar et al. 2020, pseudo-likelihood)."""
+        examples = make_examples(
+            self.asked, texts, self.data.file, length=self.length, cuts=MASKED_POSITIONS, seed=self.seed
+        )
+        losses, _ = self._asked(examples.histories, examples.targets)
+        total = np.bincount(examples.groups, losses, minlength=len(texts))
+        return {"nll": total, "count": np.bincount(examples.groups, minlength=len(texts))}
+
+    def _classified(self, texts: Sequence[Text]) -> Arrays:
+        examples = make_examples(self.asked, texts, self.data.file, length=self.length)
+        losses, best = self._asked(examples.histories, examples.targets)
+        return {
+            "nll": losses,
+            "count": np.ones(len(losses), dtype=np.int64),
+            "correct": (best == examples.targets).astype(np.float64),
+        }
+
+    def _asked(self, histories: Sequence[History], targets: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Loss of each example and the item that the model puts first."""
+        losses, best = np.zeros(len(histories)), np.zeros(len(histories), dtype=np.int64)
+        for rows in self._rows([len(history) for history in histories]):
+            batch = self._moved(self.asked.example_batch([histories[row] for row in rows], targets[rows]))
+            hidden, wanted = self.asked.encode(self._model, batch)
+            logits = at_least_single(self.asked.head(self._model, hidden))
+            losses[rows] = F.cross_entropy(logits, wanted, reduction="none").double().cpu().numpy()
+            best[rows] = logits.argmax(dim=1).cpu().numpy()
+        return losses, best
+
+    def _retrieved(self, texts: Sequence[Text]) -> Arrays:
+        """Place of each text's answer in the fixed index, and in that of this model; cosines of scored pairs."""
+        head = self.asked.head_of_ours
+        assert head is not None
+        queries = self.vectors([text.text for text in texts])
+        places = self.data.places()
+        targets = torch.tensor([places[answer_of(text)] for text in texts])
+        own = self.vectors(list(self.data.corpus))
+        found: Arrays = {"ranks": ranks_in(queries @ head.vectors.float().cpu().T, targets)}
+        scored = [text for text in texts if text.score is not None]
+        if scored:
+            second = self.vectors([text.pair or "" for text in scored])
+            found["cosine"] = (queries[: len(scored)] * second).sum(dim=1).double().numpy()
+            found["gold"] = np.array([text.score for text in scored], dtype=np.float64)
+        else:
+            found["own_ranks"] = ranks_in(queries @ own.T, targets)
+        return found
+
+    def vectors(self, texts: Sequence[str]) -> torch.Tensor:
+        """One vector of length 1 for each text (texts, width), float32 on the CPU."""
+        made = [Text(text, None, line) for line, text in enumerate(texts, start=1)]
+        ids = [tokens(self.asked, text, self.length, self.data.file)[0] for text in made]
+        out: torch.Tensor | None = None
+        for rows in self._rows([len(each) for each in ids], least=0):
+            batch = self._moved(self.asked.example_batch([ids[row] for row in rows]))
+            part = self.asked.vectors(self._model, batch).float().cpu()
+            out = torch.zeros(len(ids), part.shape[1]) if out is None else out
+            out[torch.from_numpy(rows)] = part
+        return torch.zeros(0, 1) if out is None else out
+
+    @property
+    def _model(self) -> Any:
+        return self.asked.model
+
+    def _moved(self, batch: Batch) -> Batch:
+        device = next(self._model.parameters()).device
+        return {name: value.to(device) for name, value in batch.items()}
+
+    def _rows(self, lengths: Sequence[int], least: int = 1) -> Iterator[NDArray[np.int64]]:
+        """Rows of similar length, longest first; what is shorter than `least` has nothing to be asked for."""
+        order = np.argsort([-length for length in lengths], kind="stable")
+        order = order[np.asarray(lengths)[order] >= least]
+        for start in range(0, len(order), self.batch):
+            yield order[start : start + self.batch]
+            if self.report is not None:
+                self.report.progress(min(start + self.batch, len(order)), len(order))
+
+
+def ranks_in(scores: torch.Tensor, targets: torch.Tensor) -> NDArray[np.int64]:
+    """Rank of each target (texts,), 1 is best; equal scores count by rising index (texts, items)."""
+    own = scores.gather(1, targets[:, None])
+    place = torch.arange(scores.shape[1])
+    before = (scores > own) | ((scores == own) & (place < targets[:, None]))
+    return np.asarray((1 + before.sum(dim=1)).numpy(), dtype=np.int64)
