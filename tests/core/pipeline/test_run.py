@@ -281,3 +281,52 @@ def test_the_plan_names_the_comparison_once_it_is_known_that_there_is_one(tmp_pa
 
     assert "compare with all subsets" not in before
     assert dict.fromkeys(computed(events), "stored") == states()
+
+
+EVALUATE = TEXT[TEXT.index("[evaluate]") :]
+ONLY_A_MODEL = TEXT.partition("[[score]]")[0] + EVALUATE
+ONLY_SCORES = TEXT.partition("[select]")[0] + EVALUATE
+ONLY_A_SELECTION = TEXT.partition("[[compress]]")[0] + EVALUATE
+BEFORE_SCORES = ["data", "teacher", "rank teacher", "rank baselines"]
+SCORES = ["score fisher", "score block-influence", "score leave-one-out"]
+
+
+@pytest.mark.parametrize(
+    ("text", "stages"),
+    [
+        (ONLY_A_MODEL, BEFORE_SCORES),
+        (ONLY_SCORES, [*BEFORE_SCORES, *SCORES]),
+        (ONLY_A_SELECTION, [*BEFORE_SCORES, *SCORES, "select"]),
+    ],
+    ids=["a model", "scores", "a selection"],
+)
+def test_a_recipe_may_end_early_and_says_what_it_found_until_there(first, tmp_path, text, stages):
+    _, whole, _ = first
+
+    folder, events = run(tmp_path, tmp_path / "store", text=text)
+
+    assert [*stages, "measure time and memory"] == computed(events)
+    told, full = metrics_of(folder), metrics_of(whole)
+    assert ["teacher", "bigram", "item-knn", "popularity"] == [model["name"] for model in told["models"]]
+    teacher, asked_of_all = told["models"][0], full["models"][0]
+    assert {**asked_of_all, "versus": None} == {**teacher, "versus": None}
+    by_name = [each["name"] for each in told["scores"]]
+    assert [stage.removeprefix("score ") for stage in stages if stage in SCORES] == by_name
+    assert [each["mean"] for each in full["scores"]][: len(by_name)] == [each["mean"] for each in told["scores"]]
+    assert (told["agreement"] is None, told["plan"] is None) == (not by_name, "select" not in stages)
+    assert told["plan"] in (None, full["plan"])
+    assert ["teacher"] == [path.name for path in (folder / "models").iterdir()]
+    assert ["teacher"] == list(json.loads((folder / "performance.json").read_text())["latency"]["models"])
+    assert lwa_core.load(folder).recommend([], k=3).items
+
+
+def test_what_a_short_recipe_left_is_taken_by_a_longer_one(tmp_path):
+    for text, stages in (
+        (ONLY_A_MODEL, BEFORE_SCORES),
+        (ONLY_SCORES, SCORES),
+        (ONLY_A_SELECTION, ["select"]),
+        (TEXT, ["drop-2", "distill-2", "drop-1", "distill-1"]),
+    ):
+        _, events = run(tmp_path, tmp_path / "store", text=text)
+        ran = [stage for stage in computed(events) if stage != "measure time and memory" and "rank " not in stage]
+        assert [stage for stage in stages if "rank " not in stage] == ran
