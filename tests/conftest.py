@@ -21,6 +21,7 @@ NEED_TORCH = [
     "core/pipeline",
     "core/recommendation",
     "core/results/test_cold_start.py",
+    "core/results/test_summary.py",
     "core/test_api.py",
     "core/text",
     "core/training",
