@@ -1,7 +1,11 @@
-"""A made-up run: what `lwa run` writes, small and by hand."""
+"""Made-up runs: what `lwa run` writes, small and by hand, and the same as values."""
 
 import copy
 import json
+
+from lwa_core.results.as_json import from_json
+from lwa_core.results.reading import Results
+from lwa_core.results.schema import Metrics, Performance
 
 DEPTH = 8
 TIERS = [[0, 2, 5, 7], [0, 7]]
@@ -97,7 +101,7 @@ def symmetric(diagonal, *rows):
 
 
 METRICS = {
-    "format": 1,
+    "format": 2,
     "lwa": "0.1.0",
     "recipe": {"name": "ml-tiny", "sha256": "a" * 64, "seed": 7},
     "asked": {
@@ -127,6 +131,9 @@ METRICS = {
         },
     },
     "calibration": {"examples": 1024, "utility": "loss"},
+    "task": "recommendation",
+    "headline": "ndcg@10",
+    "lower_is_better": [],
     "models": models(),
     "scores": [
         scores("fisher", "fisher", [9.1, 3.2, 4.4, 2.2, 2.9, 5.1, 1.8, 6.0], half=0.6, stability=0.93),
@@ -195,6 +202,60 @@ METRICS = {
 }
 
 
+def text_model(name, kind, perplexity, accuracy, **how):
+    made = model(name, kind, 0.1, **how)
+    teacher = kind == "teacher"
+    metrics = {"perplexity": figure(perplexity, 0.8), "accuracy": figure(accuracy, 0.02)}
+    difference = {"perplexity": figure(round(perplexity - 20.0, 6), 0.5), "accuracy": figure(accuracy - 0.5, 0.01)}
+    kept = {"perplexity": figure(perplexity / 20, 0.025), "accuracy": figure(accuracy / 0.5, 0.02)}
+    return {
+        **made,
+        "metrics": metrics,
+        "difference": None if teacher else difference,
+        "kept": None if teacher else kept,
+        "versus": {} if teacher else {"teacher": {"perplexity": figure(round(perplexity - 20.0, 6), 0.5)}},
+    }
+
+
+def text_metrics(headline="perplexity", whole=True):
+    """A run of the task `text`: with scores, plan and students, or just the teacher."""
+    told = metrics()
+    told |= {"task": "text", "headline": headline, "lower_is_better": ["perplexity"], "training": []}
+    told["recipe"]["name"] = told["asked"]["name"] = "tiny-lm"
+    told["data"] = {
+        "texts": 2000,
+        "test_texts_sha256": "c" * 64,
+        "facts": {"file": "texts.jsonl", "counts": {"train": 1000, "test": 400}},
+    }
+    told["models"] = [text_model("teacher", "teacher", 20.0, 0.5, size=2_400_000)]
+    told["warnings"] = []
+    asked = {key: told["asked"][key] for key in ("name", "seed", "score", "select", "compress")}
+    evaluate = {"bootstrap": 2000, "confidence": 0.95, "k": [1, 10]}
+    told["asked"] = {
+        **asked,
+        "texts": {"path": "texts.jsonl", "length": 128},
+        "model": {"path": "tiny", "ask": "causal"},
+    }
+    told["asked"]["evaluate"] = evaluate
+    if not whole:
+        del told["asked"]["select"]
+        told["asked"]["score"] = told["asked"]["compress"] = []
+        return {**told, "scores": [], "agreement": None, "plan": None, "optimality": None}
+    told["models"] += [
+        text_model("drop-4", "student", 31.0, 0.41, step="drop", tier=0, size=1_500_000),
+        text_model("fine-tune-4", "student", 20.3, 0.495, step="fine-tune", tier=0, size=1_500_000),
+        text_model("drop-2", "student", 19.0, 0.52, step="drop", tier=1, size=1_000_000),
+        {**text_model("unigram", "baseline", 300.0, 0.1), "kept": None},
+        {**text_model("bigram", "baseline", 25.0, 0.45), "kept": None},
+    ]
+    told["models"][0]["versus"] = {
+        name: {"perplexity": figure(round(20.0 - other, 6), 0.5), "accuracy": figure(0.05, 0.01)}
+        for name, other in (("unigram", 300.0), ("bigram", 25.0))
+    }
+    told["models"][1]["versus"]["bigram"] = {"perplexity": figure(6.0, 0.5)}
+    return told
+
+
 def timed(p50, ratio=None):
     return {
         "p50": p50,
@@ -232,7 +293,7 @@ PERFORMANCE = {
         },
     },
     "memory": {
-        name: {"before": 400_000_000, "peak": 400_000_000 + above, "model": 2_400_000, "gpu_peak": None}
+        name: {"before": 400_000_000, "peak": 400_000_000 + int(above), "model": 2_400_000, "gpu_peak": None}
         for name, above in (
             ("teacher", 31e6),
             ("drop-4", 27e6),
@@ -254,6 +315,12 @@ def metrics():
 
 def performance():
     return copy.deepcopy(PERFORMANCE)
+
+
+def results(told=None, measured=None):
+    """The values that these JSON objects stand for."""
+    performance = None if measured is None else from_json(measured, Performance)
+    return Results(from_json(METRICS if told is None else told, Metrics), performance)
 
 
 def write_run(folder, told=None, measured=None):

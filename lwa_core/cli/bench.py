@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lwa_core.cli._options import block_option, example, json_option, local_option, print_json, store_option, tell_local
-from lwa_core.cli._table import print_table
+from lwa_core.cli._table import show_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,6 +80,5 @@ def _print(result: Mapping[str, Any]) -> None:
     from lwa_core.report.leaderboard import boards
 
     for board in boards(result):
-        click.echo(f"{board.title}\n")
-        print_table(board.columns, board.rows)
+        show_table(board)
         click.echo()

@@ -20,22 +20,21 @@ EPILOG = """
 def command(*, run: Path, as_json: bool) -> None:
     """Write the report of a run again, and print its table of results."""
     from lwa_core.errors import StoreError
-    from lwa_core.store.files import read_json
+    from lwa_core.results.as_json import to_json
+    from lwa_core.results.reading import read_results
 
     if not (run / "metrics.json").is_file():
         raise StoreError(f"{run} is not the folder of a finished run", "`lwa run` prints the folder of its run")
-    metrics = read_json(run / "metrics.json")
-    measured = run / "performance.json"
-    performance = read_json(measured) if measured.is_file() else None
+    results = read_results(run)
     if as_json:
-        print_json({"folder": str(run), "metrics": metrics, "performance": performance})
+        print_json({"folder": str(run), **to_json(results)})
         return
-    from rich.console import Console
-
+    from lwa_core.cli._table import show_table
     from lwa_core.report import write_report
     from lwa_core.report.terminal import result_tables
 
-    for table in result_tables(metrics, performance):
-        Console().print(table)
+    for table in result_tables(results):
+        show_table(table)
+        click.echo()
     for path in write_report(run):
         click.echo(f"report: {path}")

@@ -46,23 +46,24 @@ def command(
     from lwa_core.cli._progress import Progress
     from lwa_core.pipeline.run import run_recipe
     from lwa_core.report import write_report
-    from lwa_core.store.files import read_json
+    from lwa_core.results.as_json import to_json
+    from lwa_core.results.reading import read_results
     from lwa_core.store.results import Store
 
     with Progress() as progress:
         folder = run_recipe(opened, Store(store), [progress])
     written = write_report(folder)
-    metrics, performance = read_json(folder / "metrics.json"), read_json(folder / "performance.json")
+    results = read_results(folder)
     if as_json:
-        print_json({"folder": str(folder), "metrics": metrics, "performance": performance})
+        print_json({"folder": str(folder), **to_json(results)})
     else:
-        from rich.console import Console
-
+        from lwa_core.cli._table import show_table
         from lwa_core.report.terminal import result_tables
 
-        for table in result_tables(metrics, performance):
-            Console().print(table)
-        for warning in metrics["warnings"]:
-            click.echo(f"warning[{warning['code']}]: {warning['message']}", err=True)
+        for table in result_tables(results):
+            show_table(table)
+            click.echo()
+        for warning in results.metrics.warnings:
+            click.echo(f"warning[{warning.code}]: {warning.message}", err=True)
     for path in written:
         click.echo(f"report: {path}", err=as_json)

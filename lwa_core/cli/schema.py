@@ -1,4 +1,4 @@
-"""`lwa schema`: the JSON Schema of recipes, with the settings of every installed plugin."""
+"""`lwa schema`: the JSON Schema of recipes, with the settings of every installed plugin, and that of results."""
 
 from __future__ import annotations
 
@@ -19,13 +19,26 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 @click.command(
     epilog=example("  lwa schema > lwa.schema.json\n  # then, first in a recipe: #:schema ./lwa.schema.json")
 )
+@click.option(
+    "--of",
+    "what",
+    type=click.Choice(["recipe", "results"]),
+    default="recipe",
+    show_default=True,
+    help="Of recipes, or of the metrics.json of a run.",
+)
 @block_option
-def command(block: tuple[str, ...]) -> None:
-    """Print the JSON Schema of recipes, for editors that complete and check TOML.
+def command(what: str, block: tuple[str, ...]) -> None:
+    """Print the JSON Schema of recipes, for editors that complete and check TOML, or of results.
 
-    It knows the settings of every installed plugin. A component that cannot be loaded is left out, with a word on
-    stderr.
+    That of recipes knows the settings of every installed plugin. A component that cannot be loaded is left out, with a
+    word on stderr.
     """
+    if what == "results":
+        from lwa_core.results.as_json import metrics_schema
+
+        print_json(metrics_schema())
+        return
     from lwa_core.plugins.registry import Registry
 
     print_json(recipe_schema(Registry.discover(block=block)))

@@ -17,7 +17,8 @@ from lwa_core.pipeline.stages.scores import board_of
 from lwa_core.pipeline.stages.students import Tier
 from lwa_core.recipe.recipe import Recipe
 from lwa_core.results.assembly import Found, assemble
-from lwa_core.store.files import digest, explained, write_atomically, write_json
+from lwa_core.results.writing import write_metrics, write_performance
+from lwa_core.store.files import digest, explained, write_atomically
 from lwa_core.store.results import Store
 from lwa_core.types import RunContext
 
@@ -62,9 +63,8 @@ def _write(plan: Plan, run: Run, folder: Path) -> None:
         target = folder / "models" / model.name
         with explained(target):
             _mirror(run.value(model).path, target)
-    write_json(folder / "metrics.json", assemble(found(plan, run, tiers)))
-    measured = run.value(plan.performance(tiers))
-    write_json(folder / "performance.json", {**measured, "stages": run.timings})
+    write_metrics(folder, assemble(found(plan, run, tiers)))
+    write_performance(folder, run.value(plan.performance(tiers)), run.timings)
 
 
 def found(plan: Plan, run: Run, tiers: Sequence[Tier]) -> Found:

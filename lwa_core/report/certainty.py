@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from lwa_core.report.charts import ACCENT, FAINT, draw_svg
 from lwa_core.results.figures import NOT_MEASURED, number, percent
+from lwa_core.results.schema import Agreement, ScorerResult
 from lwa_core.results.warnings import STABLE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Scores = Sequence[Mapping[str, Any]]
+Scores = Sequence[ScorerResult]
 
 
 @attrs.frozen
@@ -45,12 +46,20 @@ class Matrix:
         return [(name, *(f"{c.shown} ({c.small})" if c.small else c.shown for c in row)) for name, row in self.rows]
 
 
-def told(scores: Scores, agreement: Mapping[str, Any], depth: int) -> dict[str, Any]:
-    """Everything of this that the templates show, but the charts."""
+def told(scores: Scores, agreement: Agreement | None) -> dict[str, Any]:
+    """Everything of this that the templates show, but the charts; `pairs` is None where there are none."""
+    compared = agreement is not None and len(agreement.names) > 1
     return {
-        "bottom": list(bottom(scores, depth)),
-        "resamples": max((chance["resamples"] for entry in scores for chance in entry.get("bottom") or []), default=0),
+        "bottom": list(bottom(scores)),
+        "resamples": max((chance.resamples for entry in scores for chance in entry.bottom or ()), default=0),
         "stability": stability_table(scores),
+        "pairs": pairs(agreement) if agreement is not None and compared else None,
+    }
+
+
+def pairs(agreement: Agreement) -> dict[str, Any]:
+    """What is said of every two scorers."""
+    return {
         "tau": tau(agreement),
         "overlap": list(overlaps(agreement)),
         "concordance": concordance(agreement),
@@ -58,29 +67,31 @@ def told(scores: Scores, agreement: Mapping[str, Any], depth: int) -> dict[str, 
     }
 
 
-def note(scores: Mapping[str, Any]) -> str:
+def note(scores: ScorerResult) -> str:
     """What the scores are means of, and how stable their order is."""
-    if scores.get("combines"):
-        made = f"made of the ranks by {', '.join(scores['combines'])}"
-        return f"{made}; the interval is over these scorers" if scores["count"] > 1 else made
-    if scores["count"] < 2:
+    if scores.combines:
+        made = f"made of the ranks by {', '.join(scores.combines)}"
+        return f"{made}; the interval is over these scorers" if scores.count > 1 else made
+    if scores.count < 2:
         return "one sample: no sampling error"
-    stability = NOT_MEASURED if scores["stability"] is None else number(scores["stability"], 2)
-    said = f"{scores['count']:,} samples; rank correlation between halves of them: {stability}"
-    posterior = (scores.get("facts") or {}).get("laplace")
+    stability = NOT_MEASURED if scores.stability is None else number(scores.stability, 2)
+    said = f"{scores.count:,} samples; rank correlation between halves of them: {stability}"
+    posterior = scores.facts.get("laplace")
     return f"{said}. No measure of importance: see the uncertainty of the model" if posterior else said
 
 
-def bottom(scores: Scores, depth: int) -> Iterator[Matrix]:
+def bottom(scores: Scores) -> Iterator[Matrix]:
     """For each number of removed layers, how probable it is for a layer to be among so many lowest."""
-    sampled = [entry for entry in scores if entry.get("bottom")]
-    counts = sorted({chance["removed"] for entry in sampled for chance in entry["bottom"]})
-    for removed in counts:
+    depth = max((len(entry.mean) for entry in scores), default=0)
+    for removed in sorted({chance.removed for entry in scores for chance in entry.bottom or ()}):
         rows = []
-        for entry in sampled:
-            chances = {chance["removed"]: chance["probability"] for chance in entry["bottom"]}
-            name = f"{entry['name']} (over its scorers)" if entry.get("combines") else entry["name"]
-            rows.append((name, [Cell(_chance(p), strength=p) for p in chances[removed]]))
+        for entry in scores:
+            name = f"{entry.name} (over its scorers)" if entry.combines else entry.name
+            rows += [
+                (name, [Cell(_chance(p), strength=p) for p in chance.probability])
+                for chance in entry.bottom or ()
+                if chance.removed == removed
+            ]
         title = "the lowest layer" if removed == 1 else f"among the {removed} lowest layers"
         yield Matrix(f"Probability of being {title}", "scorer", [str(layer) for layer in range(depth)], rows)
 
@@ -94,7 +105,7 @@ def _chance(p: float) -> str:
 
 def stability_table(scores: Scores) -> Matrix | None:
     """The stability curves as figures."""
-    curves = {entry["name"]: dict(entry.get("stability_curve") or []) for entry in scores}
+    curves = {entry.name: dict(entry.stability_curve) for entry in scores}
     sizes = sorted({n for curve in curves.values() for n in curve})
     if not sizes:
         return None
@@ -102,9 +113,9 @@ def stability_table(scores: Scores) -> Matrix | None:
     return Matrix("", "scorer", [f"{n:,}" for n in sizes], [row for row in rows if any(c.shown for c in row[1])])
 
 
-def stability_chart(scores: Mapping[str, Any]) -> str | None:
+def stability_chart(scores: ScorerResult) -> str | None:
     """How well the order of the layers is found again by other samples, against how many; None where it is unknown."""
-    curve = scores.get("stability_curve") or []
+    curve = scores.stability_curve
     if not curve:
         return None
 
@@ -118,53 +129,53 @@ def stability_chart(scores: Mapping[str, Any]) -> str | None:
         axes.set_xlabel("samples")
         axes.set_ylabel("rank correlation")
 
-    return draw_svg(f"stability of {scores['name']} by number of samples", draw, height=1.55)
+    return draw_svg(f"stability of {scores.name} by number of samples", draw, height=1.55)
 
 
-def tau(agreement: Mapping[str, Any]) -> Matrix:
+def tau(agreement: Agreement) -> Matrix:
     """Kendall's tau-b of every two scorers with its p-value."""
-    names, p_values = agreement["names"], agreement.get("kendall_p")
+    names, p_values = agreement.names, agreement.kendall_p
     rows = []
     for i, name in enumerate(names):
-        taus = enumerate(agreement["kendall"][i])
+        taus = enumerate(agreement.kendall[i])
         rows.append((name, [Cell(number(t, 2), _p(p_values[i][j] if p_values else None), t) for j, t in taus]))
     return Matrix("Kendall's τ-b", "", names, rows)
 
 
-def overlaps(agreement: Mapping[str, Any]) -> Iterator[Matrix]:
+def overlaps(agreement: Agreement) -> Iterator[Matrix]:
     """How many of the kept layers every two scorers share, for each number of kept layers; chance has no tint."""
-    names = agreement["names"]
-    for entry in agreement.get("overlap") or []:
-        k, chance, rows = entry["k"], entry["chance"], []
+    names = agreement.names
+    for entry in agreement.overlap:
+        k, chance, rows = entry.k, entry.chance, []
         for i, name in enumerate(names):
-            pairs = zip(entry["shared"][i], entry["p"][i], strict=True)
-            rows.append((name, [Cell(str(n), _p(p), (n - chance) / (k - chance)) for n, p in pairs]))
+            found = zip(entry.shared[i], entry.p[i], strict=True)
+            rows.append((name, [Cell(str(n), _p(p), (n - chance) / (k - chance)) for n, p in found]))
         title = f"Shared among the {k} highest (by chance {number(chance, 1)}, {percent(chance / k)})"
         if k == 1:
             title = f"The same highest layer (by chance {percent(chance)})"
         yield Matrix(title, "", names, rows)
 
 
-def concordance(agreement: Mapping[str, Any]) -> str | None:
+def concordance(agreement: Agreement) -> str | None:
     """Kendall's W in a sentence; None where there are not two scorers to compare."""
-    found = agreement.get("concordance")
-    if not found:
+    found = agreement.concordance
+    if found is None:
         return None
-    names = found["names"]
+    names = found.names
     whose = f"{', '.join(names[:-1])} and {names[-1]}"
-    said = f"Kendall's W of {whose} is {number(found['w'], 2)} (1: the same order; independent orders average "
-    said += f"{number(1 / len(names), 2)}), p = {_digits(found['p'])}"
-    if found["p"] <= 0.05:
+    said = f"Kendall's W of {whose} is {number(found.w, 2)} (1: the same order; independent orders average "
+    said += f"{number(1 / len(names), 2)}), p = {_digits(found.p)}"
+    if found.p <= 0.05:
         return f"{said}: they agree more than independent orders do."
     return f"{said}: they are not shown to agree more than independent orders do."
 
 
-def permutations(agreement: Mapping[str, Any]) -> str:
+def permutations(agreement: Agreement) -> str:
     """How the p-values of tau were found."""
-    count = agreement.get("permutations")
+    count = agreement.permutations
     if not count:
         return ""
-    return f"all {count:,} orders" if agreement.get("exact") else f"{count:,} random orders"
+    return f"all {count:,} orders" if agreement.exact else f"{count:,} random orders"
 
 
 def _p(p: float | None) -> str:

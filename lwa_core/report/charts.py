@@ -6,9 +6,11 @@ import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
+
+from lwa_core.results.schema import ScorerResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,22 +57,22 @@ class Point:
     high: float | None
 
 
-def layer_scores(scores: Mapping[str, Any]) -> str:
+def layer_scores(scores: ScorerResult) -> str:
     """One scorer: the score of every layer with its interval."""
 
     def draw(axes: Axes) -> None:
-        layers = range(len(scores["mean"]))
-        axes.bar(layers, scores["mean"], width=0.68, color=ACCENT, linewidth=0)
-        if scores["low"] is not None:
-            below = [m - low for m, low in zip(scores["mean"], scores["low"], strict=True)]
-            above = [high - m for m, high in zip(scores["mean"], scores["high"], strict=True)]
-            axes.errorbar(layers, scores["mean"], yerr=[below, above], fmt="none", ecolor=INK, elinewidth=1, capsize=2)
+        layers = range(len(scores.mean))
+        axes.bar(layers, scores.mean, width=0.68, color=ACCENT, linewidth=0)
+        if scores.low is not None and scores.high is not None:
+            below = [m - low for m, low in zip(scores.mean, scores.low, strict=True)]
+            above = [high - m for m, high in zip(scores.mean, scores.high, strict=True)]
+            axes.errorbar(layers, scores.mean, yerr=[below, above], fmt="none", ecolor=INK, elinewidth=1, capsize=2)
         axes.axhline(0, color=FAINT, linewidth=0.8)
         axes.set_xlabel("layer")
-        axes.set_ylabel(scores["unit"] or "score")
+        axes.set_ylabel(scores.unit or "score")
         axes.set_xticks(list(layers) if len(layers) <= 16 else list(layers)[:: len(layers) // 12 + 1])
 
-    return draw_svg(f"scores of {scores['name']}", draw, height=2.2)
+    return draw_svg(f"scores of {scores.name}", draw, height=2.2)
 
 
 def forest(points: Sequence[Point], label: str) -> str:

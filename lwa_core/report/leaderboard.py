@@ -2,46 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import attrs
-
+from lwa_core.report.tables import Table, markdown_table
 from lwa_core.results.figures import MINUS, percent
 
 
-@attrs.frozen
-class Board:
-    """One table: a title, the titles of its columns, and a line an entry, the lowest regret first."""
+def boards(result: Mapping[str, Any]) -> list[Table]:
+    """A line an entry, the lowest regret first.
 
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-
-def boards(result: Mapping[str, Any]) -> list[Board]:
-    """What was chosen; what it cost and how sure it is; the controls; what is left of the quality."""
+    What was chosen; what it cost and how sure it is; the controls; what is left of the quality.
+    """
     made = [_choices(result), _gains(result), _costs(result), _controls(result), _quality(result)]
     return [board for board in made if board.rows]
 
 
-def _choices(result: Mapping[str, Any]) -> Board:
+def _choices(result: Mapping[str, Any]) -> Table:
     rows = [
         [_name(row), _estimate(row["regret"]), "0" if row["kind"] == "expectation" else _estimate(row["gain"])]
         for row in result["leaderboard"]
     ]
     title = f"{result['bench']}, {len(result['cells'])} cells: loss in nats above the best set, and below a random one"
-    return Board(title, ("", "regret", "gain over random"), rows)
+    return Table(("", "regret", "gain over random"), rows, title=title)
 
 
-def _gains(result: Mapping[str, Any]) -> Board:
+def _gains(result: Mapping[str, Any]) -> Table:
     compared = _compared(result)
     names = list(compared[0]["gains"])
     rows = [[_name(row), *(_number(row["gains"][name], 3) for name in names)] for row in compared]
-    return Board("gain over random by cell, mean over its seeds", ("", *names), rows if len(names) > 1 else ())
+    title = "gain over random by cell, mean over its seeds"
+    return Table(("", *names), rows if len(names) > 1 else (), title=title)
 
 
-def _costs(result: Mapping[str, Any]) -> Board:
+def _costs(result: Mapping[str, Any]) -> Table:
     figures = (("passes", 1), ("cpu_seconds", 1), ("stability", 2), ("leave_one_out", 2), ("shapley", 2))
     rows = [
         [
@@ -55,10 +49,10 @@ def _costs(result: Mapping[str, Any]) -> Board:
     title = (
         "cells with a gain or a loss shown, cost, and rank correlations: of halves, with leave-one-out, with Shapley"
     )
-    return Board(title, columns, rows)
+    return Table(columns, rows, title=title)
 
 
-def _controls(result: Mapping[str, Any]) -> Board:
+def _controls(result: Mapping[str, Any]) -> Table:
     scorers = [row for row in result["leaderboard"] if row["kind"] == "scorer" and row["controls"]]
     kinds = list(dict.fromkeys(kind for row in scorers for kind in row["planted"]))
     rows = [
@@ -70,10 +64,10 @@ def _controls(result: Mapping[str, Any]) -> Board:
         for row in scorers
     ]
     columns = ("", *(f"{kind} last" for kind in kinds), "untrained better")
-    return Board("controls: planted layers put last, and gains shown on untrained models", columns, rows)
+    return Table(columns, rows, title="controls: planted layers put last, and gains shown on untrained models")
 
 
-def _quality(result: Mapping[str, Any]) -> Board:
+def _quality(result: Mapping[str, Any]) -> Table:
     shares = [f"{round(100 * share)} %" for share in result["measure"]["healed"]]
     columns = ["", *(f"cut by {share}" for share in shares)]
     if result["heal"] is not None:
@@ -81,7 +75,7 @@ def _quality(result: Mapping[str, Any]) -> Board:
     rows = [
         [_name(row), *(percent(value) for value in (*row["cut"], *(row["healed"] or ())))] for row in _compared(result)
     ]
-    return Board("share of the teacher's NDCG@10 kept, mean over the cells", columns, rows)
+    return Table(columns, rows, title="share of the teacher's NDCG@10 kept, mean over the cells")
 
 
 def _compared(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -95,11 +89,7 @@ def _name(row: Mapping[str, Any]) -> str:
 
 def markdown(result: Mapping[str, Any]) -> str:
     """The boards as Markdown."""
-    parts = []
-    for board in boards(result):
-        lines = [board.columns, ["---", *["---:"] * (len(board.columns) - 1)], *board.rows]
-        parts.append(f"{board.title}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n")
-    return "\n".join(parts)
+    return "\n".join(f"{board.title}\n\n{markdown_table(board)}\n" for board in boards(result))
 
 
 def _estimate(value: Mapping[str, float | None]) -> str:

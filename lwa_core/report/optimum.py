@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lwa_core.report.charts import ACCENT, FAINT, INK, SECOND, draw_svg
-from lwa_core.report.content import Table
+from lwa_core.report.tables import Table
 from lwa_core.results.figures import signed, with_interval
+from lwa_core.results.schema import Figure, Metrics, Optimality
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,68 +17,67 @@ UTILITIES = {"loss": "minus the cross-entropy", "ndcg": "NDCG@10"}
 UNITS = {"loss": "nats", "ndcg": ""}
 
 
-def told(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
+def told(metrics: Metrics) -> dict[str, Any] | None:
     """Everything of this that the templates show, but the chart; None where not every set was measured."""
-    found = metrics.get("optimality")
-    if not found:
+    found = metrics.optimality
+    if found is None:
         return None
-    depth = metrics["plan"]["depth"]
+    depth = len(found.depths)
     return {
         "found": found,
         "subsets": 2**depth,
-        "utility": UTILITIES.get(found["utility"], found["utility"]),
-        "unit": UNITS.get(found["utility"], ""),
+        "utility": UTILITIES.get(found.utility, found.utility),
+        "unit": UNITS.get(found.utility, ""),
         "tiers": tiers(found, depth),
-        "mean_regret": with_interval(found["mean_regret"], signed) if found["mean_regret"] else None,
+        "mean_regret": None if found.mean_regret is None else with_interval(found.mean_regret, signed),
         "depths": depths(found),
     }
 
 
-def tiers(found: Mapping[str, Any], depth: int) -> Table:
+def tiers(found: Optimality, depth: int) -> Table:
     """Every tier beside the best set of its size and a random one."""
     rows = [
         (
-            f"{tier['layers']} of {depth}",
-            _layers(tier["kept"]),
-            with_interval(tier["difference"], signed),
-            with_interval(tier["regret"], signed),
-            with_interval(tier["gain"], signed),
-            f"{tier['rank']:,} of {tier['subsets']:,}",
+            f"{tier.layers} of {depth}",
+            _layers(tier.kept),
+            with_interval(tier.difference, signed),
+            with_interval(tier.regret, signed),
+            with_interval(tier.gain, signed),
+            f"{tier.rank:,} of {tier.subsets:,}",
         )
-        for tier in found["tiers"]
+        for tier in found.tiers
     ]
     return Table(("depth", "layers", "less the full model", "regret", "gain over a random set", "rank"), rows)
 
 
-def depths(found: Mapping[str, Any]) -> Table:
+def depths(found: Optimality) -> Table:
     """For every number of layers but all: the best set on these examples, the oracle and a random set."""
     rows = [
         (
-            str(entry["layers"]),
-            _layers(entry["kept"]),
-            *(with_interval(entry[name], signed) for name in ("best", "oracle", "random")),
-            f"{entry['oracle_choices']:,}",
+            str(entry.layers),
+            _layers(entry.kept),
+            *(with_interval(figure, signed) for figure in (entry.best, entry.oracle, entry.random)),
+            f"{entry.oracle_choices:,}",
         )
-        for entry in reversed(found["depths"][:-1])
+        for entry in reversed(found.depths[:-1])
     ]
     return Table(("depth", "best set here", "its utility", "oracle", "random set", "choices"), rows)
 
 
-def chart(found: Mapping[str, Any]) -> str:
+def chart(found: Optimality) -> str:
     """Utility less the full model's against the number of layers: oracle, random set, and the chosen tiers."""
 
     def draw(axes: Axes) -> None:
         axes.axhline(0, color=FAINT, linewidth=0.8, linestyle=(0, (4, 3)))
-        marks = (("random", SECOND, "^", -0.12), ("oracle", INK, "D", 0.0))
-        for name, color, marker, aside in marks:
-            _marks(axes, found["depths"], name, color, marker, aside)
-        _marks(axes, found["tiers"], "difference", ACCENT, "o", 0.12)
-        count = len(found["depths"])
+        _marks(axes, ((entry.layers, entry.random) for entry in found.depths), SECOND, "^", -0.12)
+        _marks(axes, ((entry.layers, entry.oracle) for entry in found.depths), INK, "D", 0.0)
+        _marks(axes, ((tier.layers, tier.difference) for tier in found.tiers), ACCENT, "o", 0.12)
+        count = len(found.depths)
         axes.set_xticks(range(1, count + 1) if count <= 16 else range(1, count + 1, count // 12 + 1))
         axes.set_xlim(0.5, count + 0.5)
         axes.grid(axis="y", color=FAINT, linewidth=0.4, alpha=0.5)
         axes.set_xlabel("layers that stay")
-        unit = UNITS.get(found["utility"], "") or UTILITIES.get(found["utility"], found["utility"])
+        unit = UNITS.get(found.utility, "") or UTILITIES.get(found.utility, found.utility)
         axes.set_ylabel(f"less the full model's [{unit}]")
 
     return draw_svg(
@@ -85,13 +85,15 @@ def chart(found: Mapping[str, Any]) -> str:
     )
 
 
-def _marks(axes: Axes, entries: Sequence[Mapping[str, Any]], name: str, color: str, marker: str, aside: float) -> None:
+def _marks(axes: Axes, entries: Iterable[tuple[int, Figure]], color: str, marker: str, aside: float) -> None:
     """Means with their intervals, a little aside so that they do not cover each other."""
-    for entry in entries:
-        x, figure = entry["layers"] + aside, entry[name]
-        axes.plot([x, x], [figure["low"], figure["high"]], color=color, linewidth=1.2)
+    for layers, figure in entries:
+        if figure.mean is None or figure.low is None or figure.high is None:
+            continue
+        x = layers + aside
+        axes.plot([x, x], [figure.low, figure.high], color=color, linewidth=1.2)
         face = "none" if marker == "D" else color
-        axes.plot([x], [figure["mean"]], marker, color=color, markerfacecolor=face, markersize=4.5)
+        axes.plot([x], [figure.mean], marker, color=color, markerfacecolor=face, markersize=4.5)
 
 
 def _layers(kept: Sequence[int]) -> str:

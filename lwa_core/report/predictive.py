@@ -6,40 +6,41 @@ from collections.abc import Mapping
 from math import sqrt
 from typing import Any
 
-from lwa_core.report.content import Table
-from lwa_core.results.figures import Figure, number, percent, short, signed, with_interval
+from lwa_core.report.tables import Table
+from lwa_core.results.figures import number, percent, short, signed, with_interval
+from lwa_core.results.schema import Figure, Metrics, ScorerResult
+from lwa_core.results.words import Words, words_of
+from lwa_core.statistics.estimate import student_half
 
 QUANTITIES = {
-    "target": "log p of the item that followed",
-    "drawn": "log p of an item drawn from the model's own prediction",
-    "margin": "the logit of the model's first item less that of its second",
+    "target": "log p of {right}",
+    "drawn": "log p of an {answer} drawn from the model's own prediction",
+    "margin": "the logit of the model's first {answer} less that of its second",
 }
 STRUCTURES = {"kfac": "Kronecker-factored (K-FAC)", "diagonal": "diagonal"}
 LABELS = {"sampled": "labels drawn from the model", "observed": "the observed labels (the empirical Fisher)"}
 
 
-def told(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+def told(metrics: Metrics) -> list[dict[str, Any]]:
     """What the templates show of every score that is a posterior variance; nothing where there is none."""
-    confidence = metrics["asked"]["evaluate"]["confidence"]
-    return [
-        _told(scores, scores["facts"], confidence)
-        for scores in metrics["scores"]
-        if (scores.get("facts") or {}).get("laplace")
-    ]
+    confidence = metrics.asked["evaluate"]["confidence"]
+    words = words_of(metrics.task)
+    return [_told(scores, confidence, words) for scores in metrics.scores if scores.facts.get("laplace")]
 
 
-def _told(scores: Mapping[str, Any], facts: Mapping[str, Any], confidence: float) -> dict[str, Any]:
-    laplace, predictive = facts["laplace"], facts.get("predictive")
+def _told(scores: ScorerResult, confidence: float, words: Words) -> dict[str, Any]:
+    laplace, predictive = scores.facts["laplace"], scores.facts.get("predictive")
+    quantity = laplace["quantity"]
     return {
-        "name": scores["name"],
-        "unit": scores["unit"],
-        "examples": scores["count"],
-        "quantity": QUANTITIES.get(laplace["quantity"], laplace["quantity"]),
+        "name": scores.name,
+        "unit": scores.unit,
+        "examples": scores.count,
+        "quantity": QUANTITIES.get(quantity, quantity).format(answer=words.answer, right=words.right),
         "structure": STRUCTURES.get(laplace["structure"], laplace["structure"]),
         "labels": LABELS.get(laplace["labels"], laplace["labels"]),
         "targets": laplace["training_targets"],
         "layers": layers(scores, laplace),
-        "whole": with_interval(_figure(laplace["variance"], scores["count"], confidence), short),
+        "whole": with_interval(_figure(laplace["variance"], scores.count, confidence), short),
         "deviation": short(sqrt(laplace["variance"]["mean"])),
         "prior": f"{short(laplace['prior_precision'])} ({_origin(laplace)})",
         "evidence": [number(laplace[f"log_{name}"], 1) for name in ("marginal_likelihood", "likelihood", "evidence")],
@@ -47,22 +48,20 @@ def _told(scores: Mapping[str, Any], facts: Mapping[str, Any], confidence: float
     }
 
 
-def layers(scores: Mapping[str, Any], laplace: Mapping[str, Any]) -> Table:
+def layers(scores: ScorerResult, laplace: Mapping[str, Any]) -> Table:
     """Every layer's part of the variance, beside how many weights it has and how many the data determine."""
-    whole = sum(scores["mean"])
-    rows = []
-    for layer, mean in enumerate(scores["mean"]):
-        figure = {name: scores[name][layer] if scores[name] else None for name in ("mean", "low", "high")}
-        rows.append(
-            (
-                f"layer {layer}",
-                with_interval(figure, short),
-                percent(mean / whole) if whole else "",
-                f"{laplace['parameters'][layer]:,}",
-                f"{laplace['effective_parameters'][layer]:,.0f}",
-            )
+    whole = sum(scores.mean)
+    rows = [
+        (
+            f"layer {layer}",
+            with_interval(scores.figure(layer), short),
+            percent(mean / whole) if whole else "",
+            f"{laplace['parameters'][layer]:,}",
+            f"{laplace['effective_parameters'][layer]:,.0f}",
         )
-    return Table(("", f"variance [{scores['unit']}]", "share", "weights", "effective weights"), rows)
+        for layer, mean in enumerate(scores.mean)
+    ]
+    return Table(("", f"variance [{scores.unit}]", "share", "weights", "effective weights"), rows)
 
 
 def _predictive(told: Mapping[str, Any], confidence: float) -> dict[str, Any]:
@@ -102,13 +101,13 @@ def calibration(told: Mapping[str, Any], gain: Figure) -> Table:
 
 
 def _verdict(gain: Figure) -> str:
-    if gain is None or gain["low"] is None or gain["high"] is None:
+    if gain.low is None or gain.high is None:
         return ""
-    if gain["low"] <= 0 <= gain["high"]:
+    if gain.low <= 0 <= gain.high:
         return (
             "Averaging over the posterior is not shown to predict these examples better or worse than the model alone."
         )
-    better = "better" if gain["high"] < 0 else "worse"
+    better = "better" if gain.high < 0 else "worse"
     return f"Averaging over the posterior predicts these examples {better} than the model alone."
 
 
@@ -120,8 +119,6 @@ def _figure(told: Mapping[str, Any], count: int, confidence: float) -> Figure:
     """Mean with its Student-t interval; the degrees of freedom are those of the fewer things averaged over."""
     mean, error = told["mean"], told["standard_error"]
     if error is None or count < 2:
-        return {"mean": mean, "low": None, "high": None}
-    from scipy.stats import t
-
-    half = float(t.ppf(0.5 + confidence / 2, count - 1)) * error
-    return {"mean": mean, "low": mean - half, "high": mean + half}
+        return Figure(mean)
+    half = student_half(count, confidence) * error
+    return Figure(mean, mean - half, mean + half)

@@ -13,13 +13,13 @@ from markupsafe import Markup
 from lwa_core.report import charts, cold_start, optimum, predictive
 from lwa_core.report.certainty import Matrix, stability_chart
 from lwa_core.report.charts import Point
-from lwa_core.report.content import Table, process_memory, sections
+from lwa_core.report.content import Trained, process_memory, sections
+from lwa_core.report.tables import Table, escaped, markdown_table
 from lwa_core.results.figures import metric_name
 from lwa_core.results.reading import Results, read_results
 from lwa_core.store.files import write_atomically
 
 UNIT = re.compile(r"(?<=\d) (?=%|(?:ms|MB|s)\b)")
-MARKDOWN_SPECIAL = re.compile(r"([\\`*_|<>&\[\]#~])")
 
 
 def write_report(run_folder: Path) -> list[Path]:
@@ -34,7 +34,7 @@ def write_report(run_folder: Path) -> list[Path]:
     parts = {
         "optimum": optimum.told(results.metrics),
         "uncertainty": predictive.told(results.metrics),
-        "cold_start": cold_start.told(results.metrics),
+        "cold_start": cold_start.told(results),
     }
     told = {**sections(results), **parts}
     written = []
@@ -82,23 +82,21 @@ def _markdown_text(value: Any) -> Any:
     """What a template puts in, so that no name from the data is read as Markdown or HTML."""
     if isinstance(value, _Ready) or not isinstance(value, str):
         return value
-    return MARKDOWN_SPECIAL.sub(r"\\\1", " ".join(value.split()))
+    return escaped(value)
 
 
 def _markdown_table(table: Table | Matrix) -> _Ready:
-    if isinstance(table, Matrix):
-        table = Table(table.head, table.cells)
-    aligned = "---" if table.text else "---:"
-    lines = [[str(_markdown_text(column)) for column in table.columns], ["---", *[aligned] * (len(table.columns) - 1)]]
-    rows = [[str(_markdown_text(cell)) for cell in row] for row in table.rows]
-    return _Ready("\n".join(f"| {' | '.join(line)} |" for line in [*lines, *rows]))
+    return _Ready(markdown_table(Table(table.head, table.cells) if isinstance(table, Matrix) else table))
 
 
 def _charts(results: Results, told: dict[str, Any]) -> dict[str, Any]:
     label = metric_name(results.headline)
-    models = [point for point in _points(results) if point.kind != "baseline"]
+    points = _points(results)
+    models = [point for point in points if point.kind != "baseline"]
     costs = {
-        "median latency at batch 1 [ms]": {p.name: (results.latency(p.name) or {}).get("p50") for p in models},
+        "median latency at batch 1 [ms]": {
+            p.name: None if (t := results.latency(p.name)) is None else t.p50 for p in models
+        },
         "memory of the process above its imports [MB]": {
             p.name: None if (held := process_memory(results, p.name)) is None else held / 1e6 for p in models
         },
@@ -108,12 +106,12 @@ def _charts(results: Results, told: dict[str, Any]) -> dict[str, Any]:
         placed = [attrs.evolve(point, x=x) for point in models if (x := cost[point.name]) is not None]
         trade_offs.append((across, Markup(charts.trade_off(placed, across, label)) if placed else None))
     return {
-        "forest": Markup(charts.forest(_points(results), label)),
-        "scores": {scores["name"]: Markup(charts.layer_scores(scores)) for scores in told["scores"]},
-        "stability": {s["name"]: Markup(c) if (c := stability_chart(s)) else None for s in told["scores"]},
+        "forest": Markup(charts.forest(points, label)) if points else None,
+        "scores": {scores.name: Markup(charts.layer_scores(scores)) for scores in results.metrics.scores},
+        "stability": {s.name: Markup(c) if (c := stability_chart(s)) else None for s in results.metrics.scores},
         "trade_offs": trade_offs,
-        "optimum": Markup(optimum.chart(told["optimum"]["found"])) if told["optimum"] else None,
-        "training": {entry["name"]: _training(entry) for entry in told["training"] if entry["history"]},
+        "optimum": None if (found := results.metrics.optimality) is None else Markup(optimum.chart(found)),
+        "training": {entry.name: _training(entry) for entry in told["training"] if entry.history},
     }
 
 
@@ -122,16 +120,16 @@ def _points(results: Results) -> list[Point]:
     points = []
     for model in results.models:
         figure = results.figure(model)
-        if figure is not None and figure["mean"] is not None:
-            points.append(Point(model["name"], model["kind"], 0.0, figure["mean"], figure["low"], figure["high"]))
+        if figure is not None and figure.mean is not None:
+            points.append(Point(model.name, model.kind, 0.0, figure.mean, figure.low, figure.high))
     return points
 
 
-def _training(entry: dict[str, Any]) -> list[Markup]:
+def _training(entry: Trained) -> list[Markup]:
     curves = {"loss": "training loss"}
-    if entry["metric"]:
-        curves[entry["metric"]] = f"validation {entry['shown']}"
+    if entry.metric:
+        curves[entry.metric] = f"validation {entry.shown}"
     return [
-        Markup(charts.training_curve(entry["name"], entry["history"], key, label, entry["best_epoch"]))
+        Markup(charts.training_curve(entry.name, entry.history, key, label, entry.best_epoch))
         for key, label in curves.items()
     ]

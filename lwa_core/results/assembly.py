@@ -11,7 +11,21 @@ import attrs
 
 from lwa_core.measuring.performance import folder_bytes
 from lwa_core.recipe.recipe import Recipe
-from lwa_core.results.reading import FORMAT
+from lwa_core.results.reading import Results
+from lwa_core.results.schema import (
+    FORMAT,
+    CalibrationUsed,
+    Caution,
+    ColdStart,
+    Data,
+    Metrics,
+    ModelQuality,
+    ModelResult,
+    Optimality,
+    PlanResult,
+    RecipeRead,
+    Training,
+)
 from lwa_core.results.summary import agreement_of, scores_of
 from lwa_core.results.warnings import warnings_for
 from lwa_core.store.files import digest
@@ -24,16 +38,15 @@ class Quality:
 
     Args:
         headline: The metric of sentences and charts.
-        figures: Every model's `metrics`, `difference`, `kept` and `versus`, by name; what needs no layers is among
-            them.
+        figures: Of every model, by name; what needs no layers is among them.
         lower_is_better: Metrics of which less is more.
         cold_start: Figures of test targets that no training example holds; None where there are none.
     """
 
     headline: str
-    figures: Mapping[str, Mapping[str, Any]]
+    figures: Mapping[str, ModelQuality]
     lower_is_better: Sequence[str] = ()
-    cold_start: Mapping[str, Any] | None = None
+    cold_start: ColdStart | None = None
 
 
 @attrs.frozen(eq=False)
@@ -63,28 +76,28 @@ class Found:
     board: ScoreBoard | None
     calibration_examples: int
     plan: DepthPlan | None
-    optimality: Any
+    optimality: Optimality | None
     warnings: Sequence[Mapping[str, str]]
 
 
-def assemble(found: Found) -> dict[str, Any]:
+def assemble(found: Found) -> Metrics:
     """Everything that a run found out, apart from what is timed."""
     recipe, plan, board = found.recipe, found.plan, found.board
     offers = {use.name: use.offer.component for use in recipe.scorers}
     tiers = [] if plan is None else plan.tiers
-    metrics: dict[str, Any] = {
-        "format": FORMAT,
-        "lwa": version("lwa"),
-        "recipe": {"name": recipe.name, "sha256": digest(recipe.resolved()), "seed": recipe.seed},
-        "task": recipe.task,
-        "asked": recipe.resolved(),
-        "data": dict(found.data),
-        "calibration": {"examples": found.calibration_examples, "utility": recipe.calibration.utility},
-        "headline": found.quality.headline,
-        "lower_is_better": list(found.quality.lower_is_better),
-        "models": _models(found),
-        "cold_start": found.quality.cold_start,
-        "scores": []
+    metrics = Metrics(
+        format=FORMAT,
+        lwa=version("lwa"),
+        recipe=RecipeRead(name=recipe.name, sha256=digest(recipe.resolved()), seed=recipe.seed),
+        task=recipe.task,
+        asked=recipe.resolved(),
+        data=Data.of(found.data),
+        calibration=CalibrationUsed(examples=found.calibration_examples, utility=recipe.calibration.utility),
+        headline=found.quality.headline,
+        lower_is_better=tuple(found.quality.lower_is_better),
+        models=tuple(_model(found, name) for name in dict.fromkeys([*found.facts, *found.quality.figures])),
+        cold_start=found.quality.cold_start,
+        scores=()
         if board is None
         else scores_of(
             board,
@@ -93,25 +106,37 @@ def assemble(found: Found) -> dict[str, Any]:
             recipe.measurement.confidence,
             [] if plan is None else [plan.depth - len(tier) for tier in tiers],
         ),
-        "agreement": None if board is None else agreement_of(board, [len(tier) for tier in tiers]),
-        "plan": None
+        agreement=None if board is None else agreement_of(board, [len(tier) for tier in tiers]),
+        plan=None
         if plan is None or recipe.select is None
-        else {"selector": recipe.select.component, **attrs.asdict(plan)},
-        "optimality": found.optimality,
-        "training": [
-            {"name": name, **facts["training"]} for name, facts in found.facts.items() if facts["training"] is not None
-        ],
-    }
-    return {**metrics, "warnings": [*found.warnings, *warnings_for(metrics)]}
+        else PlanResult(selector=recipe.select.component, depth=plan.depth, tiers=plan.tiers, trace=plan.trace),
+        optimality=found.optimality,
+        training=tuple(
+            Training(name=name, history=tuple(trained["history"]), best_epoch=trained["best_epoch"])
+            for name, facts in found.facts.items()
+            if (trained := facts["training"]) is not None
+        ),
+        warnings=tuple(Caution(**warning) for warning in found.warnings),
+    )
+    return attrs.evolve(metrics, warnings=(*metrics.warnings, *warnings_for(Results(metrics))))
 
 
-def _models(found: Found) -> list[dict[str, Any]]:
-    entries = []
-    for name, figures in found.quality.figures.items():
-        step, tier = found.made_by.get(name, (None, None))
-        facts = found.facts.get(name)
-        kind = "baseline" if facts is None else "teacher" if tier is None else "student"
-        own = {key: facts[key] if facts else None for key in ("layers", "depth", "parameters", "bytes_memory")}
-        size = folder_bytes(found.folders[name]) if facts else None
-        entries.append({"name": name, "kind": kind, "step": step, "tier": tier, **own, "bytes_disk": size, **figures})
-    return entries
+def _model(found: Found, name: str) -> ModelResult:
+    nothing = ModelQuality(metrics={})  # a recipe without test examples measures no quality
+    figures = attrs.asdict(found.quality.figures.get(name, nothing), recurse=False)
+    facts = found.facts.get(name)
+    if facts is None:
+        return ModelResult(name=name, kind="baseline", **figures)
+    step, tier = found.made_by.get(name, (None, None))
+    return ModelResult(
+        name=name,
+        kind="teacher" if tier is None else "student",
+        step=step,
+        tier=tier,
+        layers=tuple(facts["layers"]),
+        depth=facts["depth"],
+        parameters=facts["parameters"],
+        bytes_memory=facts["bytes_memory"],
+        bytes_disk=folder_bytes(found.folders[name]),
+        **figures,
+    )

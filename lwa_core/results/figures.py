@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any
 
-Figure: TypeAlias = "Mapping[str, float | None] | None"
-"""`{"mean", "low", "high"}` as in `metrics.json`; None: not measured."""
+from lwa_core.results.schema import Figure
 
 NOT_MEASURED = "not measured"
 MINUS = "\N{MINUS SIGN}"
@@ -56,19 +54,19 @@ def seconds(value: float) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
 
 
-def mean(figure: Figure, show: Any = number) -> str:
+def mean(figure: Figure | None, show: Any = number) -> str:
     """The mean alone."""
-    return NOT_MEASURED if figure is None or figure["mean"] is None else str(show(figure["mean"]))
+    return NOT_MEASURED if figure is None or figure.mean is None else str(show(figure.mean))
 
 
-def between(figure: Figure, show: Any = number) -> str:
+def between(figure: Figure | None, show: Any = number) -> str:
     """The interval alone, or nothing where there is none."""
-    if figure is None or figure["low"] is None or figure["high"] is None:
+    if figure is None or figure.low is None or figure.high is None:
         return ""
-    return f"{show(figure['low'])} to {show(figure['high'])}"
+    return f"{show(figure.low)} to {show(figure.high)}"
 
 
-def with_interval(figure: Figure, show: Any = number) -> str:
+def with_interval(figure: Figure | None, show: Any = number) -> str:
     """Mean and interval: `0.0921 (0.0873 to 0.0970)`."""
     inside = between(figure, show)
     return f"{mean(figure, show)} ({inside})" if inside else mean(figure, show)

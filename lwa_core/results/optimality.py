@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import comb
 from typing import Any
 
-import numpy as np
-
-from lwa_core.statistics.estimate import Estimate
+from lwa_core.results.schema import DepthComparison, Difference, Figure, Optimality, TierComparison
+from lwa_core.statistics.estimate import Estimate, StudentEstimate, student_t, ten_digits
 from lwa_core.statistics.regret import (
     SPLITS,
     Floats,
-    Kept,
     Regret,
     best_of_size,
     gain_over_random,
@@ -20,15 +18,14 @@ from lwa_core.statistics.regret import (
     oracle_values,
     random_expectation,
     regret,
-    row_of,
-    rows_of_size,
 )
+from lwa_core.statistics.subsets import Kept, row_of, rows_of_size
 
 
 def optimality_of(
     table: Floats, tiers: Sequence[Kept], *, utility: str, resamples: int, confidence: float, seed: int
-) -> dict[str, Any] | None:
-    """How far each tier is from the best set of its size and from chance, JSON-ready; None for one example.
+) -> Optimality | None:
+    """How far each tier is from the best set of its size and from chance; None for one example.
 
     Args:
         table: Utility of every calibration example under every subset of the layers (2^depth, examples).
@@ -37,13 +34,6 @@ def optimality_of(
         resamples: Of the bootstrap interval of the gain over a random subset.
         confidence: Of every interval.
         seed: Of splits and resamples.
-
-    Returns:
-        `on`, `utility`, `examples`, `splits`; `full`, the full model's mean utility; `depths`, for every number of
-        layers the utility of the `best` set on these examples, of the cross-fitted `oracle` and of a `random` set, each
-        less the full model's; `tiers`, each with the same `difference`, its `regret`, its `gain` over a random set and
-        its `rank` among the sets of its size; `mean_regret` over the tiers. A figure is `{"mean", "standard_error",
-        "low", "high"}`, without a standard error where the interval is a bootstrap's.
     """
     depth, examples = len(table).bit_length() - 1, table.shape[1]
     if examples < 2:
@@ -53,41 +43,41 @@ def optimality_of(
     gains = [gain_over_random(table, depth, [kept], resamples=resamples, **how) for kept in tiers]
     sizes = [len(kept) for kept in tiers]
     mean = mean_regret(table, depth, tiers, **how) if len(set(sizes)) == len(sizes) > 1 else None
-    return {
-        "on": "calibration",
-        "utility": utility,
-        "examples": examples,
-        "splits": SPLITS,
-        "full": _rounded(table[-1].mean()),
-        "depths": [_depth(table, depth, size, confidence, seed) for size in range(1, depth + 1)],
-        "tiers": [
-            {
-                "layers": len(kept),
-                "kept": list(kept),
-                "difference": _paired(table[row_of(kept)] - table[-1], confidence),
-                "regret": _regret(lost),
-                "gain": _estimate(gain),
-                "rank": _rank(table, depth, kept),
-                "subsets": comb(depth, len(kept)),
-                "oracle_choices": len(lost.choices),
-            }
+    return Optimality(
+        on="calibration",
+        utility=utility,
+        examples=examples,
+        splits=SPLITS,
+        full=ten_digits(table[-1].mean()),
+        depths=tuple(_depth(table, depth, size, confidence, seed) for size in range(1, depth + 1)),
+        tiers=tuple(
+            TierComparison(
+                layers=len(kept),
+                kept=tuple(kept),
+                difference=_difference(student_t(table[row_of(kept)] - table[-1], confidence)),
+                regret=_difference(lost),
+                gain=_figure(gain),
+                rank=_rank(table, depth, kept),
+                subsets=comb(depth, len(kept)),
+                oracle_choices=len(lost.choices),
+            )
             for kept, lost, gain in zip(tiers, regrets, gains, strict=True)
-        ],
-        "mean_regret": None if mean is None else _regret(mean),
-    }
+        ),
+        mean_regret=None if mean is None else _difference(mean),
+    )
 
 
-def _depth(table: Floats, depth: int, size: int, confidence: float, seed: int) -> dict[str, Any]:
+def _depth(table: Floats, depth: int, size: int, confidence: float, seed: int) -> DepthComparison:
     kept, full = best_of_size(table, depth, size), table[-1]
     oracle, choices = oracle_values(table, depth, size, seed=seed)
-    return {
-        "layers": size,
-        "kept": list(kept),
-        "best": _paired(table[row_of(kept)] - full, confidence),
-        "oracle": _paired(oracle - full, confidence),
-        "oracle_choices": len(choices),
-        "random": _paired(random_expectation(table, depth, size) - full, confidence),
-    }
+    return DepthComparison(
+        layers=size,
+        kept=kept,
+        best=_difference(student_t(table[row_of(kept)] - full, confidence)),
+        oracle=_difference(student_t(oracle - full, confidence)),
+        oracle_choices=len(choices),
+        random=_difference(student_t(random_expectation(table, depth, size) - full, confidence)),
+    )
 
 
 def _rank(table: Floats, depth: int, kept: Sequence[int]) -> int:
@@ -96,28 +86,9 @@ def _rank(table: Floats, depth: int, kept: Sequence[int]) -> int:
     return 1 + int((means > table[row_of(kept)].mean()).sum())
 
 
-def _paired(values: Floats, confidence: float) -> dict[str, float]:
-    """Mean of differences example by example, and its Student-t interval."""
-    from scipy.stats import t
-
-    mean, error = float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))
-    half = float(t.ppf(0.5 + confidence / 2, len(values) - 1)) * error
-    return _figure({"mean": mean, "standard_error": error, "low": mean - half, "high": mean + half})
+def _difference(found: StudentEstimate | Regret) -> Difference:
+    return Difference(*map(ten_digits, (found.mean, found.low, found.high, found.standard_error)))
 
 
-def _regret(found: Regret) -> dict[str, float]:
-    told = {"mean": found.mean, "standard_error": found.standard_error, "low": found.low, "high": found.high}
-    return _figure(told)
-
-
-def _estimate(found: Estimate) -> dict[str, float]:
-    return _figure({"mean": found.mean, "low": found.low, "high": found.high})
-
-
-def _figure(told: Mapping[str, float]) -> dict[str, float]:
-    return {name: _rounded(value) for name, value in told.items()}
-
-
-def _rounded(value: float) -> float:
-    """Ten significant digits, as in all of `metrics.json`."""
-    return float(f"{value:.10g}")
+def _figure(found: Estimate) -> Figure:
+    return Figure(*map(ten_digits, (found.mean, found.low, found.high)))

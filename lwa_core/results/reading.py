@@ -1,119 +1,152 @@
-"""What a run folder says, with names for its parts."""
+"""What a run folder says: read strictly, with names for what is looked up often."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import attrs
 
 from lwa_core.errors import StoreError
-from lwa_core.results.figures import Figure
+from lwa_core.results.as_json import from_json
+from lwa_core.results.schema import FORMAT, Figure, Latency, Memory, Metrics, ModelLatency, ModelResult, Performance
+from lwa_core.results.words import Words, words_of
 from lwa_core.store.files import read_json
 
-FORMAT = 2
+T = TypeVar("T")
 
 
 @attrs.frozen
 class Results:
-    """`metrics.json` and, where time or memory was measured, `performance.json`."""
+    """`metrics.json` and, where it is there, `performance.json`."""
 
-    metrics: Mapping[str, Any]
-    performance: Mapping[str, Any] | None = None
-
-    @property
-    def models(self) -> list[Mapping[str, Any]]:
-        return list(self.metrics["models"])
-
-    def of_kind(self, kind: str) -> list[Mapping[str, Any]]:
-        """The models that are `teacher`, `student` or `baseline`."""
-        return [model for model in self.models if model["kind"] == kind]
+    metrics: Metrics
+    performance: Performance | None = None
 
     @property
-    def teacher(self) -> Mapping[str, Any]:
+    def models(self) -> tuple[ModelResult, ...]:
+        return self.metrics.models
+
+    def of_kind(self, kind: Literal["teacher", "student", "baseline"]) -> list[ModelResult]:
+        """The models of one kind."""
+        return [model for model in self.models if model.kind == kind]
+
+    @property
+    def teacher(self) -> ModelResult:
         return self.of_kind("teacher")[0]
 
     @property
-    def finals(self) -> list[Mapping[str, Any]]:
+    def finals(self) -> list[ModelResult]:
         """The student that the last compression step of each tier left."""
-        return list({student["tier"]: student for student in self.of_kind("student")}.values())
+        return list({student.tier: student for student in self.of_kind("student")}.values())
 
-    def source(self, student: Mapping[str, Any]) -> Mapping[str, Any]:
+    def source(self, student: ModelResult) -> ModelResult:
         """What a student was made from: the student of the step before, or the teacher."""
         before = self.teacher
         for other in self.of_kind("student"):
-            if other["name"] == student["name"]:
+            if other.name == student.name:
                 break
-            if other["tier"] == student["tier"]:
+            if other.tier == student.tier:
                 before = other
         return before
 
     @property
+    def words(self) -> Words:
+        """What things are called in sentences."""
+        return words_of(self.metrics.task)
+
+    @property
     def headline(self) -> str:
         """The metric of sentences and charts."""
-        return str(self.metrics["headline"])
+        return self.metrics.headline
 
-    def figure(self, model: Mapping[str, Any], part: str = "metrics", metric: str | None = None) -> Figure:
-        """A figure of a model out of `metrics`, `difference` or `kept`; None where it is not there."""
-        figures: Mapping[str, Figure] = model.get(part) or {}
+    @property
+    def less_is_better(self) -> bool:
+        """Whether a lower headline is the better one."""
+        return self.headline in self.metrics.lower_is_better
+
+    def figure(
+        self, model: ModelResult, part: Literal["metrics", "difference", "kept"] = "metrics", metric: str | None = None
+    ) -> Figure | None:
+        """A figure of a model; None where it is not there."""
+        figures: Mapping[str, Figure | None] = getattr(model, part) or {}
         return figures.get(metric or self.headline)
 
-    def versus(self, model: Mapping[str, Any], other: Mapping[str, Any]) -> Figure:
+    def versus(self, model: ModelResult, other: ModelResult) -> Figure | None:
         """The paired difference of the headline metric between two models."""
-        figures: Mapping[str, Figure] = (model.get("versus") or {}).get(other["name"]) or {}
-        return figures.get(self.headline)
+        return model.versus.get(other.name, {}).get(self.headline)
+
+    def ahead(self, model: ModelResult, other: ModelResult) -> Figure | None:
+        """`versus` as an advantage: above 0 where the model is the better one, whichever way the metric goes."""
+        return self._gain(self.versus(model, other))
+
+    def gain(self, model: ModelResult) -> Figure | None:
+        """The difference to the teacher as an advantage: below 0 is a loss, whichever way the metric goes."""
+        return self._gain(self.figure(model, "difference"))
+
+    def _gain(self, difference: Figure | None) -> Figure | None:
+        if difference is None or not self.less_is_better:
+            return difference
+        mean, low, high = (None if v is None else -v for v in (difference.mean, difference.high, difference.low))
+        return Figure(mean, low, high)
 
     @property
     def confidence(self) -> str:
         """`"95 %"`."""
-        return f"{100 * self.metrics['asked']['evaluate']['confidence']:g} %"
+        return f"{100 * self.metrics.asked['evaluate']['confidence']:g} %"
 
     @property
-    def test_users(self) -> int | None:
-        """How many test users there are."""
-        counts = self.metrics["data"]["facts"].get("counts") or {}
-        return counts.get("test")
+    def test_examples(self) -> int | None:
+        """How many test users or test texts there are."""
+        count: int | None = (self.metrics.data.facts.get("counts") or {}).get("test")
+        return count
 
     @property
-    def timing(self) -> Mapping[str, Any] | None:
+    def timing(self) -> Latency | None:
         """How latency was measured, and of which models."""
-        timed: Mapping[str, Any] | None = (self.performance or {}).get("latency")
-        return timed
+        return None if self.performance is None else self.performance.latency
 
-    def latency(self, name: str) -> Mapping[str, Any] | None:
-        """p50, p95, p99, ratio, throughput of a model; None where not measured."""
-        return None if self.timing is None else self.timing["models"].get(name)
+    def latency(self, name: str) -> ModelLatency | None:
+        """Of a model; None where not measured."""
+        return None if self.timing is None else self.timing.models.get(name)
 
-    def memory(self, name: str) -> Mapping[str, Any] | None:
-        """Bytes before, peak, model of a model in a fresh process; None where not measured."""
-        return ((self.performance or {}).get("memory") or {}).get(name)
+    def memory(self, name: str) -> Memory | None:
+        """Of a model in a fresh process; None where not measured."""
+        return None if self.performance is None else self.performance.memory.get(name)
 
-    def time_ratio(self, model: Mapping[str, Any]) -> Figure:
+    def time_ratio(self, model: ModelResult) -> Figure | None:
         """Median latency of a model over the teacher's, with its interval."""
-        measured = self.latency(model["name"])
-        if self.timing is None or measured is None or self.timing["first"] != self.teacher["name"]:
+        measured = self.latency(model.name)
+        if self.timing is None or measured is None or self.timing.first != self.teacher.name:
             return None
-        ratio: Figure = measured.get("ratio")
-        return ratio
+        return measured.ratio
 
-    def layer_ratio(self, model: Mapping[str, Any]) -> float | None:
+    def layer_ratio(self, model: ModelResult) -> float | None:
         """What the layer count alone would give: layers of a model over layers of the teacher."""
-        if not model["depth"] or not self.teacher["depth"]:
+        if not model.depth or not self.teacher.depth:
             return None
-        return float(model["depth"] / self.teacher["depth"])
+        return model.depth / self.teacher.depth
 
 
 def read_results(run_folder: Path) -> Results:
     """Read a run folder.
 
     Raises:
-        StoreError: `metrics.json` is missing, damaged, or of another format than this version reads.
+        StoreError: A file is damaged, `metrics.json` is missing or of another format than this version reads.
     """
-    metrics = read_json(run_folder / "metrics.json")
-    if not isinstance(metrics, dict) or metrics.get("format") != FORMAT:
-        found = metrics.get("format") if isinstance(metrics, dict) else None
+    file, measured = run_folder / "metrics.json", run_folder / "performance.json"
+    told = read_json(file)
+    found = told.get("format") if isinstance(told, dict) else None
+    if found != FORMAT:
         hint = "read it with the version of lwa that wrote it, or run the recipe again"
-        raise StoreError(f"{run_folder / 'metrics.json'} has format {found!r}, not {FORMAT}", hint)
-    measured = run_folder / "performance.json"
-    return Results(metrics, read_json(measured) if measured.is_file() else None)
+        raise StoreError(f"{file} has format {found!r}, not {FORMAT}", hint)
+    metrics = _converted(file, told, Metrics)
+    return Results(metrics, _converted(measured, read_json(measured), Performance) if measured.is_file() else None)
+
+
+def _converted(file: Path, told: Any, cls: type[T]) -> T:
+    try:
+        return from_json(told, cls)
+    except ValueError as error:
+        raise StoreError(f"{file} is damaged: {error}", "running the recipe again writes it anew") from error

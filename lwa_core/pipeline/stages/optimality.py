@@ -10,7 +10,9 @@ from lwa_core.pipeline.answers import answers_key, stored_answers
 from lwa_core.pipeline.graph import Job, Stage
 from lwa_core.pipeline.models import StoredModel
 from lwa_core.pipeline.task import Task, make_probe
+from lwa_core.results.as_json import from_json, to_json
 from lwa_core.results.optimality import optimality_of
+from lwa_core.results.schema import Optimality
 from lwa_core.settings import unstructure
 from lwa_core.store.files import read_json, write_json
 from lwa_core.types import DepthPlan
@@ -19,7 +21,9 @@ VERSION = 2
 FILE = "optimality.json"
 
 
-def optimality_stage(task: Task, data: Stage[Any], teacher: Stage[StoredModel], plan: DepthPlan) -> Stage[Any]:
+def optimality_stage(
+    task: Task, data: Stage[Any], teacher: Stage[StoredModel], plan: DepthPlan
+) -> Stage[Optimality | None]:
     """Keyed by the layers, not by how they were chosen: two selections of the same layers share the comparison."""
     recipe = task.recipe
     measurement = recipe.measurement
@@ -48,8 +52,9 @@ def _compare(task: Task, plan: DepthPlan, job: Job) -> None:
         confidence=recipe.measurement.confidence,
         seed=recipe.seed,
     )
-    write_json(job.folder / FILE, found)
+    write_json(job.folder / FILE, None if found is None else to_json(found))
 
 
-def _read(folder: Path) -> Any:
-    return read_json(folder / FILE)
+def _read(folder: Path) -> Optimality | None:
+    told = read_json(folder / FILE)
+    return None if told is None else from_json(told, Optimality)

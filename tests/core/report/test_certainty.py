@@ -5,14 +5,17 @@ import pytest
 from test_report import report_of
 
 from lwa_core.report import certainty
+from lwa_core.results.schema import Bottom, ScorerResult
+
+SCORES = example_run.results().metrics.scores
 
 
 def entry(name):
-    return next(scores for scores in example_run.metrics()["scores"] if scores["name"] == name)
+    return next(scores for scores in SCORES if scores.name == name)
 
 
 def test_probabilities_are_told_for_each_number_of_removed_layers(tmp_path):
-    first, second = certainty.bottom(example_run.METRICS["scores"], 8)
+    first, second = certainty.bottom(SCORES)
 
     assert "Probability of being among the 4 lowest layers" == first.title
     assert "Probability of being among the 6 lowest layers" == second.title
@@ -30,9 +33,10 @@ def test_probabilities_are_told_for_each_number_of_removed_layers(tmp_path):
     ("p", "shown"), [(0.0, "0"), (1.0, "1"), (0.001, "<0.01"), (0.999, ">0.99"), (0.5, "0.50"), (0.994, "0.99")]
 )
 def test_only_0_and_1_are_shown_as_such(p, shown):
-    told = [{"name": "s", "bottom": [{"removed": 1, "resamples": 1000, "probability": [p]}]}]
+    one = Bottom(removed=1, resamples=1000, probability=(p,))
+    told = [ScorerResult(name="s", component="s", unit="", count=2, mean=(0.0,), bottom=(one,))]
 
-    (matrix,) = certainty.bottom(told, 1)
+    (matrix,) = certainty.bottom(told)
 
     assert shown == matrix.rows[0][1][0].shown
     assert "Probability of being the lowest layer" == matrix.title
@@ -55,10 +59,10 @@ def test_the_agreement_is_told_with_its_chance_level(tmp_path):
 
 
 def test_agreement_that_may_be_chance_is_not_called_agreement():
-    agreement = example_run.metrics()["agreement"]
-    agreement["concordance"].update(p=0.3, names=["a", "b"])
+    told = example_run.metrics()
+    told["agreement"]["concordance"].update(p=0.3, names=["a", "b"])
 
-    said = certainty.concordance(agreement)
+    said = certainty.concordance(example_run.results(told).metrics.agreement)
 
     assert said.startswith("Kendall's W of a and b is 0.62")
     assert said.endswith("average 0.50), p = 0.30: they are not shown to agree more than independent orders do.")
@@ -68,7 +72,7 @@ def test_scores_of_one_sample_have_no_curve_and_no_probability():
     assert certainty.stability_chart(entry("random")) is None
     assert certainty.stability_chart(entry("fisher")) is not None
     assert certainty.stability_table([entry("random")]) is None
-    assert [] == list(certainty.bottom([entry("random")], 8))
+    assert [] == list(certainty.bottom([entry("random")]))
 
 
 def test_the_curve_is_drawn_at_its_sizes():
@@ -80,7 +84,7 @@ def test_the_curve_is_drawn_at_its_sizes():
 
 
 def test_the_curves_are_a_table_where_there_are_no_charts():
-    matrix = certainty.stability_table(example_run.METRICS["scores"])
+    matrix = certainty.stability_table(SCORES)
 
     assert ("scorer", "8", "16", "32", "64", "128", "256", "512") == matrix.head
     assert ["fisher", "leave-one-out"] == [row[0] for row in matrix.cells]

@@ -1,9 +1,12 @@
 import re
 
+import attrs
 import example_run
 
 from lwa_core.report import charts
 from lwa_core.report.charts import Point
+
+SCORES = example_run.results().metrics.scores
 
 
 def texts(svg):
@@ -11,7 +14,7 @@ def texts(svg):
 
 
 def test_colors_are_those_of_the_page():
-    svg = charts.layer_scores(example_run.METRICS["scores"][0])
+    svg = charts.layer_scores(SCORES[0])
 
     assert "var(--accent)" in svg
     assert not re.findall(r"#[0-9a-f]{6}\b", re.sub(r'(href="|url\()#\w+', "", svg))
@@ -20,14 +23,14 @@ def test_colors_are_those_of_the_page():
 
 
 def test_the_same_chart_is_the_same_text():
-    scores = example_run.METRICS["scores"][0]
+    scores = SCORES[0]
 
     assert charts.layer_scores(scores) == charts.layer_scores(scores)
 
 
 def test_every_layer_is_named_as_long_as_there_is_room():
-    assert [str(layer) for layer in range(8)] == texts(charts.layer_scores(example_run.METRICS["scores"][0]))[:8]
-    many = {**example_run.METRICS["scores"][3], "mean": [1.0] * 48}
+    assert [str(layer) for layer in range(8)] == texts(charts.layer_scores(SCORES[0]))[:8]
+    many = attrs.evolve(SCORES[3], mean=(1.0,) * 48)
     assert len(texts(charts.layer_scores(many))) < 30
 
 

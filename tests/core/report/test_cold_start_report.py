@@ -6,6 +6,7 @@ import example_run
 import pytest
 from rich.console import Console
 
+from lwa_core.cli._table import rich_table
 from lwa_core.report import cold_start, write_report
 from lwa_core.report.terminal import result_tables
 
@@ -29,8 +30,10 @@ def report(folder, told):
 
 def terminal(told, width):
     file = io.StringIO()
-    for table in result_tables(told, example_run.PERFORMANCE):
-        Console(file=file, width=width).print(table)
+    for table in result_tables(example_run.results(told, example_run.PERFORMANCE)):
+        print(table.title, file=file)
+        drawn = rich_table(table.columns, table.rows, figures=True, groups=table.kinds)
+        Console(file=file, width=width).print(drawn)
     return file.getvalue()
 
 
@@ -65,5 +68,5 @@ def test_nothing_is_said_where_there_is_none(tmp_path):
 
 def test_nothing_is_said_of_an_older_run():
     assert "cold_start" not in example_run.metrics()
-    assert cold_start.told(example_run.metrics()) is None
+    assert cold_start.told(example_run.results()) is None
     assert "cold start" not in terminal(example_run.metrics(), 160).lower()

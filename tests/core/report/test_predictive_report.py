@@ -91,14 +91,14 @@ def test_a_single_example_has_no_interval(tmp_path):
     told = metrics({"laplace": {**LAPLACE, "variance": {"mean": 0.36, "standard_error": None}}})
     told["scores"][-1].update(count=1, low=None, high=None)
 
-    (found,) = predictive.told(told)
+    (found,) = predictive.told(example_run.results(told).metrics)
 
     assert "0.36" == found["whole"]
     assert ("layer 0", "0.1", "27.8 %", "50,000", "900") == found["layers"].rows[0]
 
 
 def test_a_run_without_such_a_score_says_nothing_of_it(tmp_path):
-    assert [] == predictive.told(example_run.metrics())
+    assert [] == predictive.told(example_run.results().metrics)
     for path in write_report(example_run.write_run(tmp_path)):
         assert "Uncertainty of the model" not in path.read_text("utf-8")
 

@@ -213,13 +213,116 @@ def test_warnings_about_time_are_in_the_report(tmp_path):
         assert "left out: 3 rows without a user" in text
 
 
+OF_RECOMMENDATION = re.compile(
+    r"\busers?\b|\bitems?\b|catalogue|NDCG|histor(y|ies)|Ranking|ranks? (better|worse)", re.IGNORECASE
+)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("timed", [True, False])
+def test_a_run_on_texts_speaks_of_texts(tmp_path, whole, timed):
+    measured = example_run.performance() if timed else None
+    if timed:
+        measured["latency"]["models"] = {"teacher": example_run.timed(4.0)}
+
+    page, markdown = report_of(tmp_path, example_run.text_metrics(whole=whole), measured)
+
+    for text in (page.text, markdown):
+        assert not OF_RECOMMENDATION.search(text)
+        assert "test texts" in text
+        assert "Less is better: perplexity" in text
+        assert "c" * 64 in text
+        assert ("one text at a time" in text) == timed
+
+
+def test_of_a_perplexity_less_is_better(tmp_path):
+    page, markdown = report_of(tmp_path, example_run.text_metrics())
+
+    for sentence in (
+        "fine-tune-4 (4 of 8 layers) reaches perplexity 20.3000 on 400 test texts and the teacher 20.0000: 101.5 % "
+        "(95 % interval 99.0 % to 104.0 %) of the teacher's, where less is better; the difference is +0.3000 (−0.2000 "
+        "to +0.8000), so these texts show neither a loss nor that there is none.",
+        "drop-2 (2 of 8 layers) reaches perplexity 19.0000 on 400 test texts and the teacher 20.0000: 95.0 % (95 % "
+        "interval 92.5 % to 97.5 %) of the teacher's, where less is better; the difference is −1.0000 (−1.5000 to "
+        "−0.5000), a gain.",
+        "The lowest baseline is bigram with 25.0000 (24.2000 to 25.8000), −5.0000 (−5.5000 to −4.5000) from it to the "
+        "teacher.",
+    ):
+        assert sentence in page.text
+        assert sentence in markdown
+
+
+def test_a_higher_perplexity_is_a_loss(tmp_path):
+    told = example_run.text_metrics()
+    told["models"] = [model for model in told["models"] if model["name"] not in ("fine-tune-4", "drop-2")]
+
+    page, _ = report_of(tmp_path, told)
+
+    assert "the difference is +11.0000 (+10.5000 to +11.5000), a loss." in page.text
+
+
+def test_of_an_accuracy_more_is_better(tmp_path):
+    page, _ = report_of(tmp_path, example_run.text_metrics("accuracy"))
+
+    assert (
+        "drop-2 (2 of 8 layers) reaches accuracy 0.5200 on 400 test texts and the teacher 0.5000: it keeps" in page.text
+    )
+    assert "+0.0200 (+0.0100 to +0.0300), a gain." in page.text
+    assert "The highest baseline is bigram with 0.4500" in page.text
+
+
+@pytest.mark.parametrize("task", ["recommendation", "text"])
+def test_what_was_not_asked_for_is_left_out(tmp_path, task):
+    told = example_run.text_metrics(whole=False)
+    if task == "recommendation":
+        told = example_run.metrics()
+        told |= {"scores": [], "agreement": None, "plan": None, "training": []}
+        told["models"] = [model for model in told["models"] if model["kind"] == "teacher"]
+        for table in ("score", "select", "compress"):
+            del told["asked"][table]
+
+    page, markdown = report_of(tmp_path, told, example_run.performance())
+
+    for text in (page.text, markdown):
+        for left_out in (
+            "The plan",
+            "How much each layer matters",
+            "the best set",
+            "Training\n",
+            "agree",
+            "baseline",
+            "student (",
+            "τ",
+        ):
+            assert left_out not in text
+        assert "What it costs" in text
+        assert "teacher (8 layers) reaches" in text
+
+
+def test_a_run_without_test_examples_has_a_report_of_its_layers(tmp_path):
+    told = example_run.text_metrics()
+    told["data"]["facts"]["counts"]["test"] = 0
+    told["models"] = [
+        {**model, "metrics": {}, "difference": None, "kept": None, "versus": {}} for model in told["models"]
+    ]
+    told["models"] = [model for model in told["models"] if model["kind"] != "baseline"]
+
+    page, markdown = report_of(tmp_path, told)
+
+    for text in (page.text, markdown):
+        assert "How much each layer matters" in text
+        assert "reaches" not in text
+        assert "not measured" in text
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
         (None, "cannot read"),
         ("{", "cannot read"),
-        ("[]", "has format None, not 1"),
-        ('{"format": 99}', "has format 99, not 1"),
+        ("[]", "has format None, not 2"),
+        ('{"format": 99}', "has format 99, not 2"),
+        ('{"format": 2}', "metrics.json is damaged: Object missing required field `lwa`"),
     ],
 )
 def test_a_run_without_readable_metrics_is_refused(tmp_path, content, said):

@@ -3,13 +3,20 @@ import io
 import example_run
 from rich.console import Console
 
+from lwa_core.cli._table import plain_lines, rich_table
 from lwa_core.report.terminal import result_table
 
 
 def shown(metrics, performance, width=160):
-    file = io.StringIO()
-    Console(file=file, width=width).print(result_table(metrics, performance))
+    table, file = result_table(example_run.results(metrics, performance)), io.StringIO()
+    Console(file=file, width=width).print(rich_table(table.columns, table.rows, figures=True, groups=table.kinds))
+    print(table.note, file=file)
     return file.getvalue()
+
+
+def plain(metrics, performance):
+    table = result_table(example_run.results(metrics, performance))
+    return list(plain_lines(table.columns, table.rows, figures=True, groups=table.kinds))
 
 
 def line_of(text, name):
@@ -47,3 +54,15 @@ def test_names_are_no_markup():
     metrics["models"][1]["name"] = "[red]drop[/red]"
 
     assert "[red]drop[/red]" in shown(metrics, None)
+
+
+def test_a_pipe_gets_the_same_cells_in_aligned_columns():
+    lines = plain(example_run.METRICS, example_run.PERFORMANCE)
+
+    assert max(map(len, lines)) <= 80
+    text = "\n".join(lines)
+    for model in example_run.METRICS["models"]:
+        drawn = cells_of(shown(example_run.METRICS, example_run.PERFORMANCE), model["name"])
+        assert drawn == cells_of(text, model["name"])
+    assert 2 == lines.count("")  # between teacher, students and baselines
+    assert len({len(line) for line in lines if line}) == 1

@@ -36,15 +36,15 @@ def test_figures_are_those_of_targets_that_nobody_has_in_training(sequences, see
     if not cold:
         assert told is None
         return
-    assert (len(cold), len(sequences)) == (told["examples"], told["of"])
-    assert len({sequences[user][-1] for user in cold}) == told["items"]
-    assert ["a", "b"] == list(told["models"])
-    for name, figures in told["models"].items():
+    assert (len(cold), len(sequences)) == (told.examples, told.of)
+    assert len({sequences[user][-1] for user in cold}) == told.items
+    assert ["a", "b"] == list(told.models)
+    for name, figures in told.models.items():
         for k in (2, 10):
             hits = [int(ranks[name][user]) for user in cold if 1 <= ranks[name][user] <= k]
             gains = sum(1 / math.log2(1 + rank) for rank in hits)
-            assert len(hits) / len(cold) == pytest.approx(figures[f"recall@{k}"]["mean"], rel=1e-9)
-            assert gains / len(cold) == pytest.approx(figures[f"ndcg@{k}"]["mean"], rel=1e-9)
+            assert len(hits) / len(cold) == pytest.approx(figures[f"recall@{k}"].mean, rel=1e-9)
+            assert gains / len(cold) == pytest.approx(figures[f"ndcg@{k}"].mean, rel=1e-9)
 
 
 def test_intervals_are_those_of_these_users_alone():
@@ -56,7 +56,7 @@ def test_intervals_are_those_of_these_users_alone():
     told = cold_start({"teacher": ranking(ranks)}, leave_last_out(sequences, ITEMS), EVALUATE, seed=7)
 
     expected = intervals({"hits": hits}, resamples=100, confidence=0.95, seed=7)["hits"]
-    assert (60, 2) == (told["examples"], told["items"])
-    found = told["models"]["teacher"]["recall@10"]
-    assert [expected.mean, expected.low, expected.high] == pytest.approx([found[n] for n in ("mean", "low", "high")])
-    assert found["low"] < found["mean"] < found["high"]
+    assert (60, 2) == (told.examples, told.items)
+    found = told.models["teacher"]["recall@10"]
+    assert [expected.mean, expected.low, expected.high] == pytest.approx([found.mean, found.low, found.high])
+    assert found.low < found.mean < found.high

@@ -1,6 +1,7 @@
 import pytest
 
 from lwa_core.results import figures as text
+from lwa_core.results.schema import Figure
 
 
 @pytest.mark.parametrize(
@@ -28,6 +29,6 @@ def test_shown(show, value, expected):
 
 
 def test_figures_without_interval_or_mean():
-    assert "0.3100" == text.with_interval({"mean": 0.31, "low": None, "high": None})
+    assert "0.3100" == text.with_interval(Figure(0.31))
     assert "not measured" == text.with_interval(None)
-    assert "0.5000 (0.4000 to 0.6000)" == text.with_interval({"mean": 0.5, "low": 0.4, "high": 0.6})
+    assert "0.5000 (0.4000 to 0.6000)" == text.with_interval(Figure(0.5, 0.4, 0.6))

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from lwa_core.results.as_json import from_json, to_json
 from lwa_core.results.optimality import optimality_of
-from lwa_core.statistics.regret import gain_over_random, mean_regret, oracle_values, regret, row_of
+from lwa_core.results.schema import Difference, Optimality
+from lwa_core.statistics.regret import gain_over_random, mean_regret, oracle_values, regret
+from lwa_core.statistics.subsets import row_of
 
 HOW = {"utility": "loss", "resamples": 300, "confidence": 0.9, "seed": 4}
 TABLE = np.random.default_rng(0).normal(size=(32, 25)) + np.arange(25)
@@ -18,6 +21,10 @@ TIERS = [(0, 2, 4), (1,)]
 @pytest.fixture(scope="module")
 def told():
     return optimality_of(TABLE, TIERS, **HOW)
+
+
+def figures(told):
+    return {"mean": told.mean, "standard_error": told.standard_error, "low": told.low, "high": told.high}
 
 
 def figure(values):
@@ -30,54 +37,52 @@ def subsets(size):
 
 
 def test_it_is_json_and_says_of_what(told):
-    assert told == json.loads(json.dumps(told, allow_nan=False))
-    assert ("calibration", "loss", 25) == (told["on"], told["utility"], told["examples"])
-    assert TABLE[-1].mean() == pytest.approx(told["full"])
+    assert told == from_json(json.loads(json.dumps(to_json(told), allow_nan=False)), Optimality)
+    assert ("calibration", "loss", 25) == (told.on, told.utility, told.examples)
+    assert TABLE[-1].mean() == pytest.approx(told.full)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
 def test_depths_are_less_the_full_model(told, size):
-    entry = told["depths"][size - 1]
+    entry = told.depths[size - 1]
     best = max(subsets(size), key=lambda kept: TABLE[row_of(kept)].mean())
     rows = [TABLE[row_of(kept)] - TABLE[-1] for kept in subsets(size)]
     oracle, choices = oracle_values(TABLE, 5, size, seed=4)
 
-    assert (size, list(best), len(choices)) == (entry["layers"], entry["kept"], entry["oracle_choices"])
-    assert figure(TABLE[row_of(best)] - TABLE[-1]) == pytest.approx(entry["best"])
-    assert figure(sum(rows) / len(rows)) == pytest.approx(entry["random"])
-    assert figure(oracle - TABLE[-1]) == pytest.approx(entry["oracle"])
+    assert (size, best, len(choices)) == (entry.layers, entry.kept, entry.oracle_choices)
+    assert figure(TABLE[row_of(best)] - TABLE[-1]) == pytest.approx(figures(entry.best))
+    assert figure(sum(rows) / len(rows)) == pytest.approx(figures(entry.random))
+    assert figure(oracle - TABLE[-1]) == pytest.approx(figures(entry.oracle))
 
 
 def test_the_full_depth_is_the_full_model(told):
-    nothing = {"mean": 0, "standard_error": 0, "low": 0, "high": 0}
+    nothing, last = Difference(0, 0, 0, 0), told.depths[-1]
 
-    assert 5 == len(told["depths"])
-    assert [nothing] * 3 == [told["depths"][-1][name] for name in ("best", "oracle", "random")]
+    assert 5 == len(told.depths)
+    assert [nothing] * 3 == [last.best, last.oracle, last.random]
 
 
 @pytest.mark.parametrize("place", [0, 1])
 def test_tiers_have_their_regret_gain_and_rank(told, place):
-    entry, kept = told["tiers"][place], TIERS[place]
+    entry, kept = told.tiers[place], TIERS[place]
     own = TABLE[row_of(kept)]
     lost = regret(TABLE, 5, kept, confidence=0.9, seed=4)
     gain = gain_over_random(TABLE, 5, [kept], resamples=300, confidence=0.9, seed=4)
     better = [other for other in subsets(len(kept)) if TABLE[row_of(other)].mean() > own.mean()]
 
-    assert (len(kept), list(kept)) == (entry["layers"], entry["kept"])
-    assert figure(own - TABLE[-1]) == pytest.approx(entry["difference"])
-    assert (lost.mean, lost.low, lost.high) == pytest.approx(tuple(entry["regret"][n] for n in ("mean", "low", "high")))
-    assert (gain.mean, gain.low, gain.high) == pytest.approx(tuple(entry["gain"][n] for n in ("mean", "low", "high")))
-    assert (1 + len(better), len(subsets(len(kept)))) == (entry["rank"], entry["subsets"])
+    assert (len(kept), kept) == (entry.layers, entry.kept)
+    assert figure(own - TABLE[-1]) == pytest.approx(figures(entry.difference))
+    assert (lost.mean, lost.low, lost.high) == pytest.approx((entry.regret.mean, entry.regret.low, entry.regret.high))
+    assert (gain.mean, gain.low, gain.high) == pytest.approx((entry.gain.mean, entry.gain.low, entry.gain.high))
+    assert (1 + len(better), len(subsets(len(kept)))) == (entry.rank, entry.subsets)
 
 
 def test_the_regret_is_averaged_over_depths_but_not_over_two_sets_of_one_depth(told):
     mean = mean_regret(TABLE, 5, TIERS, confidence=0.9, seed=4)
 
-    assert (mean.mean, mean.standard_error) == pytest.approx(
-        (told["mean_regret"]["mean"], told["mean_regret"]["standard_error"])
-    )
-    assert optimality_of(TABLE, TIERS[:1], **HOW)["mean_regret"] is None
-    assert optimality_of(TABLE, [(0,), (1,)], **HOW)["mean_regret"] is None
+    assert (mean.mean, mean.standard_error) == pytest.approx((told.mean_regret.mean, told.mean_regret.standard_error))
+    assert optimality_of(TABLE, TIERS[:1], **HOW).mean_regret is None
+    assert optimality_of(TABLE, [(0,), (1,)], **HOW).mean_regret is None
 
 
 def test_one_example_tells_nothing():

@@ -1,6 +1,7 @@
 import example_run
 import pytest
 
+from lwa_core.results.schema import Caution
 from lwa_core.results.warnings import performance_warnings, warnings_for
 
 
@@ -8,11 +9,11 @@ def told(change=None):
     metrics = example_run.metrics()
     if change:
         change(metrics)
-    return warnings_for(metrics)
+    return warnings_for(example_run.results(metrics))
 
 
 def messages(warnings, code):
-    return [warning["message"] for warning in warnings if warning["code"] == code]
+    return [warning.message for warning in warnings if warning.code == code]
 
 
 def model(metrics, name):
@@ -108,14 +109,14 @@ def test_a_random_selection_is_called_one(select, expected):
 
 
 def test_a_quantised_model_slower_than_its_source():
-    found = performance_warnings(example_run.METRICS, example_run.PERFORMANCE)
+    found = performance_warnings(example_run.results(measured=example_run.PERFORMANCE))
 
     assert [
-        {
-            "code": "slower-than-source",
-            "message": "qlora-4 is slower than distill-4, which it was made from: 3.1 ms against 2.19 ms at batch 1 on "
+        Caution(
+            "slower-than-source",
+            "qlora-4 is slower than distill-4, which it was made from: 3.1 ms against 2.19 ms at batch 1 on "
             "this machine",
-        }
+        )
     ] == found
 
 
@@ -125,7 +126,7 @@ def test_noise_in_the_timing_is_no_warning():
     measured["latency"]["models"].pop("qlora-4")
 
     # distill-4's median is above drop-4's, of which it has the size: their intervals meet.
-    assert [] == performance_warnings(example_run.METRICS, measured)
+    assert [] == performance_warnings(example_run.results(measured=measured))
 
 
 def test_a_student_slower_than_the_teacher():
@@ -133,9 +134,43 @@ def test_a_student_slower_than_the_teacher():
     measured["latency"]["models"] |= {"drop-4": example_run.timed(4.4, 1.1)}
     measured["latency"]["models"].pop("qlora-4")
 
-    assert ["slower-than-source"] == [w["code"] for w in performance_warnings(example_run.METRICS, measured)]
+    assert ["slower-than-source"] == [w.code for w in performance_warnings(example_run.results(measured=measured))]
 
 
 def test_without_timing_nothing_is_said_of_it():
-    assert [] == performance_warnings(example_run.METRICS, None)
-    assert [] == performance_warnings(example_run.METRICS, {"latency": None, "memory": {}})
+    assert [] == performance_warnings(example_run.results())
+    assert [] == performance_warnings(example_run.results(measured={"latency": None, "memory": {}}))
+
+
+def test_of_a_perplexity_more_is_worse():
+    found = warnings_for(example_run.results(example_run.text_metrics()))
+
+    assert [
+        "drop-4 (perplexity 31.0000) is worse than the baseline bigram (25.0000)",
+    ] == messages(found, "below-baseline")
+    assert ["only 400 test texts: the intervals are wide, and no figure is finer than they"] == messages(
+        found, "few-test-texts"
+    )
+    assert [
+        "no difference between fine-tune-4 and the teacher is shown, which does not show that there is none: the 95 % "
+        "interval of the perplexity difference is −0.2000 to +0.8000, which is a loss of up to 4.0 %"
+    ] == messages(found, "interval-touches-zero")
+    assert [] == messages(found, "few-test-users")
+
+
+def test_an_advantage_in_perplexity_is_a_lower_one():
+    told = example_run.text_metrics()
+    told["models"][0]["versus"]["bigram"]["perplexity"] = example_run.figure(-5.0, 6.0)
+
+    (_, said) = sorted(messages(warnings_for(example_run.results(told)), "below-baseline"))
+
+    assert (
+        "teacher (perplexity 20.0000) is not shown to be better than the baseline bigram "
+        "(25.0000; advantage +5.0000 (−1.0000 to +11.0000))"
+    ) == said
+
+
+def test_a_run_without_scores_and_plan_has_nothing_of_them():
+    found = warnings_for(example_run.results(example_run.text_metrics(whole=False)))
+
+    assert ["few-test-texts"] == [warning.code for warning in found]

@@ -1,0 +1,80 @@
+"""The outcome of a run in a few sentences, each computed from the figures."""
+
+from __future__ import annotations
+
+from lwa_core.results.figures import between, mean, megabytes, metric_name, percent, ratio, signed, with_interval
+from lwa_core.results.reading import Results
+from lwa_core.results.schema import ModelResult
+
+
+def answer(results: Results) -> list[str]:
+    """What each final student keeps and costs, and what the baselines reach."""
+    measured = results.figure(results.teacher) is not None
+    said = [_quality(results, student) for student in results.finals if measured]
+    if measured and not said:
+        said = [_teacher(results)]
+    said += [sentence for student in results.finals if (sentence := _cost(results, student))]
+    return said + _baseline(results)
+
+
+def _tested_on(results: Results) -> str:
+    examples = results.words.examples
+    return f"on {results.test_examples:,} test {examples}" if results.test_examples else f"on the test {examples}"
+
+
+def _teacher(results: Results) -> str:
+    """What is left to say where no student was made."""
+    teacher, name = results.teacher, metric_name(results.headline)
+    shown = with_interval(results.figure(teacher))
+    return f"{teacher.name} ({teacher.depth} layers) reaches {name} {shown} {_tested_on(results)}."
+
+
+def _quality(results: Results, student: ModelResult) -> str:
+    teacher, name = results.teacher, metric_name(results.headline)
+    layers = f"{student.name} ({student.depth} of {teacher.depth} layers)"
+    own, full = results.figure(student), results.figure(teacher)
+    lost, kept = results.figure(student, "difference"), results.figure(student, "kept")
+    said = f"{layers} reaches {name} {mean(own)} {_tested_on(results)} and the teacher {mean(full)}"
+    if kept is not None:
+        share = f"{mean(kept, percent)} ({results.confidence} interval {between(kept, percent)})"
+        said += f": {share} of the teacher's, where less is better" if results.less_is_better else f": it keeps {share}"
+    gain = results.gain(student)
+    if gain is None or gain.low is None or gain.high is None:
+        return f"{said}."
+    told = f"the difference is {with_interval(lost, signed)}"
+    if gain.high < 0:
+        return f"{said}; {told}, a loss."
+    if gain.low > 0:
+        return f"{said}; {told}, a gain."
+    return f"{said}; {told}, so these {results.words.examples} show neither a loss nor that there is none."
+
+
+def _cost(results: Results, student: ModelResult) -> str | None:
+    parts = []
+    times, layers = results.time_ratio(student), results.layer_ratio(student)
+    if times is not None:
+        part = f"a request takes it {with_interval(times, ratio)} times as long as the teacher"
+        parts.append(part + (f" (the layer count alone would give {ratio(layers)})" if layers is not None else ""))
+    own, full = student.bytes_memory, results.teacher.bytes_memory
+    if own and full:
+        parts.append(f"its weights take {megabytes(own)} of memory instead of {megabytes(full)}")
+    return f"For {student.name}, {', and '.join(parts)}." if parts else None
+
+
+def _baseline(results: Results) -> list[str]:
+    means = {
+        baseline.name: figure.mean
+        for baseline in results.of_kind("baseline")
+        if (figure := results.figure(baseline)) is not None and figure.mean is not None
+    }
+    if not means:
+        return []
+    chosen = (min if results.less_is_better else max)(means, key=lambda name: means[name])
+    best = next(baseline for baseline in results.of_kind("baseline") if baseline.name == chosen)
+    versus, ahead = results.versus(results.teacher, best), results.ahead(results.teacher, best)
+    by = f", {with_interval(versus, signed)} from it to the teacher" if versus is not None else ""
+    extreme = "lowest" if results.less_is_better else "highest"
+    said = f"The {extreme} baseline is {best.name} with {with_interval(results.figure(best))}{by}"
+    if ahead is not None and ahead.low is not None and ahead.low <= 0:
+        return [f"{said}: the teacher is not shown to be worth its layers here."]
+    return [f"{said}."]

@@ -1,0 +1,588 @@
+"""What `metrics.json` and `performance.json` hold, as values: every key is a field, and null is None.
+
+A key that may be missing has a default. Mappings from names (of models, metrics, scorers) stay mappings, and so do the
+facts that a component or data set states of itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import attrs
+
+FORMAT = 2
+"""Of `metrics.json`: raised when a key changes its meaning or goes."""
+
+
+@attrs.frozen
+class Figure:
+    """A measured quantity with its confidence interval.
+
+    Args:
+        mean: In the unit of the quantity; null where it is not finite.
+        low: Lower end of the interval; null where there is none.
+        high: Upper end.
+    """
+
+    mean: float | None
+    low: float | None = None
+    high: float | None = None
+
+
+@attrs.frozen
+class Difference(Figure):
+    """A mean of paired differences, example by example, with its Student-t interval.
+
+    Args:
+        mean: In the unit of the quantity.
+        low: Lower end of the interval.
+        high: Upper end.
+        standard_error: Of the mean.
+    """
+
+    standard_error: float | None = None
+
+
+Figures = Mapping[str, Figure | None]
+"""By metric; None: not defined for this model or these data."""
+
+
+@attrs.frozen(kw_only=True)
+class RecipeRead:
+    """The recipe of a run.
+
+    Args:
+        name: What the run is called.
+        sha256: Of every setting in effect.
+        seed: From which every random choice follows.
+    """
+
+    name: str
+    sha256: str
+    seed: int
+
+
+@attrs.frozen(kw_only=True)
+class Step:
+    """What a step of the preparation left.
+
+    Args:
+        name: Of the step.
+        rows: Events.
+        users: Different users.
+        items: Different items.
+    """
+
+    name: str
+    rows: int
+    users: int
+    items: int
+
+
+@attrs.frozen(kw_only=True)
+class Data:
+    """What the figures were measured on. What a task does not have is null.
+
+    Args:
+        steps: The preparation, step by step.
+        users: How many are left.
+        items: Size of the catalogue.
+        events: How many are left.
+        texts: How many there are.
+        test_items_sha256: Of the ordered test targets: figures with another one must not be compared.
+        test_texts_sha256: The same of the test texts.
+        facts: What else the data say of themselves; under `counts` the size of every part.
+    """
+
+    steps: tuple[Step, ...] = ()
+    users: int | None = None
+    items: int | None = None
+    events: int | None = None
+    texts: int | None = None
+    test_items_sha256: str | None = None
+    test_texts_sha256: str | None = None
+    facts: Mapping[str, Any] = attrs.field(factory=dict)
+
+    @property
+    def test_sha256(self) -> str | None:
+        """Of what was tested on, whatever the task."""
+        return self.test_items_sha256 or self.test_texts_sha256
+
+    @classmethod
+    def of(cls, account: Mapping[str, Any]) -> Data:
+        """The account that a task gives of its data; keys that are no fields here are facts."""
+        names = {field.name for field in attrs.fields(cls)}
+        own = {name: value for name, value in account.items() if name in names - {"steps", "facts"}}
+        other = {name: value for name, value in account.items() if name not in names}
+        steps = tuple(Step(**step) for step in account.get("steps", ()))
+        return cls(steps=steps, facts={**other, **account.get("facts", {})}, **own)
+
+
+@attrs.frozen(kw_only=True)
+class CalibrationUsed:
+    """What scorers and selectors looked at.
+
+    Args:
+        examples: How many there were at most.
+        utility: What they asked for, higher is better: `loss` (minus the cross-entropy, nats), `ndcg`, `kl`.
+    """
+
+    examples: int
+    utility: str
+
+
+@attrs.frozen(kw_only=True)
+class ModelQuality:
+    """How good a model is on the test examples.
+
+    Args:
+        metrics: Every metric of its own.
+        difference: Each less the teacher's, paired; null for the teacher.
+        kept: Each over the teacher's, 1: the same; null for the teacher.
+        versus: By the name of another model the paired difference to it.
+    """
+
+    metrics: Figures
+    difference: Figures | None = None
+    kept: Figures | None = None
+    versus: Mapping[str, Figures] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
+class ModelResult:
+    """A model, or a baseline that has no layers.
+
+    Args:
+        name: Unique in the run.
+        kind: The full model, what was made of it, or what needs no layers.
+        step: Which compressor made it; null for the others.
+        tier: The number of its tier, from 0; null for the others.
+        layers: Which of the teacher's layers it has, rising; null for a baseline.
+        depth: How many.
+        parameters: How many.
+        bytes_memory: Of its parameters and buffers.
+        bytes_disk: Of its weights' files.
+        metrics: Every metric of its own.
+        difference: Each less the teacher's, paired; null for the teacher.
+        kept: Each over the teacher's, 1: the same; null for the teacher.
+        versus: By the name of another model the paired difference to it.
+    """
+
+    name: str
+    kind: Literal["teacher", "student", "baseline"]
+    step: str | None = None
+    tier: int | None = None
+    layers: tuple[int, ...] | None = None
+    depth: int | None = None
+    parameters: int | None = None
+    bytes_memory: int | None = None
+    bytes_disk: int | None = None
+    metrics: Figures
+    difference: Figures | None = None
+    kept: Figures | None = None
+    versus: Mapping[str, Figures] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
+class ColdStart:
+    """Test targets that no training example holds.
+
+    Args:
+        examples: How many test examples have one.
+        of: Out of how many.
+        items: How many different ones.
+        models: By model the metrics of these examples alone.
+    """
+
+    examples: int
+    of: int
+    items: int
+    models: Mapping[str, Figures]
+
+
+@attrs.frozen(kw_only=True)
+class Bottom:
+    """How probable it is for each layer to be among the lowest.
+
+    Args:
+        removed: So many lowest.
+        resamples: Of the bootstrap over the samples.
+        probability: Of each layer (layers,).
+    """
+
+    removed: int
+    resamples: int
+    probability: tuple[float, ...]
+
+
+@attrs.frozen(kw_only=True)
+class ScorerResult:
+    """How much each layer matters according to one scorer; higher means: keep.
+
+    Args:
+        name: What the recipe calls it.
+        component: What its plugin calls it.
+        unit: Of the scores; empty where they have none.
+        reference: The paper that defines it.
+        combines: The scorers that it is made of; null where it is made of none.
+        count: How many samples the scores average over.
+        mean: Of each layer (layers,).
+        standard_error: Of each mean (layers,); null for one sample, as are the next two.
+        low: Lower ends of the Student-t intervals (layers,).
+        high: Upper ends (layers,).
+        stability: Mean rank correlation between halves of the samples; null for fewer than four.
+        bottom: For each number of removed layers; null for one sample.
+        stability_curve: Pairs of a number of samples and the rank correlation of two disjoint sets of so many.
+        facts: What the scorer states besides.
+    """
+
+    name: str
+    component: str
+    unit: str
+    reference: str | None = None
+    combines: tuple[str, ...] | None = None
+    count: int
+    mean: tuple[float, ...]
+    standard_error: tuple[float, ...] | None = None
+    low: tuple[float, ...] | None = None
+    high: tuple[float, ...] | None = None
+    stability: float | None = None
+    bottom: tuple[Bottom, ...] | None = None
+    stability_curve: tuple[tuple[int, float], ...] = ()
+    facts: Mapping[str, Any] = attrs.field(factory=dict)
+
+    def figure(self, layer: int) -> Figure:
+        """The score of one layer."""
+        low, high = (None if ends is None else ends[layer] for ends in (self.low, self.high))
+        return Figure(self.mean[layer], low, high)
+
+
+@attrs.frozen(kw_only=True)
+class ConcordanceResult:
+    """Kendall's W of several scorers.
+
+    Args:
+        names: Which ones.
+        w: 0 to 1, 1: the same order.
+        p: One-sided permutation p-value.
+        permutations: Behind it.
+        exact: Whether these are all there are.
+    """
+
+    names: tuple[str, ...]
+    w: float
+    p: float
+    permutations: int
+    exact: bool
+
+
+@attrs.frozen(kw_only=True)
+class OverlapResult:
+    """How many of the k highest layers every two scorers share.
+
+    Args:
+        k: So many highest.
+        chance: What two random orders share on average.
+        shared: (scorers, scorers).
+        p: Hypergeometric p-value of as many or more (scorers, scorers); null on the diagonal.
+    """
+
+    k: int
+    chance: float
+    shared: tuple[tuple[int, ...], ...]
+    p: tuple[tuple[float | None, ...], ...]
+
+
+@attrs.frozen(kw_only=True)
+class Agreement:
+    """How far the scorers agree on the order of the layers; combined scores are left out.
+
+    Args:
+        names: The scorers, in the order of rows and columns.
+        kendall: Kendall's tau-b (scorers, scorers).
+        kendall_p: Its two-sided permutation p-value (scorers, scorers); null on the diagonal.
+        permutations: Behind it.
+        exact: Whether these are all there are.
+        concordance: Kendall's W; null where fewer than two scorers look at the model.
+        overlap: For each number of kept layers, falling.
+    """
+
+    names: tuple[str, ...]
+    kendall: tuple[tuple[float, ...], ...]
+    kendall_p: tuple[tuple[float | None, ...], ...] | None = None
+    permutations: int | None = None
+    exact: bool | None = None
+    concordance: ConcordanceResult | None = None
+    overlap: tuple[OverlapResult, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class PlanResult:
+    """Which layers stay.
+
+    Args:
+        selector: The component that chose them.
+        depth: Layers of the full model.
+        tiers: The kept layers of each tier, rising, the first is 0.
+        trace: The selector's own account of how it chose.
+    """
+
+    selector: str
+    depth: int
+    tiers: tuple[tuple[int, ...], ...]
+    trace: Mapping[str, Any] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
+class DepthComparison:
+    """All sets of as many layers, their utility less the full model's.
+
+    Args:
+        layers: So many.
+        kept: The best set on these examples, rising.
+        best: Its utility, which is flattered.
+        oracle: The best set of one half of the examples on the other.
+        oracle_choices: How many different sets the halves choose.
+        random: A random set, in exact expectation.
+    """
+
+    layers: int
+    kept: tuple[int, ...]
+    best: Difference
+    oracle: Difference
+    oracle_choices: int
+    random: Difference
+
+
+@attrs.frozen(kw_only=True)
+class TierComparison:
+    """A tier beside all sets of as many layers.
+
+    Args:
+        layers: So many.
+        kept: Which ones, rising.
+        difference: Its utility less the full model's.
+        regret: The oracle's utility less its own.
+        gain: Its utility less a random set's, with a bootstrap interval.
+        rank: Among the sets of its size, 1: the best on these examples.
+        subsets: How many there are.
+        oracle_choices: How many different sets the halves choose.
+    """
+
+    layers: int
+    kept: tuple[int, ...]
+    difference: Difference
+    regret: Difference
+    gain: Figure
+    rank: int
+    subsets: int
+    oracle_choices: int
+
+
+@attrs.frozen(kw_only=True)
+class Optimality:
+    """The chosen layers beside every subset of the layers.
+
+    Args:
+        on: Which examples.
+        utility: What was measured, higher is better: `loss` (minus the cross-entropy, nats), `ndcg`, `kl`.
+        examples: How many.
+        splits: Random halvings behind the oracle.
+        full: Mean utility of the full model.
+        depths: By rising number of layers, the full model last.
+        tiers: In the order of the plan.
+        mean_regret: Over the tiers; null for one tier, or two of the same depth.
+    """
+
+    on: str
+    utility: str
+    examples: int
+    splits: int
+    full: float
+    depths: tuple[DepthComparison, ...]
+    tiers: tuple[TierComparison, ...]
+    mean_regret: Difference | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Training:
+    """How a model was trained.
+
+    Args:
+        name: Of the model.
+        history: For each epoch `epoch`, `loss` and the metric that stops training.
+        best_epoch: Whose weights were kept.
+    """
+
+    name: str
+    history: tuple[Mapping[str, float], ...]
+    best_epoch: int
+
+
+@attrs.frozen
+class Caution:
+    """What a reader must know before believing the figures.
+
+    Args:
+        code: The same for the same kind of caution.
+        message: In words.
+        stage: Whose result it is about; null where it is about the figures.
+    """
+
+    code: str
+    message: str
+    stage: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Metrics:
+    """`metrics.json`: all that a repeated run finds out again, to the last byte.
+
+    Args:
+        format: Of this file.
+        lwa: The version that wrote it.
+        recipe: Which recipe.
+        task: `recommendation` or `text`.
+        asked: Every setting in effect, by table, with the components and who provides them.
+        data: What was measured on.
+        calibration: What scorers and selectors looked at.
+        headline: The metric of sentences and charts.
+        lower_is_better: The metrics of which less is more.
+        models: The teacher, then the students, then the baselines.
+        cold_start: Null where every test target occurs in training.
+        scores: By scorer; empty where nothing was scored.
+        agreement: Null where nothing was scored.
+        plan: Null where no layers were chosen.
+        optimality: Null where not every subset was measured.
+        training: Of every model that was trained in this run.
+        warnings: Of the stages, then about the figures.
+    """
+
+    format: int
+    lwa: str
+    recipe: RecipeRead
+    task: str = "recommendation"
+    asked: Mapping[str, Any]
+    data: Data
+    calibration: CalibrationUsed
+    headline: str
+    lower_is_better: tuple[str, ...] = ()
+    models: tuple[ModelResult, ...]
+    cold_start: ColdStart | None = None
+    scores: tuple[ScorerResult, ...] = ()
+    agreement: Agreement | None = None
+    plan: PlanResult | None = None
+    optimality: Optimality | None = None
+    training: tuple[Training, ...] = ()
+    warnings: tuple[Caution, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class Throughput:
+    """Requests in a second, in large batches.
+
+    Args:
+        median: Of the rounds.
+        slowest: Round.
+        fastest: Round.
+    """
+
+    median: float
+    slowest: float
+    fastest: float
+
+
+@attrs.frozen(kw_only=True)
+class ModelLatency:
+    """How long a model takes for one request, in milliseconds.
+
+    Args:
+        p50: Median over the requests.
+        p95: 95th percentile.
+        p99: 99th percentile.
+        ratio: Of its median to the first model's, with a 95 % interval; null for the first.
+        throughput: Null where it was not measured.
+    """
+
+    p50: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+    ratio: Figure | None = None
+    throughput: Throughput | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Latency:
+    """How latency was measured, and of which models.
+
+    Args:
+        first: The model that the others are compared with.
+        requests: Timed requests of each model.
+        warm_up: Requests before them.
+        batch: Requests in a large batch.
+        rounds: Large batches.
+        distinct_histories: How many different requests there were.
+        threads: That torch used.
+        device: `cpu`, or the GPU.
+        models: By name.
+    """
+
+    first: str
+    requests: int
+    warm_up: int
+    batch: int
+    rounds: int
+    distinct_histories: int
+    threads: int
+    device: str
+    models: Mapping[str, ModelLatency]
+
+
+@attrs.frozen(kw_only=True)
+class Memory:
+    """Bytes of a fresh process that loads a model and answers requests.
+
+    Args:
+        before: Resident once the libraries are imported; null where the system does not tell.
+        peak: Highest resident from then on.
+        model: Parameters and buffers.
+        gpu_peak: Highest allocated on the GPU; null without one.
+    """
+
+    before: int | None = None
+    peak: int
+    model: int
+    gpu_peak: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class StageTime:
+    """How long a stage took.
+
+    Args:
+        stage: Its name.
+        seconds: Of making it, or of reading it.
+        reused: Whether the store had it.
+    """
+
+    stage: str
+    seconds: float
+    reused: bool
+
+
+@attrs.frozen(kw_only=True)
+class Performance:
+    """`performance.json`: what belongs to this machine and this execution.
+
+    Args:
+        machine: Processor, threads, versions.
+        latency: Null where no requests were timed.
+        memory: By model; of those that were measured.
+        stages: In their order.
+    """
+
+    machine: Mapping[str, Any] | None = None
+    latency: Latency | None = None
+    memory: Mapping[str, Memory] = attrs.field(factory=dict)
+    stages: tuple[StageTime, ...] = ()
