@@ -149,10 +149,10 @@ class RecommendationTask:
         from lwa_core.recommendation.ranker import Restorer
 
         ranker: Ranker = model.ranker
-        restorer = ranker.restorer
+        restorers = ranker.restorers
         if compressed_by is not None:
-            restorer = Restorer(compressed_by.component, compressed_by.settings, compressed_by.instance)
-        return RankerModel.of(attrs.evolve(ranker, model=network, restorer=restorer))
+            restorers += (Restorer(compressed_by.component, compressed_by.settings, compressed_by.instance),)
+        return RankerModel.of(attrs.evolve(ranker, model=network, restorers=restorers))
 
     # Asking and training
 

@@ -12,7 +12,7 @@ import torch
 
 from lwa_core.data import Catalogue, TimedHistory
 from lwa_core.data.timed import asks_for_times, milliseconds
-from lwa_core.errors import LwaError, ModelError, StoreError
+from lwa_core.errors import LwaError, ModelError, PluginError, StoreError
 from lwa_core.modeling.files.saving import save_config, save_model, without_weights
 from lwa_core.plugins.protocols import Recommender, Restoring
 from lwa_core.plugins.registry import Registry
@@ -28,7 +28,7 @@ ITEMS = "items.json"
 
 @attrs.frozen
 class Restorer:
-    """The compressor that gave a model other modules than its recommender builds, and has them again from its files."""
+    """A compressor that gave a model other modules than it had before, and has them again from its files."""
 
     component: str
     settings: Mapping[str, Any]
@@ -46,7 +46,8 @@ class Ranker:
         component: Name of the recommender's component, and its settings; saved with the model.
         settings: See `component`.
         filter_seen: Whether items of the history are left out of the recommendations.
-        restorer: Saves and restores the network, where it is another one than its recommender builds.
+        restorers: The compressors that gave the network other modules than its recommender builds, in their order. The
+            last one saves and restores it.
     """
 
     model: torch.nn.Module
@@ -55,7 +56,7 @@ class Ranker:
     component: str
     settings: Mapping[str, Any]
     filter_seen: bool = True
-    restorer: Restorer | None = None
+    restorers: tuple[Restorer, ...] = ()
     _index: dict[str, int] = attrs.field(init=False)
 
     @_index.default
@@ -137,11 +138,11 @@ class Ranker:
 
     def save(self, folder: Path) -> None:
         """Write the model (safetensors), its catalogue and description (JSON); `lwa_core.load` reads them."""
-        if self.restorer is None:
-            save_model(self.model, folder)
-        else:
+        if self.restorers:
             save_config(self.model, folder)
-            self.restorer.instance.save(self.model, folder)
+            self.restorers[-1].instance.save(self.model, folder)
+        else:
+            save_model(self.model, folder)
         self.describe(folder)
 
     def describe(self, folder: Path) -> None:
@@ -153,9 +154,9 @@ class Ranker:
                 "recommender": self.component,
                 "settings": _told(self.settings),
                 "filter_seen": self.filter_seen,
-                "restored_by": None
-                if self.restorer is None
-                else {"compressor": self.restorer.component, "settings": _told(self.restorer.settings)},
+                "restored_by": [
+                    {"compressor": each.component, "settings": _told(each.settings)} for each in self.restorers
+                ],
             },
         )
         write_json(folder / ITEMS, attrs.asdict(self.catalogue))
@@ -179,19 +180,45 @@ def load_ranker(folder: Path, registry: Registry | None = None) -> Ranker:
         raise ModelError(f"{folder / DESCRIPTION} does not describe a model: {error!r}") from error
     registry = registry or Registry.discover()
     recommender = _made(registry, "recommender", component, settings, folder)
-    restored_by = said.get("restored_by")
-    if restored_by is None:
-        return Ranker(recommender.load(folder), recommender, catalogue, component, settings, filter_seen)
-    compressor, own = restored_by["compressor"], restored_by["settings"]
-    restorer = Restorer(compressor, own, _made(registry, "compressor", compressor, own, folder))
+    restorers = tuple(_restorer(registry, each, folder) for each in said.get("restored_by") or ())
+    model = _restored(recommender, restorers, folder) if restorers else recommender.load(folder)
+    return Ranker(model, recommender, catalogue, component, settings, filter_seen, restorers)
+
+
+def _restorer(registry: Registry, said: Mapping[str, Any], folder: Path) -> Restorer:
+    component, settings = said["compressor"], said["settings"]
+    instance = _made(registry, "compressor", component, settings, folder)
+    if not isinstance(instance, Restoring):
+        raise ModelError(f"the model in {folder} needs compressor '{component}', which restores no model any more")
+    return Restorer(component, settings, instance)
+
+
+def _restored(recommender: Recommender, restorers: Sequence[Restorer], folder: Path) -> torch.nn.Module:
+    """The modules that each compressor left, made one after the other; the weights are read by the last one."""
     with without_weights():
-        blank = recommender.load(folder)
-    model = restorer.instance.restore(blank, folder).eval()
-    return Ranker(model, recommender, catalogue, component, settings, filter_seen, restorer)
+        model = recommender.load(folder)
+        for restorer in restorers[:-1]:
+            model = _by(restorer, model, folder)
+    return _by(restorers[-1], model, folder).eval()
+
+
+def _by(restorer: Restorer, model: torch.nn.Module, folder: Path) -> torch.nn.Module:
+    try:
+        made: Any = restorer.instance.restore(model, folder)
+    except Exception as error:  # it is somebody else's code
+        said = error.message if isinstance(error, LwaError) else f"{type(error).__name__}: {error}"
+        raise ModelError(f"compressor '{restorer.component}' cannot restore the model in {folder}: {said}") from error
+    if not isinstance(made, torch.nn.Module):
+        gave = type(made).__name__
+        raise PluginError(f"compressor '{restorer.component}' restored {gave} from {folder}, not a model")
+    return made
 
 
 def _made(registry: Registry, kind: str, component: str, settings: Any, folder: Path) -> Any:
-    offer = registry.find(kind, component)
+    try:
+        offer = registry.find(kind, component)
+    except PluginError as error:
+        raise type(error)(f"the model in {folder} cannot be loaded: {error.message}", error.hint) from error
     made, problems = structure(offer.load(), settings, (), None)
     if made is None:
         raise ModelError(f"{folder / DESCRIPTION} does not fit {offer.provider}: {problems[0].message}")

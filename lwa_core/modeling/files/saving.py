@@ -80,7 +80,10 @@ _BLANK: ContextVar[bool] = ContextVar("lwa_without_weights", default=False)
 
 @contextmanager
 def without_weights() -> Iterator[None]:
-    """Inside, `load_pretrained` builds what config.json says and reads no weights: somebody else restores them."""
+    """Inside, `load_pretrained` and `load_weights` read no weights: somebody else does.
+
+    The former builds what config.json says, the latter leaves a model as it is.
+    """
     token = _BLANK.set(True)
     try:
         yield
@@ -99,9 +102,16 @@ def _blank(cls: Any, folder: Path) -> nn.Module:
 
 
 def save_config(model: Any, folder: Path) -> None:
-    """Write the configuration of a model alone: its weights are somebody else's to write."""
+    """Write the configuration of a model alone: its weights are somebody else's to write.
+
+    Raises:
+        ModelError: It has none.
+    """
+    config = getattr(model, "config", None)
+    if not hasattr(config, "save_pretrained"):
+        raise ModelError(f"{type(model).__name__} has no configuration of transformers to save, and `load` needs one")
     with quiet_transformers():
-        model.config.save_pretrained(folder)
+        config.save_pretrained(folder)
 
 
 def save_weights(model: nn.Module, folder: Path) -> None:
@@ -113,18 +123,31 @@ def save_weights(model: nn.Module, folder: Path) -> None:
 
 
 def load_weights(model: nn.Module, folder: Path) -> nn.Module:
-    """Read what `save_weights` wrote into a model of the same modules, and give it back in eval mode.
+    """Read what `save_weights` wrote into a model of the same modules; it is given back in eval mode, on its device.
 
     Raises:
         ModelError: The file is missing or damaged, or holds other tensors than the model has.
     """
     from safetensors.torch import load_model as load_state
 
+    if _BLANK.get():
+        return model.to(device()).eval()
+    file = folder / WEIGHTS
     try:
-        load_state(model, str(folder / WEIGHTS))
+        _take_precision(model, file)
+        load_state(model, str(file))
     except Exception as error:  # safetensors raises several kinds for a bad file, torch others for other tensors
         raise ModelError(f"the weights in {folder} do not fit the model: {error}") from error
-    return model.eval()
+    return model.to(device()).eval()
+
+
+def _take_precision(model: nn.Module, file: Path) -> None:
+    """Give each tensor of a model the precision in which the file has it: copying would keep the model's own."""
+    with safe_open(file, "pt") as opened:
+        names = set(opened.keys())
+        for name, tensor in model.state_dict(keep_vars=True).items():
+            if name in names and tensor.is_floating_point():
+                tensor.data = tensor.data.to(opened.get_tensor(name).dtype)
 
 
 def forbid_repacking(model: nn.Module) -> None:

@@ -11,7 +11,7 @@ from torch import nn
 
 def parameter_count(module: nn.Module) -> int:
     """Parameters, a 4-bit weight counted as the numbers it stands for and not as its packed bytes."""
-    return sum(_shape(p).numel() for p in module.parameters())
+    return sum(_shape(p).numel() for p in (*module.parameters(), *_packed(module)))
 
 
 def memory_bytes(module: nn.Module) -> int:
@@ -27,9 +27,17 @@ def _shape(parameter: Any) -> torch.Size:
 
 def _tensors(module: nn.Module) -> Iterator[torch.Tensor]:
     yield from module.buffers()
+    yield from _packed(module)
     for parameter in module.parameters():
         yield parameter
         yield from _scales(getattr(parameter, "quant_state", None))
+
+
+def _packed(module: nn.Module) -> Iterator[torch.Tensor]:
+    """Weights and biases that torch.ao keeps packed in its quantised modules, where they are no parameters."""
+    for inner in module.modules():
+        if isinstance(getattr(inner, "_packed_params", None), nn.Module) and hasattr(inner, "_weight_bias"):
+            yield from (tensor for tensor in inner._weight_bias() if tensor is not None)
 
 
 def _scales(state: Any) -> Iterator[torch.Tensor]:
