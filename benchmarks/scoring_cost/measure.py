@@ -14,8 +14,9 @@ from fisher import by_vmap, one_example_at_a_time
 
 from lwa_core import Catalogue, LayeredModel
 from lwa_core.modeling.kernels.matmul import fast_linear_maps
-from lwa_core.modeling.probing.observation import finished, observe, passes
+from lwa_core.modeling.probing.observation import observe, passes
 from lwa_core.modeling.probing.probe import Probe
+from lwa_core.pipeline.scoring import finished
 from lwa_core.plugins.protocols import CombiningScorer, ObservingScorer
 from lwa_core.plugins.registry import Registry
 from lwa_core.testing import tiny_recommender

@@ -15,7 +15,7 @@ from torch import nn
 from lwa_core import Catalogue, LayeredModel
 from lwa_core.modeling.layers.layered import block_input
 from lwa_core.modeling.probing.probe import Probe
-from lwa_core.pipeline.stages import TeacherSelection
+from lwa_core.pipeline.stages.selection import TeacherSelection
 from lwa_core.plugins.registry import Registry
 from lwa_core.testing import tiny_recommender
 from lwa_core.types import Quiet, ScoreBoard

@@ -11,7 +11,7 @@ import torch
 from measure import make_probe, seconds, unit
 
 from lwa_core.modeling.kernels.matmul import fast_linear_maps
-from lwa_core.modeling.probing.example_metrics import Judge
+from lwa_core.modeling.probing.example_metrics import ExampleMetrics
 
 HERE = Path(__file__).parent
 
@@ -34,7 +34,7 @@ def together(probe, levels):
     for batch in probe.batches():
         size = len(batch["targets"])
         half = {name: value.repeat(2 ** (levels - 1), *[1] * (value.dim() - 1)) for name, value in batch.items()}
-        judge = Judge(half["targets"], kl=False)
+        judge = ExampleMetrics(half["targets"], kl=False)
 
         def visit(index, bits, state, half=half, judge=judge, size=size, start=start):
             if index < depth - levels:

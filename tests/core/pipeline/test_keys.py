@@ -68,9 +68,10 @@ def found():
         lambda package: (package / "deep" / "__init__.py").write_text("import math\n"),
         lambda package: (package / "deep" / "more.py").write_text(""),
         lambda package: (package / "_sums.py").rename(package / "deep" / "_sums.py"),
+        lambda package: (package / "_sums.py").rename(package / "_sum.py"),
         lambda package: (package / "_sums.py").unlink(),
     ],
-    ids=["its module", "another module", "a module below", "a new module", "a moved module", "a module less"],
+    ids=["its module", "another module", "a module below", "a new module", "a moved module", "a renamed module", "a module less"],
 )
 def test_an_installed_package_whose_files_changed_gets_another_digest(site, change):
     offer, before = found()
