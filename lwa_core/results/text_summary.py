@@ -16,7 +16,7 @@ from lwa_core.text.sections import EvaluateText
 PERPLEXITIES = {"perplexity": "", "perplexity_other": "other_"}
 """Metric -> what stands before the names of its arrays."""
 
-LOWER_IS_BETTER = tuple(PERPLEXITIES)
+LOWER_IS_BETTER = (*PERPLEXITIES, "loss")
 
 HEADLINES = {"causal": "perplexity", "masked": "perplexity", "classify": "accuracy", "encode": "ndcg@10"}
 
@@ -35,6 +35,8 @@ def summarise_texts(
 
     A perplexity is that of all tokens together, exp(Σ nll / Σ tokens); its interval is over the texts.
     """
+    if not qualities:
+        return {}  # a recipe may keep no texts for a test
     how: dict[str, Any] = {"resamples": evaluate.bootstrap, "confidence": evaluate.confidence, "seed": seed}
     alone = _compared(qualities, None, evaluate, how)
     against = _compared(qualities, teacher, evaluate, how)

@@ -61,7 +61,7 @@ def _listed(what: str, names: list[str]) -> str:
 
 def _few_examples(results: Results) -> Iterator[Caution]:
     count, examples = results.test_examples, results.words.examples
-    if count is not None and count < FEW_EXAMPLES:
+    if count and count < FEW_EXAMPLES:  # of none there are no figures
         yield Caution(
             "few-test-users" if examples == "users" else "few-test-texts",
             f"only {count} test {examples}: the intervals are wide, and no figure is finer than they",

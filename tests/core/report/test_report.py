@@ -312,7 +312,8 @@ def test_a_run_without_test_examples_has_a_report_of_its_layers(tmp_path):
     for text in (page.text, markdown):
         assert "How much each layer matters" in text
         assert "reaches" not in text
-        assert "not measured" in text
+        assert "quality; the recipe keeps no test texts" in text
+        assert "only 0 test texts" not in text
 
 
 @pytest.mark.parametrize(

@@ -174,3 +174,10 @@ def test_a_run_without_scores_and_plan_has_nothing_of_them():
     found = warnings_for(example_run.results(example_run.text_metrics(whole=False)))
 
     assert ["few-test-texts"] == [warning.code for warning in found]
+
+
+def test_nothing_is_said_of_how_few_where_there_are_none():
+    told = example_run.text_metrics()
+    told["data"]["facts"]["counts"]["test"] = 0
+
+    assert [] == messages(warnings_for(example_run.results(told)), "few-test-texts")
