@@ -71,7 +71,7 @@ def found():
         lambda package: (package / "_sums.py").rename(package / "_sum.py"),
         lambda package: (package / "_sums.py").unlink(),
     ],
-    ids=["its module", "another module", "a module below", "a new module", "a moved module", "a renamed module", "a module less"],
+    ids=["its module", "another module", "one below", "a new one", "a moved one", "a renamed one", "one less"],
 )
 def test_an_installed_package_whose_files_changed_gets_another_digest(site, change):
     offer, before = found()
