@@ -66,7 +66,7 @@ def command(
 def _rows(recipe: Recipe, plan: Plan, store: Store) -> list[dict[str, Any]]:
     def row(stage: Stage[Any]) -> dict[str, Any]:
         state = "stored" if store.has(stage.kind, stage.key) else "to do"
-        return _row(recipe, stage.name, stage.use, state, stage.key)
+        return _row(recipe, stage.name, stage.use, state, stage.key, _runs_model(stage))
 
     rows: list[dict[str, Any]] = []
     for stage in plan.stages:
@@ -80,6 +80,14 @@ def _rows(recipe: Recipe, plan: Plan, store: Store) -> list[dict[str, Any]]:
     return rows
 
 
-def _row(recipe: Recipe, name: str, use: Any, state: str, key: str | None) -> dict[str, Any]:
+def _runs_model(stage: Stage[Any]) -> bool:
+    """Whether it makes a model or has one among what lies before it."""
+    return stage.kind == "model" or any(map(_runs_model, stage.before))
+
+
+def _row(recipe: Recipe, name: str, use: Any, state: str, key: str | None, model: bool = True) -> dict[str, Any]:
+    from lwa_core.plugins.requirements import lacking_device
+
     lacks = recipe.registry.lacking(use.offer.component) if use is not None else []
+    lacks = sorted({*lacks, *(lacking_device(recipe.device) if model else [])})
     return {"stage": name, "component": use.component if use else None, "state": state, "key": key, "lacks": lacks}

@@ -110,8 +110,8 @@ def main(arguments: list[str]) -> None:
     """Print the figures of the model in the first argument for the requests in the file of the second, on a device."""
     from lwa_core.modeling.devices import use_device
 
-    folder, requests, *device = arguments
-    with use_device(*(device or ["auto"])):
+    folder, requests, *named = arguments
+    with use_device(named[0] if named else "auto"):
         print(json.dumps(measure(Path(folder), json.loads(Path(requests).read_text("utf-8")))))
 
 

@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from lwa_core.errors import ModelError
+from lwa_core.modeling.devices import device
 from lwa_core.plugins.requirements import cpu_name
 from lwa_core.types import History, Reporter
 
@@ -104,7 +105,7 @@ def measure_memory(folder: Path, requests: Path) -> dict[str, Any]:
     Raises:
         ModelError: The process failed; its last words are in the message.
     """
-    command = [sys.executable, "-m", "lwa_core.measuring.memory", str(folder), str(requests)]
+    command = [sys.executable, "-m", "lwa_core.measuring.memory", str(folder), str(requests), str(device())]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
         if done.returncode == 0:
@@ -136,8 +137,8 @@ def machine() -> dict[str, Any]:
 
 
 def device_name() -> str:
-    """`"cpu"`, or the GPU that models are put on where there is one."""
-    return f"cuda: {torch.cuda.get_device_name()}" if torch.cuda.is_available() else "cpu"
+    """`"cpu"`, or the GPU that models are put on."""
+    return "cpu" if device().type == "cpu" else f"cuda: {torch.cuda.get_device_name(device())}"
 
 
 def _bound(answer: Callable[[History], object], histories: Sequence[History]) -> Callable[[int], object]:
@@ -168,8 +169,8 @@ def _interleaved(
 
 def _now() -> int:
     """Nanoseconds, once the GPU has done what it was asked."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    if device().type == "cuda":
+        torch.cuda.synchronize(device())
     return time.perf_counter_ns()
 
 

@@ -38,6 +38,25 @@ def has_cuda() -> bool:
         return False
 
 
+def lacking_device(name: str) -> list[str]:
+    """What a recipe's `device` needs and this machine does not have. Asks torch only where it is imported already."""
+    kind, _, number = name.partition(":")
+    if kind != "cuda":
+        return []
+    return [] if has_cuda() and int(number or 0) < _gpus() else [name]
+
+
+def _gpus() -> int:
+    """How many GPUs there are for this process; where nothing tells, as many as anyone may ask for."""
+    if torch := sys.modules.get("torch"):
+        return int(torch.cuda.device_count())
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([each for each in visible.split(",") if each.strip()])
+    listed = Path(NVIDIA[0])
+    return len(list(listed.iterdir())) if listed.is_dir() else sys.maxsize
+
+
 def has_extra(distribution: str, extra: str) -> bool:
     """Whether every requirement of an optional extra is installed (versions are pip's business)."""
     try:

@@ -29,14 +29,19 @@ def soft_cross_entropy(
     """
     total = given.new_zeros(())
     for g, w, label in zip(given.split(CHUNK), wanted.split(CHUNK), labels.split(CHUNK), strict=True):
-        logits = subject.head(student, g)
+        logits = _single(subject.head(student, g))
         total = total + (1 - soft) * F.cross_entropy(logits, label, reduction="sum")
         if soft:
             with torch.no_grad():
-                target = F.log_softmax(subject.head(teacher, w) / temperature, dim=-1)
+                target = F.log_softmax(_single(subject.head(teacher, w)) / temperature, dim=-1)
             answer = F.log_softmax(logits / temperature, dim=-1)
             total = total + soft * temperature**2 * F.kl_div(answer, target, reduction="sum", log_target=True)
     return total / max(1, len(labels))
+
+
+def _single(logits: torch.Tensor) -> torch.Tensor:
+    """Half precision as float32: a sum over many targets would lose most of what each adds."""
+    return logits if logits.element_size() >= 4 else logits.float()
 
 
 class HiddenTargets:

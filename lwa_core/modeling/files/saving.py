@@ -14,6 +14,7 @@ from torch import nn
 
 from lwa_core.errors import ModelError
 from lwa_core.modeling.devices import device
+from lwa_core.modeling.files.precision import cast
 from lwa_core.modeling.libraries import quiet_transformers
 
 ADAPTER = "adapter"
@@ -96,6 +97,8 @@ def _blank(cls: Any, folder: Path) -> nn.Module:
         with quiet_transformers():
             config = cls.config_class.from_pretrained(folder, local_files_only=True)
             made: nn.Module = cls(config).to(device())
+            if str(config.dtype) == "torch.bfloat16":
+                cast(made, "bfloat16")
     except Exception as error:  # every family has its own
         raise ModelError(f"cannot build the model that {folder} describes: {error}") from error
     return made.eval()
@@ -108,7 +111,7 @@ def save_config(model: Any, folder: Path) -> None:
         ModelError: It has none.
     """
     config = getattr(model, "config", None)
-    if not hasattr(config, "save_pretrained"):
+    if config is None or not hasattr(config, "save_pretrained"):
         raise ModelError(f"{type(model).__name__} has no configuration of transformers to save, and `load` needs one")
     with quiet_transformers():
         config.save_pretrained(folder)

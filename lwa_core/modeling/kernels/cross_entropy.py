@@ -24,15 +24,17 @@ def cross_entropy(hidden: torch.Tensor, table: torch.Tensor, targets: torch.Tens
     """Cross-entropy of each target over the whole catalogue (targets,): logsumexp(h·tableᵀ) − h·table[target].
 
     Args:
-        hidden: (targets, width).
+        hidden: (targets, width); in half precision the loss is computed in float32, as three digits are too few.
         table: Output embeddings (items, width).
         targets: Item indices (targets,).
     """
+    hidden, table = (each if each.element_size() >= 4 else each.float() for each in (hidden, table))
     if not len(hidden):
         return hidden.sum(dim=1)
     forming = torch.is_grad_enabled()
     into = forming and hidden.requires_grad, forming and table.requires_grad
-    return cast(torch.Tensor, _CrossEntropy.apply(hidden, table, targets, into))  # type: ignore[no-untyped-call]
+    with torch.autocast(hidden.device.type, enabled=False):
+        return cast(torch.Tensor, _CrossEntropy.apply(hidden, table, targets, into))  # type: ignore[no-untyped-call]
 
 
 class _CrossEntropy(torch.autograd.Function):

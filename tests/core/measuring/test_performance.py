@@ -11,6 +11,7 @@ import pytest
 from lwa_core.errors import ModelError
 from lwa_core.measuring import performance
 from lwa_core.measuring.performance import folder_bytes, machine, measure_latency, measure_memory
+from lwa_core.modeling.devices import device
 
 HISTORIES = [np.arange(length, dtype=np.int32) for length in range(1, 8)]
 
@@ -162,4 +163,5 @@ def test_memory_is_measured_in_another_process(monkeypatch, tmp_path):
     monkeypatch.setattr(performance.subprocess, "run", run)
 
     assert {"peak": 3} == measure_memory(tmp_path, tmp_path / "h.json")
-    assert [[sys.executable, "-m", "lwa_core.measuring.memory", str(tmp_path), str(tmp_path / "h.json")]] == seen
+    command = [sys.executable, "-m", "lwa_core.measuring.memory", str(tmp_path), str(tmp_path / "h.json")]
+    assert [[*command, str(device())]] == seen
