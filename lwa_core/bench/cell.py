@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from lwa_core.bench.document import Bench, Cell
 from lwa_core.bench.regret import compared
 from lwa_core.errors import LwaError
+from lwa_core.modeling.devices import use_device
 from lwa_core.modeling.layers.layered import LayeredModel
 from lwa_core.modeling.layers.planted import KINDS, plant
 from lwa_core.modeling.probing.asked import layered
@@ -25,6 +26,7 @@ from lwa_core.pipeline.answers import answers_key, stored_answers
 from lwa_core.pipeline.events import Bus, Listener
 from lwa_core.pipeline.graph import Inputs, Job, Run, Stage
 from lwa_core.pipeline.plan import make_plan
+from lwa_core.pipeline.run import assert_able
 from lwa_core.pipeline.scoring import (
     Scored,
     combined_scores,
@@ -57,8 +59,10 @@ def measure_cell(bench: Bench, cell: Cell, store: Store, listeners: Sequence[Lis
     folder.mkdir(parents=True, exist_ok=True)
     heal = () if bench.heal is None else (bench.heal,)
     recipe = cell.recipe.replaced(folder.name, score=bench.scorers, select=None, compress=heal)
+    assert_able(recipe)
     bus = Bus(recipe.registry, RunContext(folder.name, folder), listeners)
-    return {"cell": cell.name, "seed": cell.seed, **_Cell(bench, recipe, Run(recipe, store, bus)).carry_out()}
+    with use_device(recipe.device):
+        return {"cell": cell.name, "seed": cell.seed, **_Cell(bench, recipe, Run(recipe, store, bus)).carry_out()}
 
 
 class _Cell:
@@ -83,6 +87,7 @@ class _Cell:
         made = {use.name: self._entry(use) for use in self.bench.entries}
         test = self._table("test", self.test_probe)
         entries = [self._told(use, made[use.name], test) for use in self.bench.entries]
+        assert self.plan.quality is not None
         quality = self.task.headline(self.run.value(self.plan.quality))
         return {
             "depth": self.depth,

@@ -63,7 +63,10 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            click.echo("\ninterrupted; run the same command to go on", err=True)
+            from lwa_core.training import processes
+
+            if processes.is_first():
+                click.echo("\ninterrupted; run the same command to go on", err=True)
             ctx.exit(INTERRUPTED)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
@@ -73,6 +76,7 @@ class LazyGroup(click.Group):
 
 def _explain(ctx: click.Context, error: Exception) -> NoReturn:
     from lwa_core.errors import LwaError, RecipeError
+    from lwa_core.training import processes
 
     if os.environ.get("LWA_TRACEBACK"):
         import traceback
@@ -81,6 +85,8 @@ def _explain(ctx: click.Context, error: Exception) -> NoReturn:
     if isinstance(error, BrokenPipeError):  # the reader of our output has gone: nobody is left to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         ctx.exit(1)
+    if isinstance(error, LwaError) and processes.is_said(error):
+        ctx.exit(error.exit_code)
     if isinstance(error, RecipeError) and error.problems:
         click.echo(str(error), err=True)
         ctx.exit(error.exit_code)

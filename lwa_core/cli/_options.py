@@ -79,7 +79,9 @@ def open_recipe(recipe: Path, overrides: tuple[str, ...], block: tuple[str, ...]
 
 def tell_local(registry: Registry) -> None:
     """Code that came with a recipe was run: the user is told."""
-    for info in registry.local_files:
+    from lwa_core.training import processes
+
+    for info in registry.local_files if processes.is_first() else ():
         click.echo(f"loaded local plugin {info.file}", err=True)
 
 

@@ -19,6 +19,7 @@ from lwa_core.cli._options import (
 EPILOG = """
   lwa run recipe.toml
   lwa run recipe.toml --set data.path=/data/ml-100k --set select.keep=2
+  torchrun --nproc-per-node 2 -m lwa_core.cli run recipe.toml
 """
 
 
@@ -49,9 +50,12 @@ def command(
     from lwa_core.results.as_json import to_json
     from lwa_core.results.reading import read_results
     from lwa_core.store.results import Store
+    from lwa_core.training import processes
 
     with Progress() as progress:
         folder = run_recipe(opened, Store(store), [progress])
+    if not processes.is_first():
+        return
     written = write_report(folder)
     results = read_results(folder)
     if as_json:

@@ -22,10 +22,14 @@ class Bus:
     registry: Registry
     run: RunContext
     listeners: Sequence[Listener] = ()
+    silent: bool = False
+    """Whether nobody is told of anything: another process of the run tells it."""
     _silenced: set[str] = attrs.field(factory=set)
 
     def emit(self, kind: str, stage: str | None = None, message: str = "", **data: object) -> None:
         """Send an event to everyone."""
+        if self.silent:
+            return
         event = Event(kind, stage, message, data)
         for listener in self.listeners:
             listener(event, self.run)

@@ -7,9 +7,10 @@ holds everything that a result depends on.
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
@@ -21,6 +22,7 @@ from lwa_core.pipeline.keys import component_facts
 from lwa_core.recipe.recipe import Recipe, Use
 from lwa_core.store.files import digest, read_json, write_json
 from lwa_core.store.results import Store
+from lwa_core.training import processes
 
 T = TypeVar("T")
 
@@ -30,6 +32,9 @@ ValueOf = Callable[["Stage[Any]"], Any]
 """Gives the result of a stage that lies before."""
 
 WARNINGS = "stage.json"
+
+MAKE = "make"
+"""What the first process tells the others when a stage is to be made together."""
 
 
 @attrs.frozen(eq=False, slots=False)
@@ -113,7 +118,10 @@ class Job:
 
 @attrs.define(eq=False)
 class Run:
-    """Walks through stages in this process: what the store has is read, what it lacks is made.
+    """Walks through stages: what the store has is read, what it lacks is made.
+
+    With several processes all walk alike: the first one holds the lock, makes and stores, and the others wait for it,
+    help with collective stages, and read.
 
     Args:
         recipe: Whose stages they are, for messages.
@@ -149,7 +157,7 @@ class Run:
         if stage.key not in self._paths:
             for before in stage.before:
                 self.path(before)
-            self._paths[stage.key] = self._carry_out(stage)
+            self._paths[stage.key] = self._carry_out(stage) if processes.leads() else self._follow(stage)
         return self._paths[stage.key]
 
     def is_stored(self, stage: Stage[Any]) -> bool:
@@ -162,16 +170,38 @@ class Run:
 
         def compute(folder: Path) -> None:
             self.bus.emit("stage-started", stage.name)
-            stage.make(Job(stage, folder, report, self))
+            self._make(stage, folder, report)
             write_json(folder / WARNINGS, {"warnings": report.warnings})
 
-        path, reused = self._guarded(stage, compute, report)
+        with processes.telling():
+            path, reused = self._guarded(stage, compute, report)
         seconds = round(time.perf_counter() - started, 3)
         self.bus.emit("stage-reused" if reused else "stage-finished", stage.name, seconds=seconds)
         self.timings.append({"stage": stage.name, "seconds": seconds, "reused": reused})
         kept = read_json(path / WARNINGS)["warnings"]
         self.warnings += [{**warning, "stage": stage.name} for warning in kept]
         return path
+
+    def _make(self, stage: Stage[Any], folder: Path, report: StageReporter) -> None:
+        """Make a result, with the other processes where the stage is collective."""
+        job = Job(stage, folder, report, self)
+        if stage.collective:
+            processes.tell(MAKE)
+            processes.together(partial(stage.make, job))
+        else:
+            with processes.alone():
+                stage.make(job)
+
+    def _follow(self, stage: Stage[Any]) -> Path:
+        """What the other processes do while the first one carries a stage out: help where it says so, then read."""
+        report = StageReporter(self.bus, stage.name)
+        try:
+            while processes.hear() == MAKE:
+                with tempfile.TemporaryDirectory(prefix="lwa-") as scratch, processes.failing_with_the_first():
+                    processes.together(partial(stage.make, Job(stage, Path(scratch), report, self)))
+        except processes.LostProcessError as error:
+            raise self._failure(stage, error) from error
+        return self.store.path(stage.kind, stage.key)
 
     def _guarded(self, stage: Stage[Any], compute: Callable[[Path], None], report: StageReporter) -> tuple[Path, bool]:
         try:

@@ -22,7 +22,7 @@ from lwa_core.pipeline.task import Asked, drawn
 from lwa_core.plugins.protocols import ReadsFiles, Recommender, TrainableSubject
 from lwa_core.recipe.recipe import Recipe, Use
 from lwa_core.settings import unstructure
-from lwa_core.types import Batch, History, Quiet, Reporter, TrainingSettings
+from lwa_core.types import Batch, History, LayerScores, Quiet, Reporter, TrainingSettings
 
 if TYPE_CHECKING:
     import torch
@@ -134,6 +134,7 @@ class RecommendationTask:
             seed=recipe.seed,
             filter_seen=recipe.evaluate.filter_seen,
             report=job.report,
+            precision=recipe.precision,
         )
         use = recipe.recommender
         ranker = Ranker(network, use.instance, data.catalogue, use.component, use.settings, recipe.evaluate.filter_seen)
@@ -164,6 +165,9 @@ class RecommendationTask:
         examples = drawn(data.test, count, self.recipe.seed)
         return data.histories(examples), data.targets(examples)
 
+    def by_unit(self, data: PreparedData, model: Any, scores: LayerScores) -> LayerScores:
+        return scores
+
     def training_targets(self, data: PreparedData) -> int:
         return sum(max(0, len(sequence) - 1) for sequence in data.training_sequences())
 
@@ -192,13 +196,16 @@ class RecommendationTask:
             seed=self.recipe.seed,
             filter_seen=self.recipe.evaluate.filter_seen,
             report=report,
+            precision=self.recipe.precision,
         )
 
     def untrained(self, data: PreparedData, model: Any) -> torch.nn.Module:
         import torch
 
+        from lwa_core.modeling.files.precision import cast
+
         torch.manual_seed(self.recipe.seed)
-        return self.recommender.build(data.catalogue, Quiet())
+        return cast(self.recommender.build(data.catalogue, Quiet()), self.recipe.precision)
 
     # Quality
 
@@ -227,7 +234,7 @@ class RecommendationTask:
             report=report,
         )
 
-    def baselines(self, data: Stage[PreparedData]) -> Stage[Rankings]:
+    def baselines(self, data: Stage[PreparedData], teacher: Stage[StoredModel]) -> Stage[Rankings]:
         asked = {**self._ranked_how(), "seed": self.recipe.seed}
         make, read = self._rank_baselines, read_rankings
         return Stage("rank baselines", "baselines", BASELINES_VERSION, make, read, {"data": data}, asked)

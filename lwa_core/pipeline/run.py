@@ -10,16 +10,19 @@ from pathlib import Path
 import tomli_w
 
 from lwa_core.errors import NeedsError
+from lwa_core.modeling.devices import use_device
 from lwa_core.pipeline.events import Bus, Listener
 from lwa_core.pipeline.graph import Run
 from lwa_core.pipeline.plan import Plan, make_plan
 from lwa_core.pipeline.stages.scores import board_of
 from lwa_core.pipeline.stages.students import Tier
+from lwa_core.plugins.requirements import lacking_device
 from lwa_core.recipe.recipe import Recipe
 from lwa_core.results.assembly import Found, assemble
 from lwa_core.results.writing import write_metrics, write_performance
 from lwa_core.store.files import digest, explained, write_atomically
 from lwa_core.store.results import Store
+from lwa_core.training import processes
 from lwa_core.types import RunContext
 
 
@@ -28,30 +31,47 @@ def run_folder(recipe: Recipe, store: Store) -> Path:
     return store.root / "runs" / f"{recipe.name}-{digest(recipe.resolved())[:8]}"
 
 
+def assert_able(recipe: Recipe) -> None:
+    """Raise NeedsError where the machine lacks the device of a recipe, or what a component needs."""
+    lacking = {use.name: missing for use in recipe.uses if (missing := recipe.registry.lacking(use.offer.component))}
+    if missing := lacking_device(recipe.device):
+        lacking = {f"device = '{recipe.device}'": missing, **lacking}
+    if lacking:
+        said = "; ".join(f"{name} needs {', '.join(missing)}" for name, missing in lacking.items())
+        raise NeedsError(f"this machine lacks what the recipe needs: {said}")
+
+
 def run_recipe(recipe: Recipe, store: Store, listeners: Sequence[Listener] = ()) -> Path:
     """Run a recipe, using what the store has. Returns the run folder.
+
+    Under torchrun all processes run it; the first one writes the folder, and it alone sends events.
 
     Raises:
         NeedsError: The machine lacks what a component needs; nothing was run.
         StageError: A stage failed. What was finished is stored, and running the recipe again goes on from there.
         StoreError: The results cannot be written.
     """
-    lacking = {use.name: missing for use in recipe.uses if (missing := recipe.registry.lacking(use.offer.component))}
-    if lacking:
-        said = "; ".join(f"{name} needs {', '.join(missing)}" for name, missing in lacking.items())
-        raise NeedsError(f"this machine lacks what the recipe needs: {said}")
+    assert_able(recipe)
     folder = run_folder(recipe, store)
+    with use_device(recipe.device, processes.own_gpu()):
+        with processes.joined():
+            bus = Bus(recipe.registry, RunContext(recipe.name, folder), listeners, silent=not processes.is_first())
+            if processes.is_first():
+                _begin(recipe, folder)
+            bus.emit("run-started")
+            plan, run = make_plan(recipe), Run(recipe, store, bus)
+            run.walk(plan.stages)
+        if processes.is_first():
+            _write(plan, run, folder)
+    bus.emit("run-finished")
+    return folder
+
+
+def _begin(recipe: Recipe, folder: Path) -> None:
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "recipe.toml", recipe.text.encode())
     write_atomically(folder / "resolved.toml", tomli_w.dumps(recipe.resolved()).encode())
-    bus = Bus(recipe.registry, RunContext(recipe.name, folder), listeners)
-    bus.emit("run-started")
-    plan, run = make_plan(recipe), Run(recipe, store, bus)
-    run.walk(plan.stages)
-    _write(plan, run, folder)
-    bus.emit("run-finished")
-    return folder
 
 
 def _write(plan: Plan, run: Run, folder: Path) -> None:
@@ -74,8 +94,8 @@ def found(plan: Plan, run: Run, tiers: Sequence[Tier]) -> Found:
     tables = {stage.use.name: run.value(stage) for stage in plan.scores if stage.use is not None}
     compared = selected is not None and (selected.asked_all or any(table.asked_all for table in tables.values()))
     stages = {plan.teacher.name: plan.teacher, **{m.name: m for tier in tiers for m in tier.models}}
-    qualities = {plan.teacher.name: run.value(plan.quality)}
-    for tier in tiers:
+    qualities = {} if plan.quality is None else {plan.teacher.name: run.value(plan.quality)}
+    for tier in tiers if plan.quality is not None else ():
         qualities |= {m.name: run.value(q) for m, q in zip(tier.models, tier.qualities, strict=True)}
     scorers = plan.recipe.scorers
     return Found(

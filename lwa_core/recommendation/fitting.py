@@ -11,6 +11,7 @@ import torch
 
 from lwa_core.data import PreparedData
 from lwa_core.modeling.devices import device
+from lwa_core.modeling.files.precision import cast
 from lwa_core.modeling.kernels.matmul import fast_linear_maps
 from lwa_core.modeling.probing.batches import checked
 from lwa_core.plugins.protocols import Adapting, Recommender
@@ -21,16 +22,25 @@ from lwa_core.types import Batch, History, Reporter, TrainingSettings
 
 
 def fit_model(
-    recommender: Recommender, data: PreparedData, *, folder: Path, seed: int, filter_seen: bool, report: Reporter
+    recommender: Recommender,
+    data: PreparedData,
+    *,
+    folder: Path,
+    seed: int,
+    filter_seen: bool,
+    report: Reporter,
+    precision: str = "float32",
 ) -> tuple[torch.nn.Module, Trained]:
     """A fresh model of the recommender, trained on the training part of the data.
+
+    Its weights are trained in float32, and then put into `precision`.
 
     Raises:
         DataError: The recommender looks at the times of events, and the data has none.
     """
     data = data.for_recommender(recommender)
     torch.manual_seed(seed)
-    model = recommender.build(data.catalogue, report).to(device())
+    model = cast(recommender.build(data.catalogue, report).to(device()), "float32")
     adapting = recommender if isinstance(recommender, Adapting) else None
     if adapting is not None:
         model = adapting.adapt(model, data.training_sequences(), report)
@@ -44,8 +54,10 @@ def fit_model(
         seed=seed,
         filter_seen=filter_seen,
         report=report,
+        precision=precision,
     )
-    return model if adapting is None else adapting.merge(model).eval(), trained
+    kept = model if adapting is None else adapting.merge(model)
+    return cast(kept, precision).eval(), trained
 
 
 def train_on(
@@ -59,6 +71,7 @@ def train_on(
     seed: int,
     filter_seen: bool,
     report: Reporter,
+    precision: str = "float32",
 ) -> Trained:
     """Train `model` in place by the core's loop, stopped by NDCG@10 on the validation examples."""
 
@@ -80,6 +93,7 @@ def train_on(
         folder=folder,
         seed=seed,
         report=report,
+        precision=precision,
     )
 
 

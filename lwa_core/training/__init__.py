@@ -1,3 +1,1 @@
 """One training loop for all."""
-
-import lwa_core.modeling.libraries  # noqa: F401 -- before transformers is imported

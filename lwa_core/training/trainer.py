@@ -4,14 +4,21 @@ What is added to the Trainer: batches of sequences of similar length, early stop
 checkpoints that are sealed with checksums. A checkpoint that was cut off or damaged is passed over for the one before
 it, where the Trainer would crash or silently go on from the wrong state. Checkpoints are written at the end of epochs,
 so that resuming needs no position inside one.
+
+With several processes each trains on its part of every batch, and gradients are summed up by `processes`: the Trainer
+and accelerate believe that each is alone, and wrap no model. Only the first process evaluates and saves.
 """
 
 from __future__ import annotations
 
+import lwa_core.modeling.libraries  # noqa: F401 -- before transformers is imported
+
+# isort: split
 import json
 import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +26,20 @@ import attrs
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
 from lwa_core.errors import ModelError
+from lwa_core.modeling.devices import device
 from lwa_core.modeling.kernels.matmul import fast_linear_maps
 from lwa_core.modeling.libraries import quiet_transformers
 from lwa_core.store.results import damage, seal
+from lwa_core.training import processes
 from lwa_core.types import Batch, History, Reporter, TrainingSettings
 
 METRIC = "ndcg@10"
+
+TARGETS = "lwa_targets"
+"""Says in a batch how many targets it has, where it is a part of one; taken out before anyone else sees the batch."""
 
 
 class LengthBatches(Sampler[list[int]]):
@@ -54,6 +66,19 @@ class LengthBatches(Sampler[list[int]]):
         return iter([batches[i] for i in rng.permutation(len(batches))])
 
 
+class Part(Sampler[list[int]]):
+    """This process's part of every batch; it may be empty."""
+
+    def __init__(self, whole: LengthBatches) -> None:
+        self.whole = whole
+
+    def __len__(self) -> int:
+        return len(self.whole)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return (batch[processes.rank() :: processes.world()] for batch in self.whole)
+
+
 @attrs.frozen
 class Trained:
     """What training leaves: a JSON-ready history (one entry an epoch) and the epoch whose weights were kept."""
@@ -73,6 +98,7 @@ def train(
     folder: Path,
     seed: int,
     report: Reporter,
+    precision: str = "float32",
 ) -> Trained:
     """Train `model` in place, and leave it with the weights of its best epoch, in eval mode.
 
@@ -86,6 +112,8 @@ def train(
         folder: Where checkpoints go. If it holds some, training goes on from the newest undamaged one.
         seed: Of the batch order and dropout.
         report: Gets the progress.
+        precision: `bfloat16` computes the loss in it where torch's autocast holds that to be safe; the weights that are
+            trained are float32 all the same.
 
     Raises:
         ModelError: The loss is no longer finite.
@@ -95,15 +123,18 @@ def train(
         return Trained([], 0)
     sampler = LengthBatches([len(window) for window in windows], settings.batch, seed)
     watch = _Watch(settings, sampler, folder, report)
-    trainer = _Trainer(
-        model=model,
-        args=_arguments(settings, folder, seed),
-        train_dataset=list(windows),
-        eval_dataset=[None],  # the Trainer insists on one; `evaluate` below does not use it
-        data_collator=collate,
-        callbacks=[watch],
-    )
+    processes.start_alike([parameter for parameter in model.parameters() if parameter.requires_grad])
+    with quiet_transformers():
+        trainer = _Trainer(
+            model=model,
+            args=_arguments(settings, folder, seed),
+            train_dataset=list(windows),
+            eval_dataset=[None],  # the Trainer insists on one; `evaluate` below does not use it
+            data_collator=collate if processes.world() == 1 else partial(_part, collate, windows[:1]),
+            callbacks=[watch],
+        )
     trainer.lwa_loss, trainer.lwa_evaluate, trainer.lwa_sampler = loss, evaluate, sampler
+    trainer.lwa_precision = precision
     trainer.remove_callback(PrinterCallback)  # our own report says it
     newest = _newest_checkpoint(folder, report)
     if newest is None or not _finished(_history(newest), settings):
@@ -119,8 +150,20 @@ def train(
     return Trained([{k: v for k, v in entry.items() if k != "step"} for entry in history], int(best["epoch"]))
 
 
+class _Arguments(TrainingArguments):  # type: ignore[misc]  # transformers is untyped
+    """TrainingArguments for one device, which is ours."""
+
+    @cached_property
+    def _setup_devices(self) -> torch.device:
+        super()._setup_devices  # noqa: B018 -- it sets accelerate up, takes the first GPU, and would train on all
+        if device().type == "cuda":
+            torch.cuda.set_device(device())
+        self._n_gpu = int(device().type == "cuda")
+        return device()
+
+
 def _arguments(settings: TrainingSettings, folder: Path, seed: int) -> TrainingArguments:
-    return TrainingArguments(
+    return _Arguments(
         output_dir=str(folder),
         num_train_epochs=settings.epochs,
         per_device_train_batch_size=settings.batch,
@@ -138,6 +181,7 @@ def _arguments(settings: TrainingSettings, folder: Path, seed: int) -> TrainingA
         report_to="none",
         remove_unused_columns=False,
         dataloader_pin_memory=False,
+        use_cpu=device().type == "cpu",
     )
 
 
@@ -147,20 +191,39 @@ class _Trainer(Trainer):  # type: ignore[misc]  # transformers is untyped
     lwa_loss: Callable[[torch.nn.Module, Batch], torch.Tensor]
     lwa_evaluate: Callable[[torch.nn.Module], float]
     lwa_sampler: LengthBatches
+    lwa_precision: str
+    lwa_targets: float
     control: Any
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        loader: DataLoader[Any] = DataLoader(
-            self.train_dataset, batch_sampler=self.lwa_sampler, collate_fn=self.data_collator
-        )
+        sampler = self.lwa_sampler if processes.world() == 1 else Part(self.lwa_sampler)
+        loader: DataLoader[Any] = DataLoader(self.train_dataset, batch_sampler=sampler, collate_fn=self.data_collator)
         prepared: DataLoader[Any] = self.accelerator.prepare(loader)
         return prepared
 
     def compute_loss(
         self, model: torch.nn.Module, inputs: Batch, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> torch.Tensor:
-        with fast_linear_maps():
-            return self.lwa_loss(model, inputs)
+        half = self.lwa_precision == "bfloat16"
+        kind = next(iter(inputs.values())).device.type
+        with torch.autocast(kind, torch.bfloat16) if half else fast_linear_maps():
+            loss = self.lwa_loss(model, inputs)
+        return loss if processes.world() == 1 else loss * self.lwa_targets
+
+    def training_step(self, model: torch.nn.Module, inputs: Batch, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """One step; with several processes each adds the gradient of the sum over its own targets."""
+        self.lwa_targets = float(inputs.pop(TARGETS, 0))
+        own: torch.Tensor = super().training_step(model, inputs, *args, **kwargs)
+        if processes.world() == 1:
+            return own
+        targets, loss = processes.agree(self.lwa_targets, float(own))
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        processes.sum_gradients(trained, 1 / max(targets, 1.0))
+        return own.new_tensor(loss / max(targets, 1.0))
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        if processes.is_first():
+            super()._save_checkpoint(*args, **kwargs)
 
     def floating_point_ops(self, inputs: Batch) -> int:
         return 0
@@ -168,7 +231,7 @@ class _Trainer(Trainer):  # type: ignore[misc]  # transformers is untyped
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         self.model.eval()
         with torch.no_grad():
-            metrics = {f"eval_{METRIC}": self.lwa_evaluate(self.model)}
+            metrics = {f"eval_{METRIC}": processes.from_first(lambda: self.lwa_evaluate(self.model))}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
@@ -182,6 +245,9 @@ class _Watch(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.sampler.epoch = round(state.epoch or 0)
+        if processes.world() > 1:  # each draws its own dropout, and the same again when training goes on from here
+            drawn = np.random.SeedSequence([self.sampler.seed, self.sampler.epoch, processes.rank()]).generate_state(1)
+            set_seed(int(drawn[0]))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.report.progress(state.global_step, state.max_steps, f"epoch {math.ceil(state.epoch)}")
@@ -195,12 +261,25 @@ class _Watch(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
             control.should_training_stop = True
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if processes.is_first():
+            self._seal(state)
+        processes.wait()
+
+    def _seal(self, state: Any) -> None:
         seal(self.folder / f"checkpoint-{state.global_step}")
         history = _entries(state.log_history)
         keep = {int(entry["step"]) for entry in [_best(history), *history[-2:]]}
         for checkpoint in self.folder.glob("checkpoint-*"):
             if int(checkpoint.name.removeprefix("checkpoint-")) not in keep:
                 shutil.rmtree(checkpoint, ignore_errors=True)
+
+
+def _part(collate: Callable[[Sequence[History]], Batch], spare: Sequence[History], windows: Sequence[History]) -> Batch:
+    """A part of a batch, and how many targets it has; where it is empty, a window that counts nothing."""
+    batch = collate(windows or spare)
+    labels = batch.get("labels")
+    targets = torch.tensor(len(windows)) if labels is None else (labels > 0).sum()
+    return {**batch, TARGETS: targets if windows else torch.tensor(0)}
 
 
 def _entries(log: Sequence[dict[str, float]]) -> list[dict[str, float]]:
@@ -233,13 +312,18 @@ def _finished(history: Sequence[dict[str, float]], settings: TrainingSettings) -
 
 def _newest_checkpoint(folder: Path, report: Reporter) -> Path | None:
     """The newest checkpoint that is whole and whose best checkpoint is whole too."""
+    name = processes.from_first(lambda: _newest_name(folder, report))
+    return None if name is None else folder / name
+
+
+def _newest_name(folder: Path, report: Reporter) -> str | None:
     checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda p: -int(p.name.removeprefix("checkpoint-")))
     for checkpoint in checkpoints:
         wrong = damage(checkpoint)
         if wrong is None:
             best = folder / f"checkpoint-{int(_best(_history(checkpoint))['step'])}"
             if damage(best) is None:
-                return checkpoint
+                return checkpoint.name
             wrong = f"its best checkpoint {best.name} is damaged"
         report.note(f"{checkpoint.name} is passed over: {wrong}")
         shutil.rmtree(checkpoint, ignore_errors=True)
