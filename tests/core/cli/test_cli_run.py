@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from jsonschema import Draft202012Validator
 from tiny_recipe import TEXT, write_recipe
 
 import lwa_core
 from lwa_core import Event, RunContext
 from lwa_core.cli import _progress, main
 from lwa_core.cli._progress import Progress
+from lwa_core.results.as_json import to_json
+from lwa_core.results.reading import read_results
 
 STUDENTS = ["drop-2", "distill-2", "drop-1", "distill-1"]
 YARDSTICKS = ["bigram", "item-knn", "popularity"]
@@ -76,6 +79,14 @@ def test_run_with_json_has_nothing_else_on_stdout(tiny):
         "performance": json.loads((tiny.folder / "performance.json").read_text()),
     }
     assert f"report: {tiny.folder / 'report.html'}" in done.stderr
+
+
+def test_what_a_run_leaves_fits_the_schema_and_reads_back_equal(tiny):
+    written = json.loads((tiny.folder / "metrics.json").read_text())
+    schema = json.loads(lwa("schema", "--of", "results").stdout)
+
+    assert [] == [error.message for error in Draft202012Validator(schema).iter_errors(written)]
+    assert written == to_json(read_results(tiny.folder).metrics)
 
 
 def test_a_second_run_reuses_everything(tiny):
