@@ -218,7 +218,8 @@ def _made(registry: Registry, kind: str, component: str, settings: Any, folder: 
     try:
         offer = registry.find(kind, component)
     except PluginError as error:
-        raise type(error)(f"the model in {folder} cannot be loaded: {error.message}", error.hint) from error
+        hint = f"it has to be in an installed package; {error.hint}"
+        raise type(error)(f"the model in {folder} cannot be loaded: {error.message}", hint) from error
     made, problems = structure(offer.load(), settings, (), None)
     if made is None:
         raise ModelError(f"{folder / DESCRIPTION} does not fit {offer.provider}: {problems[0].message}")

@@ -10,6 +10,7 @@ import polars
 import pytest
 import titled
 from documents import ROOT, blocks
+from safetensors.numpy import load_file
 from tiny_recipe import run
 
 from lwa_core.testing import check_scorer
@@ -81,6 +82,20 @@ def test_the_shown_plugins_do_their_work(finished):
     assert ["heal-1"] == [model["name"] for model in metrics["models"] if model["kind"] == "student"]
     stages = [line.rsplit(" ", 1)[0] for line in (finished / "seconds.txt").read_text().splitlines()]
     assert {"data", "teacher", "score growth", "select", "heal-1"} <= set(stages)
+
+
+def test_the_shown_compressor_with_other_modules_does_its_work(finished):
+    """In the place of the other one, with the plugins and the results of the run that used it."""
+    base = finished.parents[2]
+    (base / "factors.py").write_text(shown("class Factors"), encoding="utf-8")
+    text = RECIPE.replace('"./heal.py"', '"./factors.py"').replace(
+        'use = "heal"\nepochs = 1', 'use = "factors"\nrank = 4'
+    )
+    folder, _ = run(base, base / "store", text=text)
+    (saved,) = (folder / "models" / "factors-1").glob("*.safetensors")
+    shapes = [tuple(tensor.shape) for name, tensor in load_file(saved).items() if name.endswith("0.weight")]
+    assert shapes
+    assert {4} == {shape[0] for shape in shapes if len(shape) == 2 and shape[1] == 16}
 
 
 @pytest.mark.parametrize("name", ["Constant", "Growth", "Alone", "MedianRank"])

@@ -14,6 +14,7 @@ from lwa_core.plugins.registry import Registry
 from lwa_core.types import Event
 
 PAGES = [ROOT / "docs" / "plugins.md", ROOT / "CONTRIBUTING.md"]
+_Meta = type(Protocol)
 PLUGINS = [block for page in PAGES for block in blocks("python", page) if "@hookimpl" in block.text]
 
 
@@ -51,6 +52,32 @@ def test_the_methods_of_a_recommender_are_all_named():
     methods = {name for protocol in protocols for name in vars(protocol) if not name.startswith("_")}
     assert {"build", "encode", "loss", "scores"} <= methods
     assert methods == named
+
+
+def test_every_optional_protocol_is_described_with_all_that_it_has():
+    from lwa_core.data import timed
+    from lwa_core.modeling.probing import subject
+    from lwa_core.plugins import protocols
+
+    kinds = {"Protocol", "ObservingScorer", "QueryingScorer", "CombiningScorer", "Ranks"}
+    found = [value for module in (protocols, subject, timed) for value in vars(module).values() if type(value) is _Meta]
+    optional = {value.__name__: value for value in found if "_is_runtime_protocol" in vars(value)}
+    optional = {name: value for name, value in optional.items() if name not in kinds}
+    assert {"Adapting", "Restoring", "FastTail", "UsesTimes"} <= optional.keys()
+    rows = dict(re.findall(r"^\| `(\w+)` \| [\w ]+ \| (.*?) \|", PAGES[0].read_text("utf-8"), re.MULTILINE))
+    for name, protocol in optional.items():
+        own = {**vars(protocol), **vars(protocol).get("__annotations__", {})}
+        assert {each for each in own if not each.startswith("_")} == set(re.findall(r"`(\w+)", rows.pop(name))), name
+    assert {} == rows
+
+
+def test_all_that_a_job_lends_is_described():
+    from lwa_core import CompressionJob
+
+    table = PAGES[0].read_text("utf-8").partition("| of the job |")[2].partition("\n\n")[0]
+    named = {name for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)", row)}
+    own = {**vars(CompressionJob), **vars(CompressionJob)["__annotations__"]}
+    assert {name for name in own if not name.startswith("_")} == named
 
 
 def test_the_kinds_of_events_are_those_of_the_code():

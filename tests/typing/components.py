@@ -1,19 +1,27 @@
 """Checked by mypy, never run: the built-ins are what the protocols say."""
 
-from lwa_core import Component, hookimpl
-from lwa_core.plugins.protocols import (
+from lwa_core import (
     Adapting,
     CombiningScorer,
+    Component,
     Compressor,
     Dataset,
+    FastTail,
+    Finishing,
+    HasUnit,
+    NamesScorers,
     ObservingScorer,
     QueryingScorer,
+    ReadsFiles,
     Recommender,
     Scorer,
     Selector,
+    UsesTimes,
+    hookimpl,
 )
 from lwa_plugins.compressors.distill import Distill
 from lwa_plugins.compressors.drop import Drop
+from lwa_plugins.compressors.fine_tune import FineTune
 from lwa_plugins.compressors.qlora import QLoRA
 from lwa_plugins.datasets.atomic import Atomic
 from lwa_plugins.datasets.movielens import MovieLens
@@ -46,12 +54,18 @@ from lwa_plugins.selectors.uniform import Uniform
 datasets: list[type[Dataset]] = [Synthetic, MovieLens, Sequences, Atomic, Reviews, Table]
 recommenders: list[type[Recommender]] = [Backbone, Sequential, Text]
 adapting: list[type[Adapting]] = [Backbone, Text]
+reading: list[type[ReadsFiles]] = [Sequential]
+timed: list[type[UsesTimes]] = [Sequential]
+fast: list[type[FastTail]] = [Sequential]
+finishing: list[type[Finishing]] = [Fisher]
+with_a_unit: list[type[HasUnit]] = [Fisher, LeaveOneOut]
+naming: list[type[NamesScorers]] = [Borda, RobustRankAggregation]
 observing: list[type[ObservingScorer]] = [Fisher, BlockInfluence]
 querying: list[type[QueryingScorer]] = [LeaveOneOut, Shapley, WeightMagnitude, Random]
 combining: list[type[CombiningScorer]] = [Borda, RobustRankAggregation]
 selectors: list[type[Selector]] = [TopK, Uniform, RandomSelector, Budget, Greedy, Beam, Exact]
 more_selectors: list[type[Selector]] = [GateQubo, Evolution, Contiguous]
-compressors: list[type[Compressor]] = [Drop, Distill, QLoRA]
+compressors: list[type[Compressor]] = [Drop, Distill, FineTune, QLoRA]
 
 
 @hookimpl

@@ -35,6 +35,7 @@ def _tensors(module: nn.Module) -> Iterator[torch.Tensor]:
 
 def _packed(module: nn.Module) -> Iterator[torch.Tensor]:
     """Weights and biases that torch.ao keeps packed in its quantised modules, where they are no parameters."""
+    inner: Any
     for inner in module.modules():
         if isinstance(getattr(inner, "_packed_params", None), nn.Module) and hasattr(inner, "_weight_bias"):
             yield from (tensor for tensor in inner._weight_bias() if tensor is not None)

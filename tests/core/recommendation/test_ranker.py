@@ -125,7 +125,7 @@ def test_comes_back_from_its_folder_as_it_was(tmp_path, filter_seen):
     assert torch.equal(ranker.scores(histories), loaded.scores(histories))
     assert (catalogue.ids, catalogue.titles) == (loaded.catalogue.ids, loaded.catalogue.titles)
     assert catalogue.categories == loaded.catalogue.categories
-    assert loaded.subject == RECOMMENDER
+    assert loaded.recommender == RECOMMENDER
     assert loaded.recommend(["item 3", "new"]) == ranker.recommend(["item 3", "new"])
 
 
