@@ -10,7 +10,7 @@ from lwa_core.results.schema import ModelResult
 def answer(results: Results) -> list[str]:
     """What each final student keeps and costs, and what the baselines reach."""
     measured = results.figure(results.teacher) is not None
-    said = [_quality(results, student) for student in results.finals if measured]
+    said = [_quality(results, student) + _aside(results, student) for student in results.finals if measured]
     if measured and not said:
         said = [_teacher(results)]
     said += [sentence for student in results.finals if (sentence := _cost(results, student))]
@@ -47,6 +47,15 @@ def _quality(results: Results, student: ModelResult) -> str:
     if gain.low > 0:
         return f"{said}; {told}, a gain."
     return f"{said}; {told}, so these {results.words.examples} show neither a loss nor that there is none."
+
+
+def _aside(results: Results, student: ModelResult) -> str:
+    """The same metric measured elsewhere, which healing cannot have brought back by learning these examples."""
+    aside = results.aside
+    kept = None if aside is None else results.figure(student, "kept", aside)
+    if aside is None or kept is None:
+        return ""
+    return f" Of the teacher's {metric_name(aside)}, it is {with_interval(kept, percent)}."
 
 
 def _cost(results: Results, student: ModelResult) -> str | None:

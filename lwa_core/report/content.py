@@ -127,7 +127,7 @@ def asked(recipe: Mapping[str, Any], results: Results) -> Table:
 
 def quality(results: Results) -> Table:
     """The headline metric of every model, its difference to the teacher and the share of the teacher's."""
-    name = metric_name(results.headline)
+    name, aside = metric_name(results.headline), results.aside
     rows = [
         (
             model.name,
@@ -135,10 +135,19 @@ def quality(results: Results) -> Table:
             with_interval(results.figure(model)),
             _or_nothing(results.figure(model, "difference"), signed),
             _or_nothing(results.figure(model, "kept"), percent),
+            *(
+                (
+                    _or_nothing(results.figure(model, metric=aside)),
+                    _or_nothing(results.figure(model, "kept", aside), percent),
+                )
+                if aside
+                else ()
+            ),
         )
         for model in results.models
     ]
-    columns = ("model", "layers", name, "difference to the teacher", "share of the teacher's")
+    columns = ["model", "layers", name, "difference to the teacher", "share of the teacher's"]
+    columns += [metric_name(aside), "share of the teacher's"] if aside else []
     return Table(columns, rows, kinds=[model.kind for model in results.models])
 
 
@@ -278,7 +287,7 @@ def _layers(model: ModelResult) -> str:
     return f"{model.depth}: {', '.join(map(str, model.layers))}"
 
 
-def _or_nothing(figure: Figure | None, show: Any) -> str:
+def _or_nothing(figure: Figure | None, show: Any = number) -> str:
     return "" if figure is None else with_interval(figure, show)
 
 

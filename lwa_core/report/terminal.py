@@ -31,13 +31,18 @@ def result_table(results: Results) -> Table:
                 "-" if model.depth is None else str(model.depth),
                 _mean(results.figure(model), number),
                 _with_bounds(results.figure(model, "kept")),
+                *([_mean(results.figure(model, "kept", results.aside), percent)] if results.aside else ()),
                 "-" if model.bytes_memory is None else megabytes(model.bytes_memory),
                 "-" if p50 is None else milliseconds(p50),
                 _mean(results.time_ratio(model), ratio),
             )
         )
     return Table(
-        ("model", "layers", metric_name(results.headline), share, "memory", "p50", "time"),
+        (
+            *("model", "layers", metric_name(results.headline), share),
+            *([metric_name(results.aside).partition(", ")[2]] if results.aside else ()),
+            *("memory", "p50", "time"),
+        ),
         rows,
         kinds=[model.kind for model in results.models],
         note=f"[low, high]: {results.confidence} interval over the test {results.words.examples}; -: not measured",

@@ -7,6 +7,9 @@ from typing import Any
 from lwa_core.results.schema import Figure
 
 NOT_MEASURED = "not measured"
+ASIDES = {"_other": "other texts", "_own_index": "own index"}
+"""What stands behind the name of a metric that is measured elsewhere too -> where that is."""
+
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -73,7 +76,10 @@ def with_interval(figure: Figure | None, show: Any = number) -> str:
 
 
 def metric_name(metric: str) -> str:
-    """`ndcg@10` -> `NDCG@10`."""
+    """`ndcg@10` -> `NDCG@10`; what it is measured on besides stands behind a comma."""
+    for after, words in ASIDES.items():
+        if metric.endswith(after):
+            return f"{metric_name(metric.removesuffix(after))}, {words}"
     name, at, k = metric.partition("@")
     shown = {"ndcg": "NDCG", "mrr": "MRR", "recall": "Recall", "coverage": "Coverage", "diversity": "Diversity"}
     return shown.get(name, name) + at + k

@@ -10,6 +10,7 @@ import attrs
 
 from lwa_core.errors import StoreError
 from lwa_core.results.as_json import from_json
+from lwa_core.results.figures import ASIDES
 from lwa_core.results.schema import FORMAT, Figure, Latency, Memory, Metrics, ModelLatency, ModelResult, Performance
 from lwa_core.results.words import Words, words_of
 from lwa_core.store.files import read_json
@@ -60,6 +61,12 @@ class Results:
     def headline(self) -> str:
         """The metric of sentences and charts."""
         return self.metrics.headline
+
+    @property
+    def aside(self) -> str | None:
+        """The headline metric where it is measured once more: on other texts, or with a model's own index."""
+        names = [self.headline + after for after in ASIDES]
+        return next((name for name in names if name in self.teacher.metrics), None)
 
     @property
     def less_is_better(self) -> bool:
