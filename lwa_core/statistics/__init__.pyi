@@ -3,6 +3,7 @@ from .agreement import (
     robust_rank_aggregation as robust_rank_aggregation,
     spearman as spearman,
 )
+from .estimate import ten_digits as ten_digits
 from .predictive import (
     Decomposition as Decomposition,
     decompose as decompose,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import attrs
 
 from lwa_core import DepthPlan, LayerCosts, LwaError, Selection, setting
+from lwa_core.statistics import ten_digits
 
 if TYPE_CHECKING:
     import numpy as np
@@ -185,8 +186,8 @@ def front(selection: Selection, looked: Mapping[Kept, float], limit: Limit | Non
     own, full = table[:-1], table[-1]
     points: list[dict[str, Any]] = []
     for kept, values in reversed(list(zip(best.values(), own, strict=True))):
-        utility, dominated = _rounded(values.mean()), any(p["utility"] >= _rounded(values.mean()) for p in points)
-        point = {"layers": len(kept), "kept": list(kept), "value": _rounded(looked[kept]), "utility": utility}
+        utility, dominated = ten_digits(values.mean()), any(p["utility"] >= ten_digits(values.mean()) for p in points)
+        point = {"layers": len(kept), "kept": list(kept), "value": ten_digits(looked[kept]), "utility": utility}
         point |= {**_paired(values - full), "dominated": dominated}
         if limit is not None:
             point |= {"cost": limit.costs.of(kept), "fits": limit.fits(kept)}
@@ -196,10 +197,5 @@ def front(selection: Selection, looked: Mapping[Kept, float], limit: Limit | Non
 
 def _paired(difference: np.ndarray[Any, Any]) -> dict[str, float | None]:
     count = len(difference)
-    error = None if count < 2 else _rounded(difference.std(ddof=1) / count**0.5)
-    return {"difference": _rounded(difference.mean()), "standard_error": error}
-
-
-def _rounded(value: float) -> float:
-    """Ten significant digits, as in all of `metrics.json`."""
-    return float(f"{value:.10g}")
+    error = None if count < 2 else ten_digits(difference.std(ddof=1) / count**0.5)
+    return {"difference": ten_digits(difference.mean()), "standard_error": error}

@@ -178,3 +178,9 @@ def test_a_folder_that_is_no_run(tmp_path):
 
     assert (StoreError.exit_code, "") == (done.exit_code, done.stdout)
     assert "is not the folder of a finished run" in done.stderr
+
+
+def test_a_run_that_selected_nothing_has_no_plan(tmp_path):
+    (tmp_path / "metrics.json").write_text('{"plan": null}', "utf-8")
+    with pytest.raises(StoreError, match="selected no layers"):
+        read_plan(tmp_path)
