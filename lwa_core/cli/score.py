@@ -69,6 +69,7 @@ LONGEST_FACT = 100
 )
 @click.option("--keep", type=click.IntRange(1), metavar="N", help="Name the N best layers by the first scorer.")
 @click.option("--save", type=FILE, metavar="FOLDER", help="Save the model with just the layers that --keep names.")
+@click.option("--device", default="auto", show_default=True, help="Where it runs: auto, cpu, cuda, cuda:1 …")
 @click.option("--recipe", "as_recipe", is_flag=True, help="Print the recipe that this stands for, and run nothing.")
 @block_option
 @store_option
@@ -90,6 +91,7 @@ def command(
     training_targets: int,
     keep: int | None,
     save: Path | None,
+    device: str,
     as_recipe: bool,
     block: tuple[str, ...],
     store: Path,
@@ -110,6 +112,7 @@ def command(
         "name": "score",
         "task": "text",
         "seed": seed,
+        "device": device,
         "texts": {
             "path": str(data),
             "text": text_column,
@@ -131,6 +134,7 @@ def command(
         return
 
     from lwa_core.cli._progress import Progress
+    from lwa_core.modeling.devices import use_device
     from lwa_core.pipeline.events import Bus
     from lwa_core.pipeline.graph import Run
     from lwa_core.pipeline.plan import make_plan
@@ -140,19 +144,20 @@ def command(
 
     assert_able(recipe)
     opened = Store(store)
-    with Progress() as progress:
-        plan = make_plan(recipe)
-        run = Run(recipe, opened, Bus(recipe.registry, RunContext(recipe.name, store), [progress]))
-        run.walk([plan.data, plan.teacher, *plan.scores])
-    live: Any = run.value(plan.teacher).live
-    scores = {stage.use.name: run.value(stage).scores for stage in plan.scores if stage.use is not None}
-    told = _told_of(recipe, plan, live, scores, run.value(plan.data))
-    if keep is not None:
-        kept = _best(scores[recipe.scorers[0].name], keep)
-        told |= {"kept": list(kept), "by": recipe.scorers[0].name}
-        if save is not None:
-            _save_cut(live, kept, save)
-            told["saved"] = str(save)
+    with use_device(device):
+        with Progress() as progress:
+            plan = make_plan(recipe)
+            run = Run(recipe, opened, Bus(recipe.registry, RunContext(recipe.name, store), [progress]))
+            run.walk([plan.data, plan.teacher, *plan.scores])
+        live: Any = run.value(plan.teacher).live
+        scores = {stage.use.name: run.value(stage).scores for stage in plan.scores if stage.use is not None}
+        told = _told_of(recipe, plan, live, scores, run.value(plan.data))
+        if keep is not None:
+            kept = _best(scores[recipe.scorers[0].name], keep)
+            told |= {"kept": list(kept), "by": recipe.scorers[0].name}
+            if save is not None:
+                _save_cut(live, kept, save)
+                told["saved"] = str(save)
     if as_json:
         print_json(told)
     else:

@@ -46,3 +46,13 @@ def test_another_precision_gives_other_models(recipe, tmp_path):
 
     single, half = keys("float32"), keys("bfloat16")
     assert ["data", "rank baselines"] == [stage for stage in single if single[stage] and single[stage] == half[stage]]
+
+
+def test_score_refuses_in_words(tmp_path):
+    (tmp_path / "texts.jsonl").write_text('{"text": "one"}\n')
+    model = ["--model", str(tmp_path), "--data", str(tmp_path / "texts.jsonl")]
+
+    done = CliRunner().invoke(main, ["score", *model, "--device", "cuda:900", "--store", str(tmp_path / "store")])
+
+    assert 8 == done.exit_code
+    assert "device = 'cuda:900' needs cuda:900" in done.stderr
