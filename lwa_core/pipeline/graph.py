@@ -232,7 +232,7 @@ class Run:
             what, hint, who = error.message, error.hint, ""
         else:
             what, hint = f"{type(error).__name__}: {error}", "LWA_TRACEBACK=1 shows where"
-        rest = f"{len(self.timings)} stages before it are stored; the same command goes on from there"
+        rest = f"{len(self._paths)} stages before it are stored; the same command goes on from there"
         failure = StageError(f"stage '{stage.name}'{where} failed: {who}{what}", f"{hint}; {rest}" if hint else rest)
         if isinstance(error, LwaError):
             failure.exit_code = error.exit_code

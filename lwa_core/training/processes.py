@@ -137,10 +137,13 @@ def joined() -> Iterator[None]:
     try:
         yield
         agree()
+    except BaseException:
+        _crowd.lost = True
+        raise
     finally:
         os.environ.update(hidden)
         _crowd.world, _crowd.talk, _crowd.sum = 1, None, None
-        if in_main:
+        if in_main and not _crowd.lost:  # else it ends by itself, and torchrun's signal must not cut off what it says
             signal.signal(signal.SIGTERM, before)
 
 
@@ -214,6 +217,7 @@ def telling() -> Iterator[None]:
     except LwaError as error:
         if world() > 1 and not _crowd.lost:
             _broadcast(_told(error))
+            _crowd.lost = True
         raise
     tell(None)
 
@@ -223,6 +227,7 @@ def hear() -> Any:
     told = _broadcast(None)
     if "value" in told:
         return told["value"]
+    _crowd.lost = True
     raise RelayedError(told)
 
 
@@ -336,7 +341,7 @@ def _reached() -> Iterator[None]:
 
 
 def _told_to_end(*_: Any) -> None:
-    """Torchrun ends all processes once one of them is gone."""
+    """Torchrun ends all processes once one of them is gone; what knows why it ends goes on to say so."""
     if not _crowd.lost:
         _crowd.lost = True
         raise LostProcessError

@@ -221,6 +221,10 @@ class _Trainer(Trainer):  # type: ignore[misc]  # transformers is untyped
         processes.sum_gradients(trained, 1 / max(targets, 1.0))
         return own.new_tensor(loss / max(targets, 1.0))
 
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        if processes.world() == 1:  # else each epoch begins with a state of its own
+            super()._load_rng_state(checkpoint)
+
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         if processes.is_first():
             super()._save_checkpoint(*args, **kwargs)

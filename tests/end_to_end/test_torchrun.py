@@ -1,6 +1,7 @@
 """Two processes of torchrun end with what one process ends with, and a killed one hangs nobody."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -192,7 +193,9 @@ def test_what_is_stored_is_read_by_both(two):
 
 
 def test_what_one_process_stored_two_go_on_from(one, tmp_path):
-    finished(tmp_path, count=1, options=("--set", "compress.distill.epochs=1"))
+    other = ("--set", "compress.0.epochs=1", "--set", "compress.0.name=other")
+    finished(tmp_path, count=1, options=other)
+    shutil.rmtree(tmp_path / "store" / "runs")
 
     said = finished(tmp_path)
 
