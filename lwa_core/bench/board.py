@@ -39,7 +39,8 @@ class Row:
         stability: Mean rank correlation between halves of the samples; None for selectors and single rows.
         leave_one_out: Mean rank correlation with leave-one-out.
         shapley: Mean rank correlation with the exact Shapley values.
-        cut: Share of the teacher's NDCG@10 after the removal, for each share of removed layers.
+        cut: Share of the teacher's quality (NDCG@10, or what the task measures) after the removal, for each share of
+            removed layers.
         healed: The same after the healing budget; None where nothing was healed.
         planted: Kind of planted layer -> in how many of the cells it came last.
         controls: How many cells had controls.
@@ -154,7 +155,7 @@ def _by_name(cells: Sequence[Mapping[str, Any]], values: Sequence[float]) -> dic
 
 
 def _shares(cells: Sequence[Mapping[str, Any]], values: Sequence[Sequence[float]]) -> tuple[float, ...]:
-    teachers = np.array([cell["teacher"]["ndcg@10"] for cell in cells])
+    teachers = np.array([cell["teacher"][cell.get("metric", "ndcg@10")] for cell in cells])
     table: NDArray[np.float64] = np.asarray(values) / teachers[:, None]
     return tuple(float(value) for value in table.mean(axis=0))
 

@@ -91,6 +91,7 @@ class _Cell:
         quality = self.task.headline(self.run.value(self.plan.quality))
         return {
             "depth": self.depth,
+            "metric": self.task.metric,
             "teacher": {self.task.metric: quality, "loss": -float(test[-1].mean())},
             "examples": {"calibration": self.probe().examples, "test": test.shape[1]},
             "table_cpu_seconds": self.table_cpu,

@@ -113,6 +113,7 @@ def command(
         "task": "text",
         "seed": seed,
         "device": device,
+        "precision": _precision(model),
         "texts": {
             "path": str(data),
             "text": text_column,
@@ -189,6 +190,15 @@ def _read(document: dict[str, Any], settings: Sequence[str], block: Sequence[str
         problems = [as_typed(problem) for problem in problems]
         raise RecipeError(render(problems), problems)
     return attrs.evolve(recipe, file=None, text=tomli_w.dumps(document))
+
+
+def _precision(folder: Path) -> str:
+    """That of the model's files, as far as recipes know it."""
+    try:
+        said = json.loads((folder / "config.json").read_text("utf-8"))
+        return "bfloat16" if "bfloat16" in (said.get("dtype"), said.get("torch_dtype")) else "float32"
+    except (OSError, ValueError, AttributeError):
+        return "float32"  # what is wrong with the folder is said when it is loaded
 
 
 def _assert_free(folder: Path) -> None:

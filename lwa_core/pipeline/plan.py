@@ -81,7 +81,9 @@ def make_plan(recipe: Recipe) -> Plan:
     teacher = task.teacher(data)
     scores = score_stages(task, data, teacher)
     select = None if recipe.select is None else selection_stage(task, data, teacher, scores)
-    plan = Plan(task, data, teacher, task.quality("rank teacher", data, teacher), task.baselines(data, teacher), scores, select)
+    plan = Plan(
+        task, data, teacher, task.quality("rank teacher", data, teacher), task.baselines(data, teacher), scores, select
+    )
     if select is None:
         return plan
     promises: list[tuple[str, Use | None]] = [(f"{use.name}, each tier", use) for use in recipe.compress]

@@ -13,7 +13,9 @@ import torch
 
 from lwa_core.errors import DataError, ModelError
 from lwa_core.modeling.devices import device
+from lwa_core.modeling.files.precision import cast
 from lwa_core.modeling.layers.layered import LayeredModel
+from lwa_core.modeling.probing.batches import checked
 from lwa_core.pipeline.graph import Inputs, Job, Stage
 from lwa_core.pipeline.keys import path_digests
 from lwa_core.pipeline.models import StoredModel, write_model
@@ -29,7 +31,7 @@ from lwa_core.text.examples import TextExamples, by_text, make_examples, target_
 from lwa_core.text.heads import fitted_head, index_head
 from lwa_core.text.loading import load_text_model, save_text_model, task_of
 from lwa_core.text.parts import TextData, load_texts, save_texts, split_texts
-from lwa_core.text.quality import TextQuality, measure, validation_of
+from lwa_core.text.quality import VALIDATED, TextQuality, measure, validation_of
 from lwa_core.text.reading import read_texts
 from lwa_core.text.sections import EvaluateText, Model, Texts
 from lwa_core.text.subject import AskedText, TextModel
@@ -141,10 +143,9 @@ class TextTask:
 
     def _load(self, data: Stage[TextData], job: Job) -> None:
         settings, length, batch = self.settings, self.texts.length, self.recipe.calibration.batch
-        precision = torch.bfloat16 if self.recipe.precision == "bfloat16" else None
-        loaded = load_text_model(
-            settings.path, self.ask, job.report.note, pooling=settings.pooling, precision=precision
-        )
+        loaded = load_text_model(settings.path, self.ask, job.report.note, pooling=settings.pooling)
+        if getattr(loaded.model, "hf_quantizer", None) is None:
+            loaded = attrs.evolve(loaded, model=cast(loaded.model, self.recipe.precision))
         if not loaded.output and loaded.head_of_ours is None:
             texts = job.run.value(data)
             if self.ask == "encode":
@@ -227,8 +228,10 @@ class TextTask:
             model,
             loss,
             windows=self.windows(data, subject),
-            collate=subject.training_batch,
+            collate=lambda windows: checked(subject.training_batch(windows), subject, len(windows)),
             evaluate=validation_of(asked, data, self.texts.length, self.recipe.calibration.batch, self.recipe.seed),
+            metric=VALIDATED[self.ask],
+            precision=self.recipe.precision,
             settings=settings,
             folder=folder,
             seed=self.recipe.seed,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lwa_core.report.tables import Table, markdown_table
-from lwa_core.results.figures import MINUS, percent
+from lwa_core.results.figures import MINUS, metric_name, percent
 
 
 def boards(result: Mapping[str, Any]) -> list[Table]:
@@ -75,7 +75,15 @@ def _quality(result: Mapping[str, Any]) -> Table:
     rows = [
         [_name(row), *(percent(value) for value in (*row["cut"], *(row["healed"] or ())))] for row in _compared(result)
     ]
-    return Table(columns, rows, title="share of the teacher's NDCG@10 kept, mean over the cells")
+    return Table(columns, rows, title=f"share of the teacher's {_metrics(result)}, mean over the cells")
+
+
+def _metrics(result: Mapping[str, Any]) -> str:
+    """What is kept of NDCG@10; of other metrics, the ratio to the teacher's."""
+    names = list(dict.fromkeys(cell.get("metric", "ndcg@10") for cell in result["cells"]))
+    return (
+        f"{' or '.join(map(metric_name, names))} kept" if names == ["ndcg@10"] else " or ".join(map(metric_name, names))
+    )
 
 
 def _compared(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:

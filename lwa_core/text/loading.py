@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -37,7 +36,6 @@ def load_text_model(
     note: Callable[[str], None] | None = None,
     *,
     pooling: str = "mean",
-    precision: torch.dtype | None = None,
 ) -> TextModel:
     """A model and its tokenizer.
 
@@ -47,7 +45,6 @@ def load_text_model(
             has no head yet.
         note: Told of weights in the files that the model has no use for.
         pooling: What an encoder's states become a vector by.
-        precision: Of the weights; as in the files where left out.
 
     Raises:
         ModelError: One of them cannot be loaded, or is none of a kind that can be scored.
@@ -63,8 +60,6 @@ def load_text_model(
         bare = task == "encode" or (task == "classify" and made_for == "encode")
     spare = None if note is None else partial(_tell_spare, folder, note)
     model: Any = load_pretrained(getattr(transformers, TASKS["encode" if bare else task]), folder, spare)
-    if precision is not None and getattr(model, "hf_quantizer", None) is None:
-        model.to(precision)
     if getattr(model.config, "is_encoder_decoder", False):
         raise ModelError(f"{type(model).__name__} has an encoder and a decoder; one stack of layers is needed")
     tokenizer = load_tokenizer(folder)

@@ -28,6 +28,14 @@ MASKED_POSITIONS = 16
 TOP = 100
 """Length of the lists of a retrieval."""
 
+VALIDATED = {
+    "causal": "log-likelihood",
+    "masked": "log-likelihood",
+    "classify": "log-likelihood",
+    "encode": "log reciprocal rank",
+}
+"""What a model is asked for -> what its training is stopped by, the mean over the validation texts."""
+
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -62,7 +70,7 @@ def measure(asked: TextModel, data: TextData, length: int, batch: int, seed: int
 
 
 def validation_of(asked: TextModel, data: TextData, length: int, batch: int, seed: int) -> Callable[[Any], float]:
-    """What stops training: mean log-likelihood of the validation targets of a network, higher is better."""
+    """What stops the training of a network, higher is better: see `VALIDATED`."""
 
     def evaluate(network: Any) -> float:
         found = Measuring(attrs.evolve(asked, model=network), data, length, batch, seed, None).of(data["validation"])

@@ -98,6 +98,7 @@ def train(
     folder: Path,
     seed: int,
     report: Reporter,
+    metric: str = METRIC,
     precision: str = "float32",
 ) -> Trained:
     """Train `model` in place, and leave it with the weights of its best epoch, in eval mode.
@@ -107,11 +108,12 @@ def train(
         loss: Scalar loss of one batch.
         windows: The training sequences.
         collate: Windows -> batch.
-        evaluate: Validation NDCG@10 of the model, higher is better; called after every epoch.
+        evaluate: Quality of the model on validation examples, higher is better; called after every epoch.
         settings: Epochs, batch size, learning rate.
         folder: Where checkpoints go. If it holds some, training goes on from the newest undamaged one.
         seed: Of the batch order and dropout.
         report: Gets the progress.
+        metric: What the history calls that quality.
         precision: `bfloat16` computes the loss in it where torch's autocast holds that to be safe; the weights that are
             trained are float32 all the same.
 
@@ -147,7 +149,8 @@ def train(
     best = _best(history)
     _load_weights(model, folder / f"checkpoint-{int(best['step'])}")
     model.eval()
-    return Trained([{k: v for k, v in entry.items() if k != "step"} for entry in history], int(best["epoch"]))
+    told = [{metric if k == METRIC else k: v for k, v in entry.items() if k != "step"} for entry in history]
+    return Trained(told, int(best["epoch"]))
 
 
 class _Arguments(TrainingArguments):  # type: ignore[misc]  # transformers is untyped
