@@ -125,7 +125,7 @@ def compare_exponentials(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> dict[Key, Comparison]:
-    """The exponential of a ratio of sums, such as a perplexity exp(Σ nll / Σ tokens), of a and b: their difference and ratio.
+    """exp(Σ / Σ), such as a perplexity exp(Σ nll / Σ tokens), of a and of b: their difference and ratio.
 
     The unit that is drawn is the text, with all its tokens. Where b is None the difference is a itself.
 

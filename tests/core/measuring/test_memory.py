@@ -9,7 +9,7 @@ pytestmark = pytest.mark.skipif(not memory.STATUS.is_file(), reason="needs /proc
 
 
 def in_fresh_process(code):
-    command = [sys.executable, "-c", "from lwa_core.evaluation import memory\n" + code]
+    command = [sys.executable, "-c", "from lwa_core.measuring import memory\n" + code]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return [int(word) for word in done.stdout.split()]
 
@@ -58,4 +58,4 @@ def test_what_loading_imports_is_imported_before(tmp_path, files, extra):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
 
-    assert ["torch", "transformers.modeling_utils", "lwa_core.api", *extra] == memory.needed_modules(tmp_path)
+    assert ["torch", "transformers.modeling_utils", "lwa_core.recommendation.ranker", *extra] == memory.needed_modules(tmp_path)
