@@ -31,6 +31,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from lwa_core.errors import ModelError
 from lwa_core.modeling.devices import device
 from lwa_core.modeling.kernels.matmul import fast_linear_maps
+from lwa_core.modeling.layers.equivalence import ties
 from lwa_core.modeling.libraries import quiet_transformers
 from lwa_core.store.results import damage, seal
 from lwa_core.training import processes
@@ -346,4 +347,9 @@ def _load_weights(model: torch.nn.Module, checkpoint: Path) -> None:
 
         set_peft_model_state_dict(model, load_file(adapter))
     else:
-        model.load_state_dict(load_file(checkpoint / "model.safetensors"))
+        state = load_file(checkpoint / "model.safetensors")
+        missing, unexpected = model.load_state_dict(state, strict=False)
+        tied = [group for group in ties(model.state_dict(keep_vars=True)) if group & state.keys()]
+        odd = {name for name in missing if not any(name in group for group in tied)}  # of tied weights one is stored
+        if odd or unexpected:
+            raise ModelError(f"the checkpoint {checkpoint} does not fit the model: {sorted({*odd, *unexpected})}")
