@@ -43,6 +43,7 @@ class Row:
             removed layers.
         healed: The same after the healing budget; None where nothing was healed.
         planted: Kind of planted layer -> in how many of the cells it came last.
+        plantings: Kind of planted layer -> in how many of the cells there was one.
         controls: How many cells had controls.
         untrained_wins: In how many controls the gain on an untrained model had an interval above zero.
     """
@@ -63,6 +64,7 @@ class Row:
     cut: tuple[float, ...]
     healed: tuple[float, ...] | None
     planted: Mapping[str, int]
+    plantings: Mapping[str, int]
     controls: int
     untrained_wins: int
 
@@ -87,6 +89,10 @@ def _row(name: str, made: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]])
     gains = [entry["gain"]["mean"] for entry in entries]
     controlled = [entry for entry in entries if "planted" in entry]
     agrees = [entry["agrees"] for entry in entries if entry["agrees"]]
+    planted: dict[str, list[int]] = {}
+    for entry in controlled:
+        for kind, place in entry["planted"].items():
+            planted.setdefault(kind, []).append(place)
     healed = [[step["healed"] for step in entry["healed"]] for entry in entries]
     return Row(
         name=name,
@@ -104,10 +110,8 @@ def _row(name: str, made: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]])
         shapley=_mean([told["shapley"] for told in agrees]),
         cut=_shares(cells, [[step["cut"] for step in entry["healed"]] for entry in entries]),
         healed=None if any(value is None for row in healed for value in row) else _shares(cells, healed),
-        planted={
-            kind: sum(entry["planted"][kind] == 1 for entry in controlled)
-            for kind in (controlled[0]["planted"] if controlled else ())
-        },
+        planted={kind: places.count(1) for kind, places in planted.items()},
+        plantings={kind: len(places) for kind, places in planted.items()},
         controls=len(controlled),
         untrained_wins=sum(entry["untrained_gain"]["low"] > 0 for entry in controlled),
     )
@@ -132,6 +136,7 @@ def _random(cells: Sequence[Mapping[str, Any]]) -> Row:
         cut=(),
         healed=None,
         planted={},
+        plantings={},
         controls=0,
         untrained_wins=0,
     )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lwa_core.bench.document import Bench, Cell
 from lwa_core.bench.regret import compared
-from lwa_core.errors import LwaError
+from lwa_core.errors import LwaError, ModelError
 from lwa_core.modeling.devices import use_device
 from lwa_core.modeling.layers.layered import LayeredModel
 from lwa_core.modeling.layers.planted import KINDS, plant
@@ -239,7 +239,7 @@ class _Cell:
             return {}
         at = self.depth // 2
         places = {}
-        for kind in KINDS:
+        for kind in self.plantable:
             planted, possible = plant(self.teacher.layered, kind, at, self.recipe.seed)
             order = self._scores_on(use, planted).order()
             places[kind] = min(order.index(layer) for layer in possible) + 1
@@ -247,6 +247,19 @@ class _Cell:
         kept = [sorted(order[removed:]) for removed in self.removals]
         told = compared(self.untrained[1], self.depth, kept, self.removals, self.bench.measure.bootstrap)
         return {"planted": places, "untrained_gain": told["gain"]}
+
+    @cached_property
+    def plantable(self) -> tuple[str, ...]:
+        """The kinds of planted layers that this model can have: not every block with empty branches does nothing."""
+        try:
+            idle, _ = plant(self.teacher.layered, "identity", self.depth // 2, self.recipe.seed)
+        except ModelError:
+            return tuple(kind for kind in KINDS if kind != "identity")
+        probe = make_probe(self.task, self.data, self.teacher, Quiet(), network=idle)
+        losses, own = (p.evaluate([tuple(range(p.model.depth))], "loss") for p in (probe, self.probe()))
+        # Where norms stand on the residual path (post-norm), it changes what comes in all the same.
+        changed = not np.allclose(losses, own, rtol=1e-3, atol=1e-3)
+        return tuple(kind for kind in KINDS if not (changed and kind == "identity"))
 
     def _scores_on(self, use: Use, network: LayeredModel) -> LayerScores:
         probe = make_probe(self.task, self.data, self.teacher, Quiet(), network=network)

@@ -58,7 +58,7 @@ def _controls(result: Mapping[str, Any]) -> Table:
     rows = [
         [
             _name(row),
-            *(f"{row['planted'][kind]}/{row['controls']}" for kind in kinds),
+            *(f"{row['planted'][kind]}/{row['plantings'][kind]}" for kind in kinds),
             f"{row['untrained_wins']}/{row['controls']}",
         ]
         for row in scorers

@@ -127,9 +127,13 @@ def test_controls_are_counted_where_there_were_any():
     planted = {"identity": 1, "duplicate": 2, "noise": 1}
     with_controls = entry("s", 0.1, 0.2, 0.1, planted=planted, untrained_gain={"mean": 0.0, "low": -1.0, "high": 1.0})
 
-    row = leaderboard([cell("a", 0, with_controls), cell("b", 0, entry("s", 0.1, 0.2, 0.1))])[0]
+    no_identity = {**with_controls, "planted": {"duplicate": 1, "noise": 3}}
+    cells = [with_controls, no_identity, entry("s", 0.1, 0.2, 0.1)]
 
-    assert ({"identity": 1, "duplicate": 0, "noise": 1}, 1, 0) == (row.planted, row.controls, row.untrained_wins)
+    row = leaderboard([cell(name, 0, made) for name, made in zip("abc", cells, strict=True)])[0]
+
+    assert ({"identity": 1, "duplicate": 1, "noise": 1}, 2, 0) == (row.planted, row.controls, row.untrained_wins)
+    assert {"identity": 1, "duplicate": 2, "noise": 2} == row.plantings
 
 
 def test_the_markdown_has_a_line_an_entry():
