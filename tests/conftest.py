@@ -15,6 +15,7 @@ hypothesis.settings.load_profile("lwa")
 
 NEED_TORCH = [
     "core/bench",
+    "core/cli/test_cli_device.py",
     "core/cli/test_cli_run.py",
     "core/measuring",
     "core/modeling",

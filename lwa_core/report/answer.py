@@ -55,7 +55,7 @@ def _aside(results: Results, student: ModelResult) -> str:
     kept = None if aside is None else results.figure(student, "kept", aside)
     if aside is None or kept is None:
         return ""
-    return f" Of the teacher's {metric_name(aside)}, it is {with_interval(kept, percent)}."
+    return f" Its {metric_name(aside)} is {with_interval(kept, percent)} of the teacher's."
 
 
 def _cost(results: Results, student: ModelResult) -> str | None:

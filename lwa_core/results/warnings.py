@@ -118,7 +118,8 @@ def _worst(results: Results, student: ModelResult) -> str:
     kept = results.figure(student, "kept")
     if kept is None or kept.low is None or kept.high is None:
         return ""
-    return f", which is a loss of up to {percent(kept.high - 1 if results.less_is_better else 1 - kept.low)}"
+    worst = percent(kept.high - 1 if results.less_is_better else 1 - kept.low)
+    return "" if worst == percent(0) else f", which is a loss of up to {worst}"
 
 
 def _slower(results: Results) -> Iterator[Caution]:

@@ -29,6 +29,8 @@ def test_a_shown_plugin_loads(block, tmp_path: Path):
     file.write_text(block.text, encoding="utf-8")
     registry = Registry.discover([file])
     (info,) = [plugin for plugin in registry.plugins if plugin.file == file]
+    if "No module named 'torch'" in str(info.error):
+        pytest.importorskip("torch")
     assert ("ok", None) == (info.status, info.error)
     offers = [offer for offer in registry.offers if offer.provider == info]
     for offer in offers:
