@@ -10,7 +10,6 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from lwa_core.statistics import stability
 from lwa_core.statistics.estimate import student_half
 
 if TYPE_CHECKING:
@@ -94,20 +93,26 @@ class LayerScores:
         None where there are fewer than four samples or two layers. Near 1: the ranking does not depend on which
         examples were looked at. It is the stability of *half* the samples, so it errs on the careful side.
         """
+        from lwa_core.statistics.stability import stability_at
+
         if self.count < 4 or self.depth < 2:
             return None
-        return stability.stability_at(self.samples, [self.count // 2], splits, seed)[0]
+        return stability_at(self.samples, [self.count // 2], splits, seed)[0]
 
     def stability_curve(self, splits: int = 100, seed: int = 0) -> list[tuple[int, float]]:
         """Mean Spearman correlation of the scores from two disjoint random sets of n samples, as (n, correlation).
 
         n = 8, 16, 32 … up to half the samples.
         """
-        return stability.stability_curve(self.samples, splits, seed)
+        from lwa_core.statistics.stability import stability_curve
+
+        return stability_curve(self.samples, splits, seed)
 
     def bottom(self, k: int, seed: int = 0) -> Floats | None:
         """Probability of each layer to be among the k lowest (layers,), by bootstrap; None with one row."""
-        return stability.bottom_probability(self.samples, k, seed=seed)
+        from lwa_core.statistics.stability import bottom_probability
+
+        return bottom_probability(self.samples, k, seed=seed)
 
 
 @attrs.frozen(eq=False)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from lwa_core.modeling.probing.subset_answers import SubsetAnswers
 from lwa_core.pipeline.graph import Stage
 from lwa_core.recipe.recipe import Recipe
 from lwa_core.settings import unstructure
 from lwa_core.store.files import digest
 from lwa_core.store.results import Store, damage
+
+if TYPE_CHECKING:
+    from lwa_core.modeling.probing.subset_answers import SubsetAnswers
 
 VERSION = 2
 """Goes up when the same question gets another answer."""
@@ -32,6 +34,8 @@ def stored_answers(store: Store, about: str) -> SubsetAnswers:
         store: Where they lie, one result for every family of subsets that was asked for.
         about: Key of the model and the calibration examples.
     """
+    from lwa_core.modeling.probing.subset_answers import SubsetAnswers
+
     answers = SubsetAnswers()
     for folder in sorted(store.path("answers", about[:32]).parent.glob(f"{about[:32]}-*")):
         if damage(folder) is None:

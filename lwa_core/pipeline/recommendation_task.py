@@ -12,7 +12,6 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from lwa_core.data.dataset import PreparedData, test_digest
-from lwa_core.data.prepare import prepare
 from lwa_core.data.saving import load_prepared, save_prepared
 from lwa_core.data.timed import TimedHistory, asks_for_times
 from lwa_core.pipeline.graph import Inputs, Job, Stage
@@ -104,6 +103,8 @@ class RecommendationTask:
         return Stage("data", "data", DATA_VERSION, self._prepare, load_prepared, {}, asked, use=recipe.data)
 
     def _prepare(self, job: Job) -> None:
+        from lwa_core.data.prepare import prepare
+
         recipe = self.recipe
         data = prepare(recipe.data.instance.read(), recipe.filter, recipe.split, recipe.seed, job.report)
         save_prepared(data if asks_for_times(self.recommender) else attrs.evolve(data, times=None), job.folder)

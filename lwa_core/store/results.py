@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-import filelock
 
 from lwa_core.store.files import explained, file_digest, write_json
 
@@ -121,6 +120,8 @@ class Store:
 
     @contextmanager
     def _lock(self, kind: str, key: str, on_wait: Callable[[], None] | None) -> Iterator[None]:
+        import filelock  # no command that only looks needs it, and it takes longer to load than they have
+
         folder = self.root / "locks"
         with explained(folder):
             folder.mkdir(parents=True, exist_ok=True)

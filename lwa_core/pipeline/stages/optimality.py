@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lwa_core.pipeline.answers import answers_key, stored_answers
 from lwa_core.pipeline.graph import Job, Stage
 from lwa_core.pipeline.models import StoredModel
 from lwa_core.pipeline.task import Task, make_probe
-from lwa_core.results.as_json import from_json, to_json
-from lwa_core.results.optimality import optimality_of
-from lwa_core.results.schema import Optimality
 from lwa_core.settings import unstructure
 from lwa_core.store.files import read_json, write_json
 from lwa_core.types import DepthPlan
+
+if TYPE_CHECKING:
+    from lwa_core.results.schema import Optimality
 
 VERSION = 2
 FILE = "optimality.json"
@@ -40,6 +40,9 @@ def optimality_stage(
 
 
 def _compare(task: Task, plan: DepthPlan, job: Job) -> None:
+    from lwa_core.results.as_json import to_json
+    from lwa_core.results.optimality import optimality_of
+
     recipe = task.recipe
     stage: Any = job.stage.inputs["teacher"]
     answers = stored_answers(job.run.store, answers_key(recipe, stage))
@@ -56,5 +59,8 @@ def _compare(task: Task, plan: DepthPlan, job: Job) -> None:
 
 
 def _read(folder: Path) -> Optimality | None:
+    from lwa_core.results.as_json import from_json
+    from lwa_core.results.schema import Optimality
+
     told = read_json(folder / FILE)
     return None if told is None else from_json(told, Optimality)
