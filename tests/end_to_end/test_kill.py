@@ -192,10 +192,10 @@ def test_killed_anywhere_else(undisturbed, tmp_path, point):
 
 @pytest.mark.slow
 def test_killed_again_and_again(undisturbed, tmp_path):
-    points = [
+    points = [  # in the order in which a run meets them
         *("data:stage-started:1:5", "teacher:progress:3:0", "teacher:progress:11:0", "teacher:progress:8:20"),
-        *("score fisher:stage-finished:1:0", "distill-2:progress:10:0", "distill-2:progress:1:0"),
         *("rank teacher:stage-started:1:0", "rank baselines:stage-finished:1:0"),
+        *("score fisher:stage-finished:1:0", "distill-2:progress:10:0", "distill-2:progress:1:0"),
     ]
 
     for point in points:
