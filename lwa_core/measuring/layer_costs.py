@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from lwa_core.modeling.files.sizes import memory_bytes, parameter_count
+from lwa_core.modeling.probing.batches import moved
 from lwa_core.modeling.probing.probe import Probe
 from lwa_core.plugins.protocols import Ranks
 from lwa_core.types import LayerCosts
@@ -47,7 +48,7 @@ def layer_milliseconds(probe: Probe, requests: int = 100, warm_up: int = 10) -> 
             begin = now()
             if isinstance(subject, Ranks):
                 batch = subject.example_batch([probe.histories[example]])
-                subject.scores(model.model, {name: value.to(device) for name, value in batch.items()})
+                subject.scores(model.model, moved(batch, model.model))
             else:
                 probe.logits(probe.batch_of([example]))
             table[row, -1] = now() - begin

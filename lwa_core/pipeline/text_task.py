@@ -15,11 +15,11 @@ from lwa_core.errors import DataError, ModelError
 from lwa_core.modeling.devices import device
 from lwa_core.modeling.files.precision import cast
 from lwa_core.modeling.layers.layered import LayeredModel
-from lwa_core.modeling.probing.batches import checked
+from lwa_core.modeling.probing.batches import checked, moved
 from lwa_core.pipeline.graph import Inputs, Job, Stage
 from lwa_core.pipeline.keys import path_digests
 from lwa_core.pipeline.models import StoredModel, write_model
-from lwa_core.pipeline.task import Asked
+from lwa_core.pipeline.task import Asked, drawn_rows
 from lwa_core.plugins.protocols import TrainableSubject
 from lwa_core.recipe.recipe import Recipe, Use
 from lwa_core.results.assembly import Quality
@@ -62,7 +62,7 @@ class LiveText:
     def sample(self) -> torch.Tensor:
         answers = []
         for text in _sample_texts(self.subject):  # one at a time: some classifiers know no padding
-            batch = {name: value.to(device()) for name, value in self.subject.example_batch([text]).items()}
+            batch = moved(self.subject.example_batch([text]), self.subject.model)
             with torch.no_grad():
                 hidden, _ = self.subject.encode(self.subject.model, batch)
                 answers.append(self.subject.head(self.subject.model, hidden).float().cpu())
@@ -179,9 +179,7 @@ class TextTask:
 
     def _examples(self, data: TextData, model: Any, part: str, count: int) -> TextExamples:
         texts = data[part]
-        if len(texts) > count:
-            rows = np.random.default_rng(self.recipe.seed).choice(len(texts), size=count, replace=False)
-            texts = [texts[row] for row in np.sort(rows)]
+        texts = [texts[row] for row in drawn_rows(len(texts), count, self.recipe.seed)]
         return make_examples(
             model.subject,
             texts,

@@ -13,7 +13,7 @@ from lwa_core.data import PreparedData
 from lwa_core.modeling.devices import device
 from lwa_core.modeling.files.precision import cast
 from lwa_core.modeling.kernels.matmul import fast_linear_maps
-from lwa_core.modeling.probing.batches import checked
+from lwa_core.modeling.probing.batches import checked, moved
 from lwa_core.plugins.protocols import Adapting, Recommender
 from lwa_core.recommendation.metrics import ndcg
 from lwa_core.recommendation.ranking import rank_examples
@@ -99,7 +99,6 @@ def train_on(
 
 def score_histories(recommender: Recommender, model: torch.nn.Module, histories: Sequence[History]) -> torch.Tensor:
     """Scores of all items after each history (histories, items), on the model's device, without gradients."""
-    place = next(model.parameters()).device
     with torch.no_grad(), fast_linear_maps() if len(histories) > 1 else nullcontext():
         batch = recommender.example_batch(histories)
-        return recommender.scores(model, {name: value.to(place) for name, value in batch.items()})
+        return recommender.scores(model, moved(batch, model))

@@ -7,7 +7,7 @@ from math import comb
 from typing import Any
 
 from lwa_core.results.schema import DepthComparison, Difference, Figure, Optimality, TierComparison
-from lwa_core.statistics.estimate import Estimate, StudentEstimate, student_t, ten_digits
+from lwa_core.statistics.estimate import StudentEstimate, student_t, ten_digits
 from lwa_core.statistics.regret import (
     SPLITS,
     Floats,
@@ -56,7 +56,7 @@ def optimality_of(
                 kept=tuple(kept),
                 difference=_difference(student_t(table[row_of(kept)] - table[-1], confidence)),
                 regret=_difference(lost),
-                gain=_figure(gain),
+                gain=Figure.of(gain),
                 rank=_rank(table, depth, kept),
                 subsets=comb(depth, len(kept)),
                 oracle_choices=len(lost.choices),
@@ -88,7 +88,3 @@ def _rank(table: Floats, depth: int, kept: Sequence[int]) -> int:
 
 def _difference(found: StudentEstimate | Regret) -> Difference:
     return Difference(*map(ten_digits, (found.mean, found.low, found.high, found.standard_error)))
-
-
-def _figure(found: Estimate) -> Figure:
-    return Figure(*map(ten_digits, (found.mean, found.low, found.high)))

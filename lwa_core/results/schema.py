@@ -7,9 +7,14 @@ facts that a component or data set states of itself.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
+
+from lwa_core.statistics.estimate import finite_digits
+
+if TYPE_CHECKING:
+    from lwa_core.statistics.estimate import Estimate
 
 FORMAT = 2
 """Of `metrics.json`: raised when a key changes its meaning or goes."""
@@ -28,6 +33,11 @@ class Figure:
     mean: float | None
     low: float | None = None
     high: float | None = None
+
+    @classmethod
+    def of(cls, found: Estimate) -> Figure:
+        """An estimate, with the digits that are told."""
+        return Figure(*map(finite_digits, (found.mean, found.low, found.high)))
 
 
 @attrs.frozen

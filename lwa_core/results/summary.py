@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,7 +23,7 @@ from lwa_core.results.schema import (
 )
 from lwa_core.statistics.agreement import concordance, correlations, overlap
 from lwa_core.statistics.bootstrap import compare, intervals
-from lwa_core.statistics.estimate import Estimate, ten_digits
+from lwa_core.statistics.estimate import Estimate, finite_digits, ten_digits
 from lwa_core.statistics.stability import RESAMPLES
 from lwa_core.types import Floats, LayerScores, ScoreBoard
 
@@ -231,8 +230,8 @@ def _off_diagonal(table: Floats) -> tuple[tuple[float | None, ...], ...]:
 def _figure(estimate: Estimate | None, alone: float | None = None) -> Figure | None:
     """An estimate, or a figure that has no interval, or None where there is neither."""
     if estimate is not None:
-        return Figure(_number(estimate.mean), _number(estimate.low), _number(estimate.high))
-    return None if alone is None else Figure(_number(alone))
+        return Figure.of(estimate)
+    return None if alone is None else Figure(finite_digits(alone))
 
 
 def _ready(told: Any) -> Any:
@@ -241,13 +240,8 @@ def _ready(told: Any) -> Any:
         return {str(name): _ready(value) for name, value in told.items()}
     if isinstance(told, (list, tuple)):
         return [_ready(value) for value in told]
-    return _number(told) if isinstance(told, float) else told
+    return finite_digits(told) if isinstance(told, float) else told
 
 
 def _rounded(values: Floats) -> tuple[float, ...]:
     return tuple(ten_digits(value) for value in values.tolist())
-
-
-def _number(value: float) -> float | None:
-    """Rounded; None where it is not finite, which JSON cannot say."""
-    return ten_digits(value) if math.isfinite(value) else None

@@ -9,7 +9,6 @@ import numpy as np
 
 from lwa_core.results.schema import Figure, ModelQuality
 from lwa_core.statistics.bootstrap import Comparison, compare, compare_correlations, compare_exponentials
-from lwa_core.statistics.estimate import Estimate, ten_digits
 from lwa_core.text.quality import TextQuality
 from lwa_core.text.sections import EvaluateText
 
@@ -43,11 +42,11 @@ def summarise_texts(
     names = list(dict.fromkeys(metric for _, metric in alone))
 
     def figures(name: str) -> ModelQuality:
-        own = {m: _figure(alone[name, m].difference) if (name, m) in alone else None for m in names}
+        own = {m: Figure.of(alone[name, m].difference) if (name, m) in alone else None for m in names}
         one = {name: qualities[name]}
         versus = {
             other: {
-                m: _figure(pair.difference) for (_, m), pair in _compared(one, None, evaluate, how, quality).items()
+                m: Figure.of(pair.difference) for (_, m), pair in _compared(one, None, evaluate, how, quality).items()
             }
             for other, quality in qualities.items()
             if other != name
@@ -57,18 +56,12 @@ def summarise_texts(
         pairs = {m: against.get((name, m)) for m in names}
         return ModelQuality(
             metrics=own,
-            difference={m: _figure(pair.difference) if pair else None for m, pair in pairs.items()},
-            kept={m: _figure(pair.ratio) for m, pair in pairs.items() if pair is not None},
+            difference={m: Figure.of(pair.difference) if pair else None for m, pair in pairs.items()},
+            kept={m: Figure.of(pair.ratio) if pair.ratio else None for m, pair in pairs.items() if pair is not None},
             versus=versus,
         )
 
     return {name: figures(name) for name in qualities}
-
-
-def _figure(estimate: Estimate | None) -> Figure | None:
-    if estimate is None:
-        return None
-    return Figure(ten_digits(estimate.mean), ten_digits(estimate.low), ten_digits(estimate.high))
 
 
 def _compared(

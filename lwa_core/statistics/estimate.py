@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import attrs
 import numpy as np
 from numpy.typing import NDArray
@@ -42,3 +44,8 @@ def student_half(count: int, confidence: float = 0.95) -> float:
 def ten_digits(value: float) -> float:
     """Ten significant digits: the last ones depend on how the libraries of a machine order their additions."""
     return float(f"{value:.10g}")
+
+
+def finite_digits(value: float) -> float | None:
+    """The same; None where the value is not finite, which JSON cannot say."""
+    return ten_digits(value) if math.isfinite(value) else None

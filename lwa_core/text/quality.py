@@ -13,20 +13,18 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
+from lwa_core.modeling.probing.batches import moved
 from lwa_core.modeling.probing.example_metrics import at_least_single
 from lwa_core.text.examples import make_examples, tokens
 from lwa_core.text.parts import TextData, answer_of
 from lwa_core.text.reading import Text
 from lwa_core.text.subject import TextModel
-from lwa_core.types import Batch, History, Reporter
+from lwa_core.types import History, Reporter
 
 FILE = "quality.safetensors"
 
 MASKED_POSITIONS = 16
 """Positions of each text that a masked language model is asked for when it is measured."""
-
-TOP = 100
-"""Length of the lists of a retrieval."""
 
 VALIDATED = {
     "causal": "log-likelihood",
@@ -106,7 +104,9 @@ class Measuring:
         ids = [tokens(self.asked, text, self.length, self.data.file)[0] for text in texts]
         total, count = np.zeros(len(ids)), np.zeros(len(ids), dtype=np.int64)
         for rows in self._rows([len(each) for each in ids], least=2):
-            losses = self.asked.loss(self._model, self._moved(self.asked.training_batch([ids[row] for row in rows])))
+            losses = self.asked.loss(
+                self._model, moved(self.asked.training_batch([ids[row] for row in rows]), self._model)
+            )
             total[rows], count[rows] = losses.total.double().cpu().numpy(), losses.count.cpu().numpy()
         return {"nll": total, "count": count}
 
@@ -132,7 +132,7 @@ class Measuring:
         """Loss of each example and the item that the model puts first."""
         losses, best = np.zeros(len(histories)), np.zeros(len(histories), dtype=np.int64)
         for rows in self._rows([len(history) for history in histories]):
-            batch = self._moved(self.asked.example_batch([histories[row] for row in rows], targets[rows]))
+            batch = moved(self.asked.example_batch([histories[row] for row in rows], targets[rows]), self._model)
             hidden, wanted = self.asked.encode(self._model, batch)
             logits = at_least_single(self.asked.head(self._model, hidden))
             losses[rows] = F.cross_entropy(logits, wanted, reduction="none").double().cpu().numpy()
@@ -146,7 +146,6 @@ class Measuring:
         queries = self.vectors([text.text for text in texts])
         places = self.data.places()
         targets = torch.tensor([places[answer_of(text)] for text in texts])
-        own = self.vectors(list(self.data.corpus))
         found: Arrays = {"ranks": ranks_in(queries @ head.vectors.float().cpu().T, targets)}
         scored = [text for text in texts if text.score is not None]
         if scored:
@@ -154,7 +153,7 @@ class Measuring:
             found["cosine"] = (queries[: len(scored)] * second).sum(dim=1).double().numpy()
             found["gold"] = np.array([text.score for text in scored], dtype=np.float64)
         else:
-            found["own_ranks"] = ranks_in(queries @ own.T, targets)
+            found["own_ranks"] = ranks_in(queries @ self.vectors(list(self.data.corpus)).T, targets)
         return found
 
     def vectors(self, texts: Sequence[str]) -> torch.Tensor:
@@ -163,7 +162,7 @@ class Measuring:
         ids = [tokens(self.asked, text, self.length, self.data.file)[0] for text in made]
         out: torch.Tensor | None = None
         for rows in self._rows([len(each) for each in ids], least=0):
-            batch = self._moved(self.asked.example_batch([ids[row] for row in rows]))
+            batch = moved(self.asked.example_batch([ids[row] for row in rows]), self._model)
             part = self.asked.vectors(self._model, batch).float().cpu()
             out = torch.zeros(len(ids), part.shape[1]) if out is None else out
             out[torch.from_numpy(rows)] = part
@@ -172,10 +171,6 @@ class Measuring:
     @property
     def _model(self) -> Any:
         return self.asked.model
-
-    def _moved(self, batch: Batch) -> Batch:
-        device = next(self._model.parameters()).device
-        return {name: value.to(device) for name, value in batch.items()}
 
     def _rows(self, lengths: Sequence[int], least: int = 1) -> Iterator[NDArray[np.int64]]:
         """Rows of similar length, longest first; what is shorter than `least` has nothing to be asked for."""

@@ -21,6 +21,7 @@ from torch import nn
 
 from lwa_core.errors import ModelError
 from lwa_core.modeling.layers.layered import base_of
+from lwa_core.modeling.probing.batches import moved
 from lwa_core.modeling.probing.example_metrics import at_least_single
 from lwa_core.text.tokenizers import longest_text
 from lwa_core.types import Batch, History, Losses, TrainingSettings
@@ -67,16 +68,16 @@ class AskedText(np.ndarray[Any, np.dtype[np.int32]]):
 class TextModel:
     """A model of texts with its tokenizer, as what a probe asks and the core's loop trains.
 
-    The head is the model's last linear map, or `head`: `encode` gives what goes into it where the target is asked for.
+    The head is the model's last linear map, or `head_of_ours`: `encode` gives what goes into it where the target is asked for.
     That this is all the model's own head does is checked against the model's answers (`check`).
 
     Args:
         task: `causal`, `masked`, `classify` or `encode`.
         model: The network, in eval mode.
         tokenizer: Its tokenizer.
-        output: Dotted path of its last linear map; empty where there is a `head`.
-        head: A head of our own, over the pooled states.
-        pooling: What the states of a text become a vector by, with a `head`: `mean`, `cls` or `last`.
+        output: Dotted path of its last linear map; empty where there is a `head_of_ours`.
+        head_of_ours: A head that the model itself does not have, over the pooled states.
+        pooling: What the states of a text become a vector by, with a `head_of_ours`: `mean`, `cls` or `last`.
     """
 
     task: str
@@ -199,8 +200,7 @@ class TextModel:
     def answer(self, texts: Sequence[str], length: int) -> torch.Tensor:
         """What a request gets: the vector of each text, or the first item where it is asked for."""
         ids = self.tokenizer(list(texts), truncation=True, max_length=length)["input_ids"]
-        batch = self.example_batch([np.array(text, dtype=np.int32) for text in ids])
-        batch = {name: value.to(next(self.model.parameters()).device) for name, value in batch.items()}
+        batch = moved(self.example_batch([np.array(text, dtype=np.int32) for text in ids]), self.model)
         with torch.no_grad():
             hidden, _ = self.encode(self.model, batch)
             return hidden if self.task == "encode" else self.head(self.model, hidden).argmax(dim=1)
@@ -254,8 +254,7 @@ class TextModel:
         """
         if self.head_of_ours is not None:
             return  # the logits are made here
-        device = next(self.model.parameters()).device
-        batch = {name: value.to(device) for name, value in self.example_batch(histories).items()}
+        batch = moved(self.example_batch(histories), self.model)
         name = type(self.model).__name__
         try:
             with torch.no_grad():

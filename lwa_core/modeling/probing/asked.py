@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from lwa_core.modeling.layers.layered import LayeredModel
-from lwa_core.modeling.probing.batches import checked
+from lwa_core.modeling.probing.batches import checked, moved
 from lwa_core.modeling.probing.example_metrics import at_least_single
 from lwa_core.modeling.probing.subject import NamesBlocks, Subject
 from lwa_core.types import Batch, History, Reporter
@@ -89,7 +89,7 @@ class AskedModel:
         targets = torch.from_numpy(self._targets[chosen])
         made = self.subject.example_batch([self.histories[i] for i in chosen], self._targets[chosen])
         batch = {**checked(made, self.subject, len(chosen), targets), "targets": targets}
-        return {name: value.to(self._device) for name, value in batch.items()}
+        return moved(batch, self.model.model)
 
     def logits(self, batch: Batch) -> torch.Tensor:
         """Full-catalogue logits of the next item after each history, of the model as it stands (examples, items)."""

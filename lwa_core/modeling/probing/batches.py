@@ -29,6 +29,12 @@ def checked(batch: Batch, subject: object, examples: int, targets: torch.Tensor 
     return batch
 
 
+def moved(batch: Batch, model: torch.nn.Module) -> Batch:
+    """A batch on the device where the model's weights are."""
+    device = next(model.parameters()).device
+    return {name: value.to(device) for name, value in batch.items()}
+
+
 def _objection(batch: Batch, examples: int, targets: torch.Tensor | None) -> str | None:
     lacks = [name for name in ("attention_mask", "labels") if name not in batch]
     if lacks:
