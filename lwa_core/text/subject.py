@@ -68,8 +68,8 @@ class AskedText(np.ndarray[Any, np.dtype[np.int32]]):
 class TextModel:
     """A model of texts with its tokenizer, as what a probe asks and the core's loop trains.
 
-    The head is the model's last linear map, or `head_of_ours`: `encode` gives what goes into it where the target is asked for.
-    That this is all the model's own head does is checked against the model's answers (`check`).
+    The head is the model's last linear map, or `head_of_ours`: `encode` gives what goes into it where the target is
+    asked for. That this is all the model's own head does is checked against the model's answers (`check`).
 
     Args:
         task: `causal`, `masked`, `classify` or `encode`.
