@@ -23,6 +23,7 @@ NEED_TORCH = [
     "core/recommendation",
     "core/results/test_cold_start.py",
     "core/results/test_summary.py",
+    "core/results/test_text_summary.py",
     "core/test_api.py",
     "core/text",
     "core/training",
