@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,9 @@ from lwa_core.data.prepare import prepare
 from lwa_core.data.sections import Filter, Split
 from lwa_core.errors import ModelError, RecipeError
 from lwa_core.plugins.registry import Registry
-from lwa_core.recommendation.fitting import fit_model
+from lwa_core.recommendation.fitting import fit_model, generators_kept
 from lwa_core.recommendation.ranker import DESCRIPTION, Ranker, load_ranker
-from lwa_core.settings import structure, unstructure
+from lwa_core.settings import setting, structure, unstructure
 from lwa_core.store.files import read_json
 from lwa_core.types import Quiet, Reporter
 
@@ -29,37 +30,86 @@ def fit(
     user: str = "user",
     item: str = "item",
     timestamp: str | None = None,
+    rating: str | None = None,
+    time_unit: str = "auto",
+    time_format: str | None = None,
+    filter_seen: bool | None = None,
+    duplicates: str = "all",
+    min_rating: float | None = None,
+    user_core: int = 1,
+    item_core: int = 1,
     seed: int = 0,
     report: Reporter | None = None,
     **settings: Any,
 ) -> Ranker:
-    """Fit a recommender on a polars or pandas frame of interactions, one row each.
+    """Fit a recommender on a frame of interactions, one row each.
 
-    Nothing is held back for a test: the last item of every user stops the training, all before it is trained on.
+    Nothing is held back for a test: the last item of every user stops the training, all before it is trained on. What
+    was left out of the frame, and how its ids and times were read, is told to `report` and stands in the ranker's
+    `facts`. The caller's random generators are left as they were.
 
     Args:
-        frame: The interactions.
+        frame: The interactions: a polars or pandas frame, an Arrow table, or a dict of columns.
         recommender: Name of the component.
         user: Column of user ids.
         item: Column of item ids.
         timestamp: Column of times; where left out the order of the rows is the order of time.
+        rating: Column of ratings, for `min_rating`.
+        time_unit: What numbers in the column of times count: `"s"`, `"ms"`, `"us"`, `"ns"`, or `"auto"`.
+        time_format: Of times that are text, as `strptime` has it; found where left out.
+        filter_seen: Whether items of a history are never recommended after it. None: they are not, unless users come
+            back to items: then leaving those out would hide what is right.
+        duplicates: Of several events of one user with one item keep the `"first"`, the `"last"`, or `"all"`.
+        min_rating: Leave out interactions rated below this.
+        user_core: Every user is to have at least this many events (iterated with `item_core`).
+        item_core: Every item likewise.
         seed: Of the initial weights and the order of batches.
-        report: Gets the progress.
+        report: Gets the progress, and what there is to say of the data.
         settings: Of the component, for example `layers=4`; `lwa plugins show NAME` lists them.
 
     Raises:
-        DataError: A column is missing or the frame holds too little.
+        DataError: A column is missing, or the frame holds too little, or every item that stops the training is one
+            that `filter_seen` hides.
         RecipeError: A setting is wrong.
     """
     offer = Registry.discover().find("recommender", recommender)
-    instance, problems = structure(offer.load(), settings, (), None)
-    if instance is None:
-        raise RecipeError("; ".join(problem.message for problem in problems), problems)
-    source = source_from_frame(frame, user=user, item=item, timestamp=timestamp)
-    data = _nothing_held_back(prepare(source, Filter(duplicates="all"), Split(), seed))
-    with tempfile.TemporaryDirectory(prefix="lwa-") as folder:
-        model, _ = fit_model(instance, data, folder=Path(folder), seed=seed, filter_seen=True, report=report or Quiet())
-    return Ranker(model, instance, data.catalogue, recommender, unstructure(instance))
+    instance = _checked(offer.load(), settings)
+    kept = {"duplicates": duplicates, "user_core": user_core, "item_core": item_core}
+    filters = _checked(Filter, {**kept, **({} if min_rating is None else {"min_rating": min_rating})})
+    seed = _checked(Seed, {"seed": seed}).seed
+    report = report or Quiet()
+    source = source_from_frame(
+        frame, user, item, timestamp, rating=rating, time_unit=time_unit, time_format=time_format
+    )
+    data = _nothing_held_back(prepare(source, filters, Split(), seed, report))
+    if filter_seen is None:
+        filter_seen = not data.seen(data.validation).any()
+    with generators_kept(), tempfile.TemporaryDirectory(prefix="lwa-") as folder:
+        model, _ = fit_model(instance, data, folder=Path(folder), seed=seed, filter_seen=filter_seen, report=report)
+    unit = data.facts["time_unit"] or "auto"
+    ranker = Ranker(model, instance, data.catalogue, recommender, unstructure(instance), filter_seen, time_unit=unit)
+    return attrs.evolve(ranker, facts={**data.facts, "steps": [attrs.asdict(step) for step in data.steps]})
+
+
+@attrs.frozen
+class Seed:
+    """The seed of a fit, as a recipe checks it."""
+
+    seed: int = setting(0, help="every random choice follows from it", minimum=0, maximum=2**32 - 1)
+
+
+def _checked(kind: type, settings: Mapping[str, Any]) -> Any:
+    """Settings as a recipe would read them. Raises RecipeError with all that is wrong."""
+    made, problems = structure(kind, _plain(settings), (), None)
+    if made is None:
+        said = "; ".join(f"{p.message}{f' ({p.hint})' if p.hint else ''}" for p in problems)
+        raise RecipeError(said, problems)
+    return made
+
+
+def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Numpy's numbers as Python's, as TOML would give them."""
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in settings.items()}
 
 
 def _nothing_held_back(data: PreparedData) -> PreparedData:

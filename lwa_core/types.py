@@ -185,11 +185,16 @@ class LayerCosts:
 
 @attrs.frozen
 class Recommendations:
-    """The best items for one history, best first. `unknown` lists the ids of the history that the model never saw."""
+    """The best items for one history, best first.
+
+    `unknown` lists the ids of the history that the model never saw, and `known` says of how many it did: where it is 0,
+    the answer is what the model ranks highest after nothing.
+    """
 
     items: tuple[str, ...]
     scores: tuple[float, ...]
     unknown: tuple[str, ...] = ()
+    known: int = 0
 
 
 Batch: TypeAlias = "dict[str, torch.Tensor]"

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from lwa_core.cli._lines import answer_lines, told
 from lwa_core.cli._options import example, json_option
+from lwa_core.types import Recommendations
 
 if TYPE_CHECKING:
     from lwa_core.recommendation.ranker import Ranker
-    from lwa_core.types import Recommendations
 
 EPILOG = """
   lwa recommend lwa-runs/runs/ml-100k-1a2b3c4d --history 50,181,174 -k 5
@@ -23,29 +21,39 @@ EPILOG = """
 
 A line of the input is a JSON list of item ids, or an object with such a list under "history"; all else in the object
 is given back with the answer. A model that looks at the times of events needs a list of them too, under "times".
+"filter_seen", "exclude" and "allow" in a line stand above the options of the same name. A line that cannot be answered
+is given back with its "error", and the others are answered.
 """
-
-BATCH = 256
 
 
 @click.command(epilog=example(EPILOG))
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--history", metavar="IDS", help="Item ids, oldest first, separated by commas (or as a JSON list).")
 @click.option(
-    "--times", metavar="TIMES", help="When each item was, of a model that looks at times: seconds since 1970."
+    "--times", metavar="TIMES", help="When each item was, of a model that looks at times: numbers since 1970, or dates."
 )
+@click.option("--time-unit", help="Of --times that are numbers: s, ms, us, ns or auto; that of the data if left out.")
 @click.option("--input", "source", type=click.Path(path_type=Path), help="JSON lines of histories; `-` for stdin.")
 @click.option("--model", help="Which model of the run; the last student where left out.")
 @click.option("-k", "k", type=click.IntRange(min=1), default=10, show_default=True, help="How many items.")
+@click.option("--seen/--no-seen", "seen", default=None, help="Recommend items of the history, too, or do not.")
+@click.option("--exclude", metavar="IDS", help="Items that must not be recommended.")
+@click.option("--allow", metavar="IDS", help="The only items that may be recommended.")
+@click.option("--score", "scored", metavar="IDS", help="Score just these items after --history, seen or not.")
 @json_option
 def command(
     *,
     run: Path,
     history: str | None,
     times: str | None,
+    time_unit: str | None,
     source: Path | None,
     model: str | None,
     k: int,
+    seen: bool | None,
+    exclude: str | None,
+    allow: str | None,
+    scored: str | None,
     as_json: bool,
 ) -> None:
     """Recommend items for histories, with a model of a run.
@@ -54,17 +62,28 @@ def command(
     """
     if (history is None) == (source is None):
         raise click.UsageError("give one of --history and --input")
-    if times is not None and history is None:
-        raise click.UsageError("--times goes with --history; lines of --input hold their own")
+    if (times is not None or scored is not None) and history is None:
+        raise click.UsageError("--times and --score go with --history; lines of --input hold their own")
+    listed = {
+        name: _ids(text, f"--{name}") for name, text in (("exclude", exclude), ("allow", allow)) if text is not None
+    }
+    asked: dict[str, Any] = {"filter_seen": None if seen is None else not seen, "time_unit": time_unit, **listed}
     from lwa_core.api import load
 
     ranker = load(run, model)
     if source is not None:
-        _answer_lines(ranker, source, k)
+        answer_lines(ranker, source, k, asked)
         return
-    answer = ranker.recommend(_ids(history or ""), k, None if times is None else _times(times))
+    ids = _ids(history or "", "--history")
+    when = None if times is None else _times(times)
+    if scored is not None:
+        scores = ranker.score(ids, _ids(scored, "--score"), when)
+        best = sorted(scores, key=lambda item: -scores[item])
+        answer = Recommendations(tuple(best), tuple(scores[item] for item in best), known=1)
+    else:
+        answer = ranker.recommend(ids, k, when, **asked)
     if as_json:
-        click.echo(json.dumps(_told(answer)))
+        click.echo(json.dumps(told(answer)))
         return
     from lwa_core.cli._table import print_table
 
@@ -76,83 +95,52 @@ def command(
     print_table(["rank", "item", "score", "title"], rows)
     if answer.unknown:
         click.echo(f"unknown to the model, left out: {', '.join(answer.unknown)}", err=True)
+    if not answer.known:
+        click.echo("nothing of the history is known: this is what the model ranks highest after nothing", err=True)
 
 
-def _ids(text: str) -> list[str]:
-    if text.lstrip().startswith("["):
-        from lwa_core.errors import DataError
+def _ids(text: str, option: str) -> list[Any]:
+    """Ids as a JSON list, or as text between commas."""
+    if not text.lstrip().startswith("["):
+        return [item.strip() for item in text.split(",") if item.strip()]
+    return _list(text, option)
 
+
+def _times(text: str) -> list[Any]:
+    """Numbers, or dates and times, as a JSON list or between commas."""
+    found = (
+        _list(text, "--times") if text.lstrip().startswith("[") else [part for part in text.split(",") if part.strip()]
+    )
+    return [_time(value) for value in found]
+
+
+def _time(value: Any) -> Any:
+    """Text that is a number, or a date and time of ISO 8601, as that; all else as it is."""
+    from datetime import datetime
+
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    for read in (int, float, lambda text: datetime.fromisoformat(text.replace("Z", "+00:00"))):
         try:
-            return [str(item) for item in json.loads(text)]
-        except ValueError as error:
-            raise DataError(f"--history is no JSON list: {error}") from error
-    return [item.strip() for item in text.split(",") if item.strip()]
+            return read(text)
+        except ValueError:
+            continue
+    return value
 
 
-def _times(text: str) -> list[float]:
+def _list(text: str, option: str) -> list[Any]:
     from lwa_core.errors import DataError
 
     try:
-        return [float(part) for part in text.strip("[] ").split(",") if part.strip()]
-    except ValueError as error:
-        raise DataError(f"--times is no list of numbers: {error}") from error
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{option} is no JSON list: {error}") from error
+    if not isinstance(value, list):
+        raise DataError(f"{option} is no JSON list: {text[:40]}")
+    return value
 
 
 def _titles(ranker: Ranker) -> dict[str, str]:
     titles = ranker.catalogue.titles
     return dict(zip(ranker.catalogue.ids, titles, strict=True)) if titles else {}
-
-
-def _told(answer: Recommendations) -> dict[str, Any]:
-    return {"items": list(answer.items), "scores": list(answer.scores), "unknown": list(answer.unknown)}
-
-
-def _answer_lines(ranker: Ranker, source: Path, k: int) -> None:
-    from lwa_core.errors import DataError
-
-    if str(source) == "-":
-        _answer_all(ranker, sys.stdin.buffer, "stdin", k)
-        return
-    try:
-        file = source.open("rb")
-    except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror}", file=source) from error
-    with file:
-        _answer_all(ranker, file, str(source), k)
-
-
-def _answer_all(ranker: Ranker, file: BinaryIO, name: str, k: int) -> None:
-    lines = _parsed(file, name, ranker.uses_times)
-    while batch := list(islice(lines, BATCH)):
-        times = [times for _, times, _ in batch] if ranker.uses_times else None
-        answers = ranker.recommend_many([history for history, _, _ in batch], k, times)
-        for (_, _, rest), answer in zip(batch, answers, strict=True):
-            click.echo(json.dumps({**rest, **_told(answer)}, ensure_ascii=False))
-
-
-def _parsed(file: BinaryIO, name: str, timed: bool) -> Iterator[tuple[list[str], list[float], dict[str, Any]]]:
-    """Every line's history, the times of its items if they are needed, and what else it says."""
-    from lwa_core.data.timed import milliseconds
-    from lwa_core.errors import DataError, LwaError
-
-    hint = 'write a JSON list of item ids, or {"history": [...]}'
-    for number, line in enumerate(file, 1):
-        if not line.strip():
-            continue
-        try:
-            value = json.loads(line)
-        except ValueError as error:  # bytes that are no UTF-8 are one, too
-            raise DataError(f"no JSON: {error}", file=name, line=number, hint=hint) from error
-        rest = {key: v for key, v in value.items() if key != "history"} if isinstance(value, dict) else {}
-        history = value.get("history") if isinstance(value, dict) else value
-        if not isinstance(history, list) or not all(type(item) in (str, int) for item in history):
-            raise DataError("no history", file=name, line=number, hint=hint)
-        times = rest.get("times") if timed else []
-        if timed and (not isinstance(times, list) or len(times) != len(history)):
-            hint = 'write {"history": [...], "times": [...]}, one for each item: the model looks at times'
-            raise DataError("no times of the history", file=name, line=number, hint=hint)
-        try:
-            milliseconds(times or [])
-        except LwaError as error:
-            raise DataError(error.message, file=name, line=number, hint=error.hint) from error
-        yield [str(item) for item in history], times or [], rest

@@ -1,3 +1,7 @@
+from .clock import (
+    UNITS as UNITS,
+    parse_times as parse_times,
+)
 from .coding import (
     gather_blocks as gather_blocks,
     narrow as narrow,
@@ -9,6 +13,7 @@ from .dataset import (
     Step as Step,
 )
 from .frames import source_from_frame as source_from_frame
+from .ids import spell_id as spell_id
 from .prepare import prepare as prepare
 from .saving import (
     load_prepared as load_prepared,

@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 import numpy as np
+from numpy.typing import NDArray
 
 from lwa_core.data.arrays import Int32, Int64
 from lwa_core.data.timed import TimedHistory, asks_for_times
@@ -106,6 +107,13 @@ class PreparedData:
     def targets(self, examples: Examples) -> Int64:
         """Item index of every example's target (examples,)."""
         return self.items[examples.positions].astype(np.int64)
+
+    def seen(self, examples: Examples) -> NDArray[np.bool_]:
+        """Whether the target of each example is in its history (examples,)."""
+        found = [
+            target in history for history, target in zip(self.histories(examples), self.targets(examples), strict=True)
+        ]
+        return np.array(found, dtype=np.bool_)
 
     def training_sequences(self) -> list[Int32]:
         """Each user's training part, oldest first, as views; users with an empty one are left out."""

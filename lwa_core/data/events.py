@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lwa_core.data.arrays import Int32, Int64
+from lwa_core.data.clock import AUTO, UNITS, moment, to_milliseconds, unit_of
 from lwa_core.data.coding import number_ids
 from lwa_core.data.dataset import Step
 from lwa_core.data.grouping import counts, slices
-from lwa_core.data.timed import MILLISECONDS_FROM
+from lwa_core.data.ids import BLANKS, spell_ids, takes_ids
 from lwa_core.errors import DataError
 
 if TYPE_CHECKING:
@@ -64,12 +65,23 @@ class Events:
 
 @attrs.frozen(eq=False)
 class Cleaned:
-    """The account of what was left out or rewritten on the way to valid events."""
+    """The account of what was left out or rewritten on the way to valid events.
+
+    Args:
+        steps: What was left after each step.
+        dropped: Rows that were left out, by rule.
+        time_unit: What the numbers in the column of times count; None without times.
+        unrated: Rows without a rating, in data that has ratings.
+        notes: What times were read as, in sentences.
+        cautions: What else the user must know, as code and sentence.
+    """
 
     steps: tuple[Step, ...]
     dropped: dict[str, int]
-    milliseconds: int
+    time_unit: str | None
     unrated: int
+    notes: tuple[str, ...] = ()
+    cautions: tuple[tuple[str, str], ...] = ()
 
 
 def clean(source: Source, min_rating: float | None, *, need_timestamps: bool) -> tuple[Events, Cleaned]:
@@ -81,7 +93,7 @@ def clean(source: Source, min_rating: float | None, *, need_timestamps: bool) ->
     frame = _collect(source, min_rating, need_timestamps)
     if frame.height == 0:
         raise DataError("the data holds no events", hint="is it the right file, with rows after its header?")
-    users, items = (_Ids(*number_ids(frame[name])) for name in ("user", "item"))
+    users, items = (_Ids.of(frame[name]) for name in ("user", "item"))
     steps = [_step("read", users, items, None)]
     kept, dropped = _complete(frame, {"user": users, "item": items})
     if not kept.any():
@@ -97,18 +109,47 @@ def clean(source: Source, min_rating: float | None, *, need_timestamps: bool) ->
             raise DataError(f"no event is rated at least {min_rating:g}", hint="lower filter.min_rating")
         steps.append(_step("min_rating", users, items, kept))
     rows = None if kept.all() else kept
-    times, milliseconds = _milliseconds(frame["timestamp"], rows) if "timestamp" in frame.columns else (None, 0)
+    clock = _Clock.of(frame["timestamp"], rows, source.time_unit) if "timestamp" in frame.columns else None
     (user_codes, user_ids), (item_codes, item_ids) = users.ordered(rows), items.ordered(rows)
-    events = Events(user_codes, item_codes, times, user_ids, item_ids)
-    return events, Cleaned(tuple(steps), dropped, milliseconds, unrated)
+    events = Events(user_codes, item_codes, None if clock is None else clock.times, user_ids, item_ids)
+    if clock is not None and clock.order is not None:
+        events = events.take(clock.order)
+    cautions = (*users.cautions("user"), *items.cautions("item"), *_below_zero(frame, kept))
+    if clock is None:
+        return events, Cleaned(tuple(steps), dropped, None, unrated, (), cautions)
+    return events, Cleaned(tuple(steps), dropped, clock.unit, unrated, clock.notes, cautions)
 
 
 @attrs.frozen(eq=False)
 class _Ids:
-    """The id of every row, as a place among the distinct ones; -1 for null."""
+    """The id of every row, as a place among the distinct ones; -1 for null. `stripped`: rows that lost blanks."""
 
     codes: Int32
     distinct: polars.Series
+    stripped: int = 0
+
+    @classmethod
+    def of(cls, ids: polars.Series) -> _Ids:
+        """The ids of a column, less the blanks around them."""
+        import polars as pl
+
+        codes, distinct = number_ids(spell_ids(ids))
+        bare = distinct.str.strip_chars(BLANKS)
+        changed = (bare != distinct).to_numpy()
+        if not changed.any():
+            return cls(codes, distinct)
+        kept = bare.unique()
+        table = pl.DataFrame({"id": bare}).join(
+            kept.to_frame("id").with_row_index("place"), on="id", how="left", maintain_order="left"
+        )
+        places = np.append(table["place"].to_numpy().astype(np.int32), np.int32(-1))  # the last one is for null
+        stripped = int(counts(codes[codes >= 0], len(distinct))[changed].sum())
+        return cls(places[codes], kept, stripped)
+
+    def cautions(self, name: str) -> list[tuple[str, str]]:
+        """That ids of this column lost the blanks around them, if some did."""
+        said = f"{self.stripped} rows had blanks around the {name}, which are left out"
+        return [("blanks-around-ids", said)] if self.stripped else []
 
     def missing(self) -> NDArray[np.bool_]:
         """Rows without an id, or with an empty one (rows,)."""
@@ -171,11 +212,13 @@ def _collect(source: Source, min_rating: float | None, need_timestamps: bool) ->
         )
     columns = [_id(name, schema[name]) for name in ("user", "item")]
     if "timestamp" in schema:
-        columns.append(_number("timestamp", schema["timestamp"]))
+        columns.append(_time(schema["timestamp"]))
     if "rating" in schema:
         rating = _number("rating", schema["rating"])
         columns.append(rating.is_not_null().alias("rated"))
-        if min_rating is not None:
+        if min_rating is None:
+            columns.append((rating <= 0).fill_null(False).alias("below_zero"))
+        else:
             columns.append((rating.cast(pl.Float64) >= min_rating).fill_null(False).alias("enough"))
     try:
         return source.events.select(columns).collect(engine="streaming")
@@ -188,11 +231,18 @@ def _id(name: str, dtype: polars.DataType) -> polars.Expr:
     """An id as whole number or category: a large file is collected without its texts."""
     import polars as pl
 
-    if dtype == pl.String:
-        return pl.col(name).cast(pl.Categorical)
-    if dtype.is_integer() or isinstance(dtype, (pl.Categorical, pl.Enum)):
-        return pl.col(name)
-    raise DataError(f"column {name!r} holds {dtype}; ids must be text or whole numbers")
+    if not takes_ids(dtype):
+        raise DataError(f"column {name!r} holds {dtype}; ids are text or whole numbers")
+    return pl.col(name).cast(pl.Categorical) if dtype == pl.String else pl.col(name)
+
+
+def _time(dtype: polars.DataType) -> polars.Expr:
+    """A column of times: numbers, or dates and times as they are."""
+    import polars as pl
+
+    if isinstance(dtype, (pl.Date, pl.Datetime)):
+        return pl.col("timestamp").cast(pl.Datetime("ms")) if dtype == pl.Date else pl.col("timestamp")
+    return _number("timestamp", dtype)
 
 
 def _number(name: str, dtype: polars.DataType) -> polars.Expr:
@@ -221,25 +271,68 @@ def _complete(frame: polars.DataFrame, ids: Mapping[str, _Ids]) -> tuple[NDArray
     return kept, dropped
 
 
-def _milliseconds(raw: polars.Series, kept: NDArray[np.bool_] | None) -> tuple[Int64, int]:
-    """Timestamps of the kept rows in milliseconds, and how many came so already.
+def _below_zero(frame: polars.DataFrame, kept: NDArray[np.bool_]) -> list[tuple[str, str]]:
+    """That ratings which may well mean dislike count like all others, if there are such."""
+    if "below_zero" not in frame.columns or not (count := _count(kept & frame["below_zero"].to_numpy())):
+        return []
+    said = f"{count} events are rated 0 or below and count like all others; filter.min_rating leaves them out"
+    return [("rated-below-zero", said)]
 
-    Milliseconds inside, so that data which has them keeps the order that they give.
+
+@attrs.frozen(eq=False)
+class _Clock:
+    """The times of the kept rows.
+
+    Args:
+        times: Milliseconds since 1970 (rows,).
+        unit: What the numbers of the column count.
+        order: The rows by their times as they were, where milliseconds are too coarse to tell (rows,); else None.
+        notes: What was read, for the report.
     """
-    times = np.empty(len(raw) if kept is None else _count(kept), dtype=np.int64)
-    milliseconds = end = 0
+
+    times: Int64
+    unit: str
+    order: Int64 | None
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, raw: polars.Series, kept: NDArray[np.bool_] | None, unit: str) -> _Clock:
+        """The times of a column, in `unit`, or in the one that a column of dates is held in.
+
+        Raises:
+            DataError: The numbers are of two units, or lie outside the years 1 to 9999.
+        """
+        import polars as pl
+
+        dated = raw.dtype if isinstance(raw.dtype, pl.Datetime) else None
+        values = _values(raw.to_physical() if dated is not None else raw, kept)
+        unit = dated.time_unit if dated is not None else unit_of(values) if unit == AUTO else unit
+        times, rounded = np.empty(len(values), dtype=np.int64), False
+        for rows in slices(len(values)):
+            times[rows], finer = to_milliseconds(values[rows], unit)
+            rounded |= finer
+        order = np.argsort(values, kind="stable") if rounded else None
+        span = f"from {moment(int(times.min()))} to {moment(int(times.max()))}"
+        notes = [f"times are {'dates' if dated is not None else UNITS[unit]}, {span}"]
+        if rounded:
+            notes.append("times finer than a millisecond order the events, and are then rounded to milliseconds")
+        return cls(times, unit, order, tuple(notes))
+
+
+def _values(raw: polars.Series, kept: NDArray[np.bool_] | None) -> NDArray[np.float64] | Int64:
+    """The kept rows as int64 or float64, some at a time: never a second copy of the column."""
+    import polars as pl
+
+    wide = raw.dtype in (pl.UInt64, pl.Int128)  # what int64 does not hold is no time, and is refused by its size
+    size = len(raw) if kept is None else _count(kept)
+    whole = raw.dtype.is_integer() and not wide
+    values: NDArray[np.float64] | Int64 = np.empty(size, np.int64) if whole else np.empty(size, np.float64)
+    end = 0
     for rows in slices(len(raw)):
         part = raw[rows] if kept is None else raw[rows].filter(kept[rows])
-        values = part.to_numpy()
-        if len(values) and float(values.max()) > MILLISECONDS_FROM * 1000:
-            hint = "timestamps are seconds or milliseconds since 1970"
-            raise DataError(f"timestamp {values.max()} is too large", hint=hint)
-        values = values.astype(np.int64 if part.dtype.is_integer() else np.float64)
-        already = values > MILLISECONDS_FROM
-        begin, end = end, end + len(values)
-        times[begin:end] = np.rint(np.where(already, values, values * 1000))
-        milliseconds += _count(already)
-    return times, milliseconds
+        begin, end = end, end + len(part)
+        values[begin:end] = part.to_numpy()
+    return values
 
 
 def _count(rows: NDArray[np.bool_]) -> int:

@@ -96,10 +96,12 @@ def prepare(source: Source, filter: Filter, split: Split, seed: int, report: Rep
             "test_targets_in_ties": parts.ties,
         },
         **_facts(data, cleaned, dropped, repeats),
-        "notes": notes,
+        "notes": [*notes, *cleaned.notes, *(message for _, message in cleaned.cautions)],
     }
     if report is not None:
         _warn(report, dropped, repeats)
+        for code, message in cleaned.cautions:
+            report.warn(code, message)
     return attrs.evolve(data, steps=(*cleaned.steps, *steps), facts=facts)
 
 
@@ -198,7 +200,7 @@ def _facts(data: PreparedData, cleaned: Cleaned, dropped: Mapping[str, int], rep
         "repeated_test_targets": repeats,
         "dropped": dict(dropped),
         "unrated_events": cleaned.unrated,
-        "millisecond_timestamps": cleaned.milliseconds,
+        "time_unit": cleaned.time_unit,
     }
 
 

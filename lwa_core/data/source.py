@@ -18,12 +18,13 @@ class Source:
     Args:
         events: One row per interaction, in the order of the file. Columns `user` and `item` (text, whole numbers or
             categories: what counts is the text that they stand for); where the data has them `rating` (number) and
-            `timestamp` (seconds since 1970 UTC, integer or float; milliseconds are recognised by their size). Further
-            columns are ignored. A lazy frame: it is collected by the streaming engine.
+            `timestamp` (numbers since 1970 UTC, or dates and times). Further columns are ignored. A lazy frame: it is
+            collected by the streaming engine.
         items: One row per item the data knows something about, or None. Columns `item` (string, unique); where known
             `title` (string) and `categories` (list of strings).
         order: What orders the events of a user: `"timestamp"` (ties keep the order of the file) or `"file"`.
         dropped: Rows that the reader left out by a documented rule, by rule, for example `{"rows without a user": 3}`.
+        time_unit: What numbers in `timestamp` count: `"s"`, `"ms"`, `"us"`, `"ns"`; `"auto"`: the largest of all says.
         notes: Facts about the data that a report must repeat (a synthetic source says so here).
     """
 
@@ -32,3 +33,4 @@ class Source:
     order: str = "timestamp"
     dropped: Mapping[str, int] = attrs.field(factory=dict)
     notes: tuple[str, ...] = ()
+    time_unit: str = "auto"

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
-
-from lwa_core.errors import LwaError
-
-MILLISECONDS_FROM = 100_000_000_000
-"""A timestamp above this counts milliseconds: as seconds it would lie after the year 5138."""
 
 
 class TimedHistory(np.ndarray[Any, np.dtype[np.int32]]):
@@ -52,19 +45,3 @@ class UsesTimes(Protocol):
 def asks_for_times(recommender: object) -> bool:
     """Whether a recommender's histories are to be `TimedHistory`s."""
     return isinstance(recommender, UsesTimes) and bool(recommender.uses_times)
-
-
-def milliseconds(times: Sequence[float]) -> NDArray[np.int64]:
-    """Times of a history, oldest first, in seconds or milliseconds since 1970 UTC -> milliseconds.
-
-    Raises:
-        LwaError: One is no finite number, or lies before the one before it.
-    """
-    for value in times:
-        if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not math.isfinite(value):
-            raise LwaError(f"a time is a number of seconds since 1970, not {value!r}")
-    raw = np.array(times, dtype=np.float64)
-    found = np.rint(np.where(raw > MILLISECONDS_FROM, raw, raw * 1000)).astype(np.int64)
-    if (np.diff(found) < 0).any():
-        raise LwaError("the times of a history fall", "give the oldest event first")
-    return found

@@ -138,7 +138,9 @@ class RecommendationTask:
             precision=recipe.precision,
         )
         use = recipe.recommender
-        ranker = Ranker(network, use.instance, data.catalogue, use.component, use.settings, recipe.evaluate.filter_seen)
+        seen = recipe.evaluate.filter_seen
+        unit = data.facts.get("time_unit") or "auto"
+        ranker = Ranker(network, use.instance, data.catalogue, use.component, use.settings, seen, time_unit=unit)
         model = RankerModel.of(ranker)
         write_model(job.folder, model, range(model.layered.depth), trained, self.open)
 

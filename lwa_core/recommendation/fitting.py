@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from lwa_core.data import PreparedData
+from lwa_core.errors import DataError
 from lwa_core.modeling.devices import device
 from lwa_core.modeling.files.precision import cast
 from lwa_core.modeling.kernels.matmul import fast_linear_maps
@@ -73,7 +76,18 @@ def train_on(
     report: Reporter,
     precision: str = "float32",
 ) -> Trained:
-    """Train `model` in place by the core's loop, stopped by NDCG@10 on the validation examples."""
+    """Train `model` in place by the core's loop, stopped by NDCG@10 on the validation examples.
+
+    Raises:
+        DataError: Training is to be stopped, and every target is one that filtering seen items hides: the metric would
+            be 0 in every epoch, and the first one be kept.
+    """
+    if filter_seen and len(data.validation) and data.seen(data.validation).all():
+        raise DataError(
+            "every validation target is already in its history, where filtering seen items hides it: nothing would say "
+            "which epoch is best",
+            hint='set filter_seen = false (table [evaluate] of a recipe), or duplicates = "first" (table [filter])',
+        )
 
     def collate(windows: Sequence[History]) -> Batch:
         return checked(recommender.training_batch(windows), recommender, len(windows))
@@ -95,6 +109,18 @@ def train_on(
         report=report,
         precision=precision,
     )
+
+
+@contextmanager
+def generators_kept() -> Iterator[None]:
+    """Leave the global generators of `random`, numpy and torch as they were."""
+    states = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
 
 
 def score_histories(recommender: Recommender, model: torch.nn.Module, histories: Sequence[History]) -> torch.Tensor:

@@ -10,20 +10,27 @@ import attrs
 import numpy as np
 import torch
 
-from lwa_core.data import Catalogue, TimedHistory
-from lwa_core.data.timed import asks_for_times, milliseconds
+from lwa_core.data import Catalogue
+from lwa_core.data.clock import AUTO, UNITS
+from lwa_core.data.timed import asks_for_times
 from lwa_core.errors import LwaError, ModelError, PluginError, StoreError
 from lwa_core.modeling.files.saving import save_config, save_model, without_weights
 from lwa_core.plugins.protocols import Recommender, Restoring
 from lwa_core.plugins.registry import Registry
 from lwa_core.recommendation.fitting import score_histories
 from lwa_core.recommendation.ranking import top_items
+from lwa_core.recommendation.requests import read_count, read_history, read_items, read_many
 from lwa_core.settings import structure
 from lwa_core.store.files import read_json, write_json
 from lwa_core.types import History, Recommendations
 
 DESCRIPTION = "ranker.json"
 ITEMS = "items.json"
+
+BATCH = 256
+"""Histories that are answered at once, at most."""
+SCORES_AT_ONCE = 2**24
+"""Scores that are held at once, at most, unless one history has more: 64 MiB."""
 
 
 @attrs.frozen
@@ -35,7 +42,7 @@ class Restorer:
     instance: Restoring
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Ranker:
     """Ranks the items of a catalogue for a history of item ids.
 
@@ -48,6 +55,8 @@ class Ranker:
         filter_seen: Whether items of the history are left out of the recommendations.
         restorers: The compressors that gave the network other modules than its recommender builds, in their order. The
             last one saves and restores it.
+        time_unit: What numbers that are times counted in the data; `"auto"` where it had none.
+        facts: What `lwa_core.fit` was given and left out, as `PreparedData.facts`; empty where it was loaded.
     """
 
     model: torch.nn.Module
@@ -57,6 +66,8 @@ class Ranker:
     settings: Mapping[str, Any]
     filter_seen: bool = True
     restorers: tuple[Restorer, ...] = ()
+    time_unit: str = AUTO
+    facts: Mapping[str, Any] = attrs.field(factory=dict)
     _index: dict[str, int] = attrs.field(init=False)
 
     @_index.default
@@ -79,65 +90,129 @@ class Ranker:
         """Whether the model looks at the times of events."""
         return asks_for_times(self.recommender)
 
-    def recommend(self, history: Sequence[str], k: int = 10, times: Sequence[float] | None = None) -> Recommendations:
+    def recommend(
+        self,
+        history: Sequence[Any],
+        k: int = 10,
+        times: Sequence[Any] | None = None,
+        *,
+        filter_seen: bool | None = None,
+        exclude: Sequence[Any] = (),
+        allow: Sequence[Any] | None = None,
+        time_unit: str | None = None,
+    ) -> Recommendations:
         """The k best items for one history of item ids, oldest first.
 
         Ids that the model never saw are left out and reported as `unknown`. A history without any known id gets what
-        the model ranks highest after nothing.
+        the model ranks highest after nothing; its answer says so by `known`, which is 0.
 
         Args:
-            history: Item ids.
-            k: How many.
-            times: When each event was, in seconds or milliseconds since 1970 UTC. A model that does not look at times
-                makes no use of them.
+            history: Item ids, by the rule of `lwa_core.data.spell_id`: text or whole numbers.
+            k: How many; of a larger number than there are items, all.
+            times: When each event was: numbers since 1970 (UTC), or dates and times. A model that does not look at
+                times makes no use of them.
+            filter_seen: Whether items of the history are left out; as the model was made where None.
+            exclude: Items that must not be recommended; unknown ones are never recommended anyway.
+            allow: The only items that may be recommended; all where None.
+            time_unit: Of times that are numbers, `"s"`, `"ms"`, `"us"`, `"ns"` or `"auto"` (by the largest of the
+                history); the unit of the data that the model was fitted on where None.
 
         Raises:
-            LwaError: The model looks at times, and there are none, or other than one for each id, or they fall.
+            LwaError: The model looks at times, and there are none, or other than one for each id, or they fall; what is
+                given as an id is none; `k` is no whole number above 0; `allow` names no item that the model knows.
         """
-        return self.recommend_many([history], k, None if times is None else [times])[0]
+        given = None if times is None else [times]
+        return self.recommend_many(
+            [history], k, given, filter_seen=filter_seen, exclude=exclude, allow=allow, time_unit=time_unit
+        )[0]
 
     def recommend_many(
-        self, histories: Sequence[Sequence[str]], k: int = 10, times: Sequence[Sequence[float]] | None = None
+        self,
+        histories: Sequence[Sequence[Any]],
+        k: int = 10,
+        times: Sequence[Sequence[Any]] | None = None,
+        *,
+        filter_seen: bool | None = None,
+        exclude: Sequence[Any] = (),
+        allow: Sequence[Any] | None = None,
+        time_unit: str | None = None,
     ) -> list[Recommendations]:
-        """`recommend` for several histories in one batch."""
-        if k < 1:
-            raise LwaError(f"k must be at least 1, not {k}")
-        if not len(histories):
+        """`recommend` for several histories, in batches that hold `SCORES_AT_ONCE` scores at most."""
+        k = read_count(k, len(self.catalogue))
+        asked, when = read_many(histories, times)
+        if not asked:
             return []
+        if self.uses_times and when is None:
+            raise LwaError("this model looks at the times of events", "give `times`, one for each item of a history")
+        unit = self.time_unit if time_unit is None else time_unit
+        own_times = when if self.uses_times and when is not None else [None] * len(asked)
+        read = [read_history(one, self._index, own, unit) for one, own in zip(asked, own_times, strict=True)]
+        hidden = self._hidden(exclude, allow)
+        filter_seen = self.filter_seen if filter_seen is None else filter_seen
+        size = max(1, min(BATCH, SCORES_AT_ONCE // max(1, len(self.catalogue))))
+        answers: list[Recommendations] = []
+        for start in range(0, len(read), size):
+            answers += self._answered(read[start : start + size], hidden, k, filter_seen)
+        return answers
+
+    def score(
+        self, history: Sequence[Any], items: Sequence[Any], times: Sequence[Any] | None = None
+    ) -> dict[str, float]:
+        """The scores of some items after one history, by their ids, seen items like others; higher is better.
+
+        Args:
+            history: Item ids, oldest first.
+            items: The items to score.
+            times: As for `recommend`.
+
+        Raises:
+            LwaError: As for `recommend`; or the model does not know one of the items.
+        """
+        wanted, unknown = read_items(items, self._index, "the items to score")
+        if unknown:
+            raise LwaError(f"the model does not know the item {unknown[0]!r}", f"it knows {len(self.catalogue)} items")
         if self.uses_times and times is None:
             raise LwaError("this model looks at the times of events", "give `times`, one for each item of a history")
-        if times is not None and len(times) != len(histories):
-            raise LwaError(f"times of {len(times)} histories for {len(histories)} histories")
-        given: Sequence[Sequence[float] | None] = (times if self.uses_times else None) or [None] * len(histories)
-        split = [self._known(history, own) for history, own in zip(histories, given, strict=True)]
-        seen = [known if self.filter_seen else known[:0] for known, _ in split]
-        items, scores = top_items(self.scores([known for known, _ in split]), seen, k)
+        known, _ = read_history(history, self._index, times if self.uses_times else None, self.time_unit)
+        scores = self.scores([known])[0, torch.from_numpy(wanted.astype(np.int64))].double().tolist()
+        return {self.catalogue.ids[item]: score for item, score in zip(wanted, scores, strict=True)}
+
+    def _hidden(self, exclude: Sequence[Any], allow: Sequence[Any] | None) -> History:
+        """Items that no answer may hold."""
+        hidden, _ = read_items(exclude, self._index, "what is to be left out")
+        if allow is None:
+            return hidden
+        allowed, unknown = read_items(allow, self._index, "what is allowed")
+        if not len(allowed):
+            raise LwaError(f"the model knows none of the {len(unknown)} items that are allowed")
+        others = np.setdiff1d(np.arange(len(self.catalogue), dtype=np.int32), allowed)
+        return np.union1d(hidden, others).astype(np.int32)
+
+    def _answered(
+        self, read: Sequence[tuple[History, tuple[str, ...]]], hidden: History, k: int, filter_seen: bool
+    ) -> list[Recommendations]:
+        left_out = [np.concatenate([hidden, known]) if filter_seen else hidden for known, _ in read]
+        items, scores = top_items(self.scores([known for known, _ in read]), left_out, k)
         answers = []
-        for row, (_, unknown) in enumerate(split):
+        for row, (known, unknown) in enumerate(read):
             there = items[row] >= 0
             answers.append(
                 Recommendations(
                     items=tuple(self.catalogue.ids[i] for i in items[row][there]),
                     scores=tuple(float(score) for score in scores[row][there]),
                     unknown=unknown,
+                    known=len(known),
                 )
             )
         return answers
 
-    def _known(self, history: Sequence[str], times: Sequence[float] | None) -> tuple[History, tuple[str, ...]]:
-        if isinstance(history, str):
-            raise LwaError(f"a history is a list of item ids, not one string: {history[:40]!r}")
-        ids = [str(item) for item in history]
-        places = [place for place, item in enumerate(ids) if item in self._index]
-        known: History = np.array([self._index[ids[place]] for place in places], dtype=np.int32)
-        if times is not None:
-            if len(times) != len(ids):
-                raise LwaError(f"{len(times)} times for a history of {len(ids)} items")
-            known = TimedHistory(known, milliseconds(times)[places])
-        return known, tuple(item for item in ids if item not in self._index)
+    def __repr__(self) -> str:
+        seen = "seen items left out" if self.filter_seen else "seen items allowed"
+        return f"Ranker({self.component!r}, {len(self.catalogue)} items, {seen})"
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: str | Path) -> None:
         """Write the model (safetensors), its catalogue and description (JSON); `lwa_core.load` reads them."""
+        folder = Path(folder)
         if self.restorers:
             save_config(self.model, folder)
             self.restorers[-1].instance.save(self.model, folder)
@@ -154,6 +229,7 @@ class Ranker:
                 "recommender": self.component,
                 "settings": _told(self.settings),
                 "filter_seen": self.filter_seen,
+                "time_unit": self.time_unit,
                 "restored_by": [
                     {"compressor": each.component, "settings": _told(each.settings)} for each in self.restorers
                 ],
@@ -182,7 +258,10 @@ def load_ranker(folder: Path, registry: Registry | None = None) -> Ranker:
     recommender = _made(registry, "recommender", component, settings, folder)
     restorers = tuple(_restorer(registry, each, folder) for each in said.get("restored_by") or ())
     model = _restored(recommender, restorers, folder) if restorers else recommender.load(folder)
-    return Ranker(model, recommender, catalogue, component, settings, filter_seen, restorers)
+    unit = said.get("time_unit", AUTO)
+    if unit not in (AUTO, *UNITS):
+        raise ModelError(f"{folder / DESCRIPTION} names no unit of time: {unit!r}")
+    return Ranker(model, recommender, catalogue, component, settings, filter_seen, restorers, unit)
 
 
 def _restorer(registry: Registry, said: Mapping[str, Any], folder: Path) -> Restorer:

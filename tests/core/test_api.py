@@ -204,3 +204,69 @@ def test_scores_are_for_every_item_of_the_catalogue(fitted):
     scores = fitted.scores([np.array([1, 2], dtype=np.int32), np.zeros(0, dtype=np.int32)])
 
     assert scores.shape == (2, 25)
+
+
+def test_users_who_come_back_get_what_they_come_back_to():
+    """Everybody goes round four items of their own: the next item is known, and has been seen."""
+    rng = np.random.default_rng(0)
+    favourites = [rng.choice(40, 4, replace=False) for _ in range(120)]
+    frame = {
+        "user": [f"u{user}" for user in range(120) for _ in range(16)],
+        "item": [f"i{favourites[user][step % 4]}" for user in range(120) for step in range(16)],
+    }
+    learns = {"layers": 2, "width": 32, "heads": 2, "epochs": 25, "max_length": 12, "batch": 32, "learning_rate": 5e-3}
+
+    ranker = lwa_core.fit(frame, dropout=0.0, **learns)
+
+    assert ranker.filter_seen is False
+    hits = [
+        ranker.recommend([f"i{own[step % 4]}" for step in range(15)], 1).items[0] == f"i{own[3]}" for own in favourites
+    ]
+    assert np.mean(hits) > 0.9
+    with pytest.raises(DataError, match="every validation target is already in its history"):
+        lwa_core.fit(frame, filter_seen=True, **learns)
+
+
+def test_what_was_left_out_is_told_and_returned():
+    heard = Heard()
+    frame = pl.DataFrame({**rows(), "stars": [n % 5 for n in range(240)]})
+    frame = pl.concat([frame, pl.DataFrame({"user": [None], "item": ["i1"], "time": [1], "stars": [1]})])
+
+    ranker = lwa_core.fit(frame, rating="stars", min_rating=1, user_core=2, report=heard, **{**SETTINGS, "epochs": 0})
+
+    assert {"rows without a user": 1} == ranker.facts["dropped"]
+    assert [241, 240, 192, 192, 192] == [step["rows"] for step in ranker.facts["steps"]]
+    assert ("rows-dropped", "left out: 1 rows without a user") in heard.warnings
+
+
+def test_generators_of_the_caller_are_left_alone():
+    import random
+
+    random.seed(1), np.random.seed(1), torch.manual_seed(1)
+    expected = random.random(), np.random.random(), torch.rand(1).item()
+    random.seed(1), np.random.seed(1), torch.manual_seed(1)
+
+    lwa_core.fit(pl.DataFrame(rows()), **{**SETTINGS, "epochs": 1})
+
+    assert expected == (random.random(), np.random.random(), torch.rand(1).item())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"seed": -1}, "seed"),
+        ({"seed": "x"}, "seed"),
+        ({"duplicates": "frist"}, "first"),
+        ({"user_core": 0}, "user_core"),
+        ({"layer": 2}, "did you mean 'layers'"),
+    ],
+)
+def test_arguments_pass_the_checks_of_recipes(arguments, said):
+    with pytest.raises(RecipeError, match=said):
+        lwa_core.fit(pl.DataFrame(rows()), **{**SETTINGS, **arguments})
+
+
+def test_a_ranker_is_saved_where_a_text_says(tmp_path, fitted):
+    fitted.save(str(tmp_path / "a" / "model"))
+
+    assert fitted.recommend(["i3"]) == lwa_core.load(str(tmp_path / "a" / "model")).recommend(["i3"])

@@ -244,7 +244,7 @@ def test_recommend_as_json(tiny, ids, model):
 
     expected = lwa_core.load(tiny.folder, model).recommend([ids[3]])
     told = json.loads(done.stdout)
-    assert told == {"items": list(expected.items), "scores": list(expected.scores), "unknown": ["new"]}
+    assert told == {"items": list(expected.items), "scores": list(expected.scores), "unknown": ["new"], "known": 1}
 
 
 def test_recommend_tells_of_unknown_ids(tiny, ids):
@@ -257,6 +257,7 @@ def test_recommend_after_nothing(tiny):
     done = lwa("recommend", tiny.folder, "--history", "", "-k", 3)
 
     assert (done.exit_code, len(done.stdout.splitlines())) == (0, 4)
+    assert "nothing of the history is known" in done.stderr
 
 
 def lines_of(ids):
@@ -285,7 +286,7 @@ def test_recommend_for_lines(tiny, ids, tmp_path, stdin):
     assert [answer["items"] for answer in answers] == [
         list(ranker.recommend(history, 3).items) for history in ([ids[3], ids[4]], [ids[5]], [])
     ]
-    assert answers[1].keys() == {"user", "visit", "items", "scores", "unknown"}
+    assert answers[1].keys() == {"user", "visit", "items", "scores", "unknown", "known"}
     assert (answers[1]["user"], answers[1]["visit"], answers[1]["unknown"]) == ("Ünïcode", 7, ["new"])
 
 
@@ -304,20 +305,28 @@ def test_recommend_for_more_lines_than_one_batch(tiny, ids, tmp_path):
         (b"[1, 2", "no JSON: "),
         (b"3", "no history"),
         (b'{"items": [1]}', "no history"),
+        (b'{"history": [1], "items": [1]}', "the field 'items' is the answer's own"),
+        (b'{"history": [1], "filter_seen": 1}', "filter_seen is true or false"),
+        (b'{"history": [1], "allow": ["nowhere"]}', "the model knows none of the 1 items that are allowed"),
         (b'{"history": "1,2"}', "no history"),
-        (b'{"history": [[1]]}', "no history"),
-        (b"[1.5]", "no history"),
-        (b"[true]", "no history"),
-        (b"[null]", "no history"),
+        (b'{"history": [[1]]}', "a history, item 0: list [1] is no id"),
+        (b"[1.5]", "a history, item 0: 1.5 has a fraction"),
+        (b"[true]", "a history, item 0: True is a truth value"),
+        (b"[null]", "a history, item 0: null is no id"),
+        (b"[" * 2000, "no JSON"),
         (b'["\xff"]', "no JSON: 'utf-8' codec can't decode"),
     ],
 )
 def test_a_bad_line_is_named(tiny, tmp_path, line, message):
     file = tmp_path / "histories.jsonl"
-    file.write_bytes(b'["1"]\n\n' + line + b"\n")
+    file.write_bytes(b'["1"]\n\n' + line + b"\n[2]\n")
 
     done = lwa("recommend", tiny.folder, "--input", file)
 
+    first, wrong, last = map(json.loads, done.stdout.splitlines())
+    assert message in wrong["error"]
+    assert 10 == len(first["items"]) == len(last["items"])
+    assert "1 of 3 requests were not answered" in done.stderr
     assert done.exit_code == 5
     assert f"error[data]: {file}:3: {message}" in done.stderr
     assert "Traceback" not in done.stderr
@@ -327,6 +336,30 @@ def test_a_bad_line_of_stdin_is_named(tiny):
     done = lwa("recommend", tiny.folder, "--input", "-", stdin='["1"]\n{\n')
 
     assert (done.exit_code, True) == (5, "error[data]: stdin:2: no JSON" in done.stderr)
+
+
+def test_lines_and_options_say_what_may_be_recommended(tiny, ids):
+    lines = [
+        {"history": ids[3:5]},
+        {"history": ids[3:5], "filter_seen": False, "allow": ids[3:6]},
+        {"history": ids[3:5], "exclude": ids[6:]},
+    ]
+
+    done = lwa(
+        "recommend", tiny.folder, "--input", "-", "--allow", ",".join(ids[:8]), stdin="\n".join(map(json.dumps, lines))
+    )
+
+    answers = [set(json.loads(line)["items"]) for line in done.stdout.splitlines()]
+    assert [{*ids[:8]} - {*ids[3:5]}, {*ids[3:6]}, {*ids[:6]} - {*ids[3:5]}] == answers
+
+
+def test_scores_of_chosen_items(tiny, ids):
+    done = lwa("recommend", tiny.folder, "--history", ids[3], "--score", f"{ids[3]},{ids[9]}", "--json")
+
+    found = json.loads(done.stdout)
+    assert lwa_core.load(tiny.folder).score([ids[3]], [ids[3], ids[9]]) == dict(
+        zip(found["items"], found["scores"], strict=True)
+    )
 
 
 def test_input_that_is_not_there(tiny, tmp_path):

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from lwa_core.data import Source
 
 
-def source_of(rows, columns=("user", "item", "timestamp"), **more):
+def source_of(rows, columns=("user", "item", "timestamp"), kinds=(), **more):
     """A source of rows of tuples; the order is that of the file where there are no timestamps."""
-    kinds = {"user": pl.String, "item": pl.String, "timestamp": pl.Float64, "rating": pl.Float64}
+    kinds = {"user": pl.String, "item": pl.String, "timestamp": pl.Float64, "rating": pl.Float64, **dict(kinds)}
     frame = pl.LazyFrame(rows, schema={name: kinds[name] for name in columns}, orient="row")
     more.setdefault("order", "timestamp" if "timestamp" in columns else "file")
     return Source(frame, **more)

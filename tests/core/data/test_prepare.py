@@ -61,7 +61,7 @@ def test_facts_are_json():
     data = prepare(source_of(FIVE, notes=("made up",)), Filter(), Split(), 0)
 
     assert data.facts == json.loads(json.dumps(data.facts))
-    assert ["made up"] == data.facts["notes"]
+    assert "made up" == data.facts["notes"][0]
 
 
 def test_ids_are_ordered_by_value_where_all_are_numbers_else_by_text():
@@ -169,35 +169,84 @@ def test_a_row_without_a_rating_goes_only_where_ratings_are_compared():
     assert (10, {"rows without a rating": 2}) == (len(compared.items), compared.facts["dropped"])
 
 
-def test_milliseconds_are_recognised_counted_and_keep_their_order():
-    start = 1_600_000_000_000
-    rows = [(user, item, float(start + 10 * (5 - place))) for user in "ab" for place, item in enumerate("pqrst")]
+def test_times_of_a_clock_that_passes_a_round_number_keep_one_unit():
+    start = 10**11 - 20
+    rows = [(user, item, start + 10 * (5 - place)) for user in "ab" for place, item in enumerate("pqrst")]
 
     data = prepare(source_of(rows), Filter(), Split(), 0)
 
     assert {"a": list("tsrqp"), "b": list("tsrqp")} == spelled(data)
-    assert 10 == data.facts["millisecond_timestamps"]
+    assert "ms" == data.facts["time_unit"]
+    assert ["times are milliseconds, from 1973-03-03T09:46:39.990+00:00 to 1973-03-03T09:46:40.030+00:00"] == list(
+        data.facts["notes"]
+    )
 
 
-def test_seconds_and_milliseconds_mix():
-    rows = [
-        ("a", "p", 1_600_000_002.0),
-        ("a", "q", 1_600_000_001_000.0),
-        ("a", "r", 1_600_000_003.0),
-        *[row for row in FIVE if row[0] == "b"],
-    ]
+def test_times_of_two_units_are_refused_unless_the_unit_is_said():
+    rows = [("a", "p", 1_600_000_002.0), ("a", "q", 1_600_000_001_000.0), ("a", "r", 1_600_000_003.0), *FIVE[5:]]
 
-    data = prepare(source_of(rows), Filter(), Split(), 0)
-
-    assert ["q", "p", "r"] == spelled(data)["a"]
-    assert 1 == data.facts["millisecond_timestamps"]
-
-
-def test_timestamps_beyond_milliseconds_are_refused():
-    rows = [(user, item, time + 1.6e15) for user, item, time in FIVE]
-
-    with pytest.raises(DataError, match="too large"):
+    with pytest.raises(DataError, match="of two units: 1600000001000 counts milliseconds, and 1600000002 looks"):
         prepare(source_of(rows), Filter(), Split(), 0)
+    data = prepare(source_of(rows, time_unit="ms"), Filter(), Split(), 0)
+
+    assert ["p", "r", "q"] == spelled(data)["a"]
+
+
+@pytest.mark.parametrize(("unit", "scale"), [("s", 1), ("ms", 10**3), ("us", 10**6), ("ns", 10**9)])
+def test_the_unit_is_found_by_the_largest_time(unit, scale):
+    start = 1_600_000_000
+    rows = [(user, item, (start + place) * scale) for user in "ab" for place, item in enumerate("pqrst")]
+
+    found, said = (prepare(source_of(rows, time_unit=each), Filter(), Split(), 0) for each in ("auto", unit))
+
+    assert unit == found.facts["time_unit"]
+    assert [1000 * (start + place) for place in range(5)] * 2 == found.times.tolist() == said.times.tolist()
+
+
+def test_times_finer_than_a_millisecond_order_the_events():
+    start = 1_600_000_000_000_000_000
+    rows = [(user, item, start + 100 * (5 - place)) for user in "ab" for place, item in enumerate("pqrst")]
+
+    data = prepare(source_of(rows, kinds={"timestamp": pl.Int64}), Filter(), Split(), 0)
+
+    assert {"a": list("tsrqp"), "b": list("tsrqp")} == spelled(data)
+    assert "finer than a millisecond" in data.facts["notes"][1]
+
+
+def test_times_out_of_the_calendar_are_refused():
+    rows = [(user, item, time - 10**11) for user, item, time in FIVE]
+
+    with pytest.raises(DataError, match=r"is no second of the years 1 to 9999"):
+        prepare(source_of(rows), Filter(), Split(), 0)
+
+
+def test_blanks_around_ids_make_no_second_item():
+    rows = [
+        (f"{user}{' ' * (place % 2)}", f"\t{item}" if place == 3 else item, time)
+        for place, (user, item, time) in enumerate(FIVE)
+    ]
+    heard = Heard()
+
+    data = prepare(source_of(rows), Filter(), Split(), 0, heard)
+
+    assert spelled(prepare(source_of(FIVE), Filter(), Split(), 0)) == spelled(data)
+    said = [
+        "5 rows had blanks around the user, which are left out",
+        "1 rows had blanks around the item, which are left out",
+    ]
+    assert said == [message for code, message in heard.warnings if code == "blanks-around-ids"]
+
+
+def test_events_that_may_mean_dislike_are_said():
+    rows = [(user, item, time, float(place % 4 - 1)) for place, (user, item, time) in enumerate(FIVE)]
+    columns = ("user", "item", "timestamp", "rating")
+    heard = Heard()
+
+    prepare(source_of(rows, columns), Filter(), Split(), 0, heard)
+
+    assert ["6 events are rated 0 or below and count like all others; filter.min_rating leaves them out"] == [
+        message for code, message in heard.warnings if code == "rated-below-zero"
+    ]
 
 
 def test_item_facts_are_aligned_with_the_catalogue():
@@ -373,6 +422,6 @@ def test_a_source_must_have_what_it_promises():
     twice = pl.DataFrame({"item": ["p", "p"], "title": ["1", "2"]})
     with pytest.raises(DataError, match="item 'p' is described twice"):
         prepare(source_of(FIVE, items=twice), Filter(), Split(), 0)
-    floats = pl.LazyFrame({"user": [1.0], "item": ["p"]})
-    with pytest.raises(DataError, match="column 'user' holds Float64"):
-        prepare(source_of(FIVE).__class__(floats, order="file"), Filter(), Split(), 0)
+    truths = pl.LazyFrame({"user": [True], "item": ["p"]})
+    with pytest.raises(DataError, match="column 'user' holds Boolean"):
+        prepare(source_of(FIVE).__class__(truths, order="file"), Filter(), Split(), 0)

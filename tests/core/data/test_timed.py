@@ -8,8 +8,7 @@ from made_events import source_of
 
 from lwa_core.data import load_prepared, prepare, save_prepared
 from lwa_core.data.sections import Filter, Split
-from lwa_core.data.timed import TimedHistory, milliseconds
-from lwa_core.errors import LwaError
+from lwa_core.data.timed import TimedHistory
 
 ROWS = [(f"u{user}", f"i{item}", 1_000_000.0 + 7 * user + (3 * item) ** 2) for user in range(6) for item in range(5)]
 
@@ -58,18 +57,3 @@ def test_events_in_the_order_of_the_file_have_no_times():
 
     assert data.times is None
     assert not isinstance(data.training_sequences()[0], TimedHistory)
-
-
-def test_seconds_and_milliseconds_are_told_apart_by_their_size():
-    assert milliseconds([1.5, 1_600_000_000, 1_600_000_000_500]).tolist() == [
-        1500,
-        1_600_000_000_000,
-        1_600_000_000_500,
-    ]
-    assert milliseconds([]).tolist() == []
-
-
-@pytest.mark.parametrize("times", [[2, 1], [float("nan")], ["2"], [True], [None]])
-def test_other_times_are_refused(times):
-    with pytest.raises(LwaError, match="time"):
-        milliseconds(times)

@@ -92,7 +92,7 @@ def test_no_more_items_than_there_are(filter_seen):
 
 
 def test_a_history_of_every_item_leaves_nothing(ranker):
-    assert ranker.recommend(IDS, k=3) == Recommendations(items=(), scores=())
+    assert ranker.recommend(IDS, k=3) == Recommendations(items=(), scores=(), known=len(IDS))
 
 
 def test_ids_that_are_numbers_are_the_same_as_their_text():
@@ -177,3 +177,87 @@ def test_a_catalogue_of_another_size_is_refused(saved):
 
     with pytest.raises(ModelError, match="ranks 30 items, but its catalogue holds 31"):
         load_ranker(saved).recommend(["item 3"])
+
+
+@pytest.mark.parametrize(
+    ("k", "said"), [("3", "not str '3'"), (2.5, "not float 2.5"), (None, "not null"), (True, "not bool True")]
+)
+def test_k_is_a_whole_number(ranker, k, said):
+    with pytest.raises(LwaError, match=f"k is a whole number of at least 1, {said}"):
+        ranker.recommend([], k=k)
+
+
+@pytest.mark.parametrize(
+    ("history", "said"),
+    [
+        (None, "a list of item ids, oldest first, not null"),
+        (5, "not int"),
+        ({"a": 1}, "not dict"),
+        ({1, 2}, "not set"),
+        (b"1,2", "not one string"),
+        ([["1"]], r"a history, item 0: list \['1'\] is no id"),
+        ([1, None], "a history, item 1: null is no id"),
+        ([float("nan")], "nan is no id"),
+        ([True], "True is a truth value"),
+        (torch.tensor(3), "not one number"),
+    ],
+)
+def test_what_is_no_history_is_refused_by_name(ranker, history, said):
+    with pytest.raises(LwaError, match=said):
+        ranker.recommend(history)
+
+
+@pytest.mark.parametrize(
+    "make", [list, tuple, iter, np.array, torch.tensor, lambda h: [float(i) for i in h], lambda h: [str(i) for i in h]]
+)
+def test_a_history_of_any_kind_gets_one_answer(make):
+    ranker = make_ranker(catalogue=Catalogue(ids=tuple(map(str, range(30)))))
+
+    assert ranker.recommend(["3", "4"]) == ranker.recommend(make([3, 4]))
+
+
+def test_seen_excluded_and_allowed_items(ranker):
+    best = make_ranker(filter_seen=False).recommend(["item 3"], k=30).items
+
+    def answer(**how):
+        return ranker.recommend(["item 3"], k=30, **how).items
+
+    assert [item for item in best if item != "item 3"] == list(answer())
+    assert best == answer(filter_seen=False)
+    assert [item for item in best if item not in ("item 3", "item 5")] == list(answer(exclude=["item 5", "new"]))
+    assert [item for item in best if item in ("item 7", "item 8")] == list(answer(allow=["item 3", "item 7", "item 8"]))
+    with pytest.raises(LwaError, match="knows none of the 1 items that are allowed"):
+        answer(allow=["new"])
+
+
+def test_scores_of_chosen_items_are_those_of_the_answer(ranker):
+    answer = make_ranker(filter_seen=False).recommend(["item 3"], k=30)
+    scores = dict(zip(answer.items, answer.scores, strict=True))
+
+    assert {item: scores[item] for item in ("item 3", "item 9")} == ranker.score(["item 3"], ["item 3", "item 9"])
+    with pytest.raises(LwaError, match="does not know the item 'new'"):
+        ranker.score([], ["new"])
+
+
+def test_a_description_is_one_line(ranker):
+    assert "Ranker('sequential', 30 items, seen items left out)" == repr(ranker)
+
+
+def test_many_histories_are_answered_in_batches(ranker, monkeypatch):
+    sizes = []
+    model = ranker.recommender
+
+    class Counting(type(model)):
+        def scores(self, network, batch):
+            found = super().scores(network, batch)
+            sizes.append(found.numel())
+            return found
+
+    counted = make_ranker()
+    object.__setattr__(counted, "recommender", Counting(**unstructure(model)))
+    monkeypatch.setattr("lwa_core.recommendation.ranker.SCORES_AT_ONCE", 90)
+
+    answers = counted.recommend_many([[f"item {i}"] for i in range(10)], k=10**6)
+
+    assert [ranker.recommend([f"item {i}"], k=30).items for i in range(10)] == [answer.items for answer in answers]
+    assert [90, 90, 90, 30] == sizes

@@ -1,0 +1,137 @@
+"""Requests as JSON lines: each is answered, or given back with what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import attrs
+import click
+
+if TYPE_CHECKING:
+    from lwa_core.recommendation.ranker import Ranker
+    from lwa_core.types import Recommendations
+
+BATCH = 256
+OPTIONS = ("filter_seen", "exclude", "allow")
+ANSWER = ("items", "scores", "unknown", "known", "error")
+HINT = 'write a JSON list of item ids, or {"history": [...]}'
+
+
+@attrs.frozen
+class Line:
+    """One request, and what else its line says; or what is wrong with it."""
+
+    number: int
+    history: Any = None
+    times: Any = None
+    options: Mapping[str, Any] = attrs.field(factory=dict)
+    rest: Mapping[str, Any] = attrs.field(factory=dict)
+    fault: str | None = None
+
+
+def told(answer: Recommendations) -> dict[str, Any]:
+    """An answer as JSON has it."""
+    return {
+        "items": list(answer.items),
+        "scores": list(answer.scores),
+        "unknown": list(answer.unknown),
+        "known": answer.known,
+    }
+
+
+def answer_lines(ranker: Ranker, source: Path, k: int, options: Mapping[str, Any]) -> None:
+    """Answer every line of a file, or of stdin for `-`, on stdout.
+
+    Raises:
+        DataError: The file cannot be read; or, after all others were answered, some lines could not be.
+    """
+    from lwa_core.errors import DataError
+
+    if str(source) == "-":
+        _answer_all(ranker, sys.stdin.buffer, "stdin", k, options)
+        return
+    try:
+        file = source.open("rb")
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot be read: {getattr(error, 'strerror', error)}", file=source) from error
+    with file:
+        _answer_all(ranker, file, str(source), k, options)
+
+
+def _answer_all(ranker: Ranker, file: BinaryIO, name: str, k: int, options: Mapping[str, Any]) -> None:
+    from lwa_core.errors import DataError
+
+    lines, count, faults = read_lines(file, ranker.uses_times), 0, 0
+    while batch := list(islice(lines, BATCH)):
+        count += len(batch)
+        for line, answer in zip(batch, _answers(ranker, batch, k, options), strict=True):
+            if isinstance(answer, str):
+                faults += 1
+                click.echo(f"error[data]: {name}:{line.number}: {answer}", err=True)
+                answer = {"error": answer}  # noqa: PLW2901
+            click.echo(json.dumps({**line.rest, **answer}, ensure_ascii=False))
+    if faults:
+        raise DataError(
+            f"{faults} of {count} requests were not answered", file=name, hint="what is wrong is said above"
+        )
+
+
+def _answers(ranker: Ranker, batch: Sequence[Line], k: int, options: Mapping[str, Any]) -> list[dict[str, Any] | str]:
+    """The answer to each line, or what is wrong with it. Lines of the same options are answered together."""
+    groups: dict[str, list[int]] = {}
+    answers: list[dict[str, Any] | str] = [line.fault or "" for line in batch]
+    for place, line in enumerate(batch):
+        if line.fault is None:
+            groups.setdefault(json.dumps(line.options, sort_keys=True), []).append(place)
+    for places in groups.values():
+        lines = [batch[place] for place in places]
+        for place, answer in zip(places, _together(ranker, lines, k, {**options, **lines[0].options}), strict=True):
+            answers[place] = answer
+    return answers
+
+
+def _together(ranker: Ranker, lines: Sequence[Line], k: int, options: Mapping[str, Any]) -> list[dict[str, Any] | str]:
+    """Answers in one batch; where that fails, one by one, so that a line at fault costs just itself."""
+    from lwa_core.errors import LwaError
+
+    times = [line.times for line in lines] if ranker.uses_times else None
+    try:
+        return [told(each) for each in ranker.recommend_many([line.history for line in lines], k, times, **options)]
+    except LwaError as error:
+        if len(lines) == 1:
+            return [f"{error.message} ({error.hint})" if error.hint else error.message]
+        return [answer for line in lines for answer in _together(ranker, [line], k, options)]
+
+
+def read_lines(file: BinaryIO, timed: bool) -> Iterator[Line]:
+    """Every line that is not blank, as a request."""
+    for number, text in enumerate(file, 1):
+        if text.strip():
+            yield _line(number, text, timed)
+
+
+def _line(number: int, text: bytes, timed: bool) -> Line:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:  # bytes that are no UTF-8 are a ValueError, too
+        return Line(number, fault=f"no JSON: {error} ({HINT})")
+    if isinstance(value, list):
+        value = {"history": value}
+    if not isinstance(value, dict) or not isinstance(value.get("history"), list):
+        return Line(number, fault=f"no history ({HINT})")
+    asked = {"history", *OPTIONS} | ({"times"} if timed else set())
+    rest = {key: v for key, v in value.items() if key not in asked}
+    own = [key for key in ANSWER if key in rest]
+    if own:
+        return Line(number, fault=f"the field {own[0]!r} is the answer's own; give it another name")
+    if timed and not isinstance(value.get("times"), list):
+        return Line(number, rest=rest, fault='no times of the history (write {"history": [...], "times": [...]})')
+    options = {key: value[key] for key in OPTIONS if key in value}
+    if not isinstance(options.get("filter_seen", True), bool):
+        return Line(number, rest=rest, fault="filter_seen is true or false")
+    return Line(number, value["history"], value.get("times") if timed else None, options, rest)

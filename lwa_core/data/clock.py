@@ -1,0 +1,238 @@
+"""Times as people write them -> milliseconds since 1970 UTC: one unit for a whole column or request, and said.
+
+A number alone does not say what it counts. Where no unit is named, the largest number of all decides, so that a clock
+that passes a round number does not change its unit on the way; numbers of two units in one column are refused.
+"""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import math
+from collections.abc import Sequence
+from datetime import date, datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lwa_core.data.arrays import Int64
+from lwa_core.data.grouping import slices
+from lwa_core.errors import DataError
+
+if TYPE_CHECKING:
+    import polars
+
+UNITS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
+"""The units that a recipe and a request may name, and what they are called."""
+
+AUTO = "auto"
+
+LARGEST = {"s": 1e11, "ms": 1e14, "us": 1e17}
+"""Numbers up to here are taken to be of this unit: each would lie in the year 5138, which no data has reached."""
+
+TWO_UNITS = 500
+"""A column whose largest number is this many times another one..."""
+SINCE_1973 = 1e-3
+"""... which is above this share of what the smaller unit may hold, holds numbers of two units."""
+
+FIRST_YEAR, LAST_YEAR = -62_135_596_800_000, 253_402_300_799_999
+"""The years 1 to 9999, in milliseconds since 1970."""
+
+DATES = {
+    "%Y-%m-%d": "year first",
+    "%Y/%m/%d": "year first",
+    "%d.%m.%Y": "day first",
+    "%d/%m/%Y": "day first",
+    "%d-%m-%Y": "day first",
+    "%m/%d/%Y": "month first",
+    "%m-%d-%Y": "month first",
+}
+HOURS = ("", " %H:%M:%S%.f", "T%H:%M:%S%.f", " %H:%M", "T%H:%M", " %I:%M:%S %p", " %I:%M %p")
+ZONES = ("", "Z", "%z", " %z", " UTC")
+
+Numbers = NDArray[np.float64] | Int64
+
+
+def check_unit(unit: Any) -> None:
+    """Raise DataError where `unit` is neither one of `UNITS` nor `"auto"`."""
+    known = [AUTO, *UNITS]
+    if unit not in known:
+        near = difflib.get_close_matches(str(unit), [*known, *UNITS.values()], 1)
+        wanted = next((short for short, name in UNITS.items() if near == [name]), near[0] if near else None)
+        hint = f"did you mean {wanted!r}?" if wanted else f"there are: {', '.join(map(repr, known))}"
+        raise DataError(f"there is no unit of time {unit!r}", hint=hint)
+
+
+def unit_of(values: Numbers) -> str:
+    """The unit that numbers since 1970 are in, by the largest of them.
+
+    Args:
+        values: Of a whole column (rows,), finite.
+
+    Raises:
+        DataError: They are of two units.
+    """
+    if not len(values):
+        return "s"
+    largest = max(float(values.max()), -float(values.min()))
+    names = list(UNITS)
+    unit = next((name for name in names if largest <= LARGEST.get(name, math.inf)), names[-1])
+    if unit == "s":
+        return unit
+    smaller = names[names.index(unit) - 1]
+    for rows in slices(len(values)):
+        part = values[rows]
+        low = (np.abs(part) <= largest / TWO_UNITS) & (np.abs(part) > LARGEST[smaller] * SINCE_1973)
+        if low.any():
+            raise DataError(
+                f"times of two units: {largest:.15g} counts {UNITS[unit]}, and {part[int(low.argmax())]:.15g} looks "
+                f"like {UNITS[smaller]}",
+                hint=f'write all in one, or say time_unit = "{unit}" if they are',
+            )
+    return unit
+
+
+def to_milliseconds(values: Numbers, unit: str) -> tuple[Int64, bool]:
+    """Numbers since 1970 in `unit` as milliseconds (rows,), and whether that rounds any.
+
+    Raises:
+        DataError: One lies outside the years 1 to 9999.
+    """
+    whole = values.dtype.kind in "iu"
+    if unit == "s":
+        _check_years(values, 1000.0, unit)
+        if whole:
+            return values.astype(np.int64) * 1000, False
+        found = np.rint(values * 1000).astype(np.int64)
+        return found, bool((np.abs(values * 1000 - found) > 1e-3).any())
+    parts = {"ms": 1, "us": 1000, "ns": 1_000_000}[unit]
+    _check_years(values, 1 / parts, unit)
+    if not whole:
+        found = np.rint(values / parts).astype(np.int64)
+        return found, bool((found * float(parts) != values).any())
+    values = values.astype(np.int64)
+    found = values // parts
+    rest = values - found * parts
+    return found + (2 * rest >= parts) * (parts > 1), bool(rest.any())
+
+
+def parse_times(texts: polars.Series, form: str | None = None) -> polars.Series:
+    """Text that says times -> numbers, or dates and times, of the same name (rows,); empty text is null.
+
+    Args:
+        texts: All of one form: numbers, ISO 8601, or a date of day, month and year with or without an hour.
+        form: As `strptime` has it; found where left out.
+
+    Raises:
+        DataError: A text is no time, or the day cannot be told from the month.
+    """
+    import polars as pl
+
+    bare = texts.str.strip_chars()
+    bare = bare.set(bare == "", None)
+    first = bare.drop_nulls().head(1)
+    if not len(first):
+        return bare.cast(pl.Int64)
+    if form is not None:
+        return _of_form(bare, form, [form])
+    for kind in (pl.Int64, pl.Float64):
+        numbers = bare.cast(kind, strict=False)
+        if numbers.null_count() == bare.null_count():
+            return numbers
+    forms = ["".join(parts) for parts in itertools.product(DATES, HOURS, ZONES)]
+    likely = [form for form in forms if _parsed(first, form).null_count() == 0]
+    found = [form for form in likely if _parsed(bare, form).null_count() == bare.null_count()]
+    if len({tuple(_parsed(bare, form).unique().sort()) for form in found}) > 1:
+        orders = " or ".join(f"{form} ({DATES[_date_of(form)]})" for form in found)
+        raise DataError(
+            f"the day cannot be told from the month in times like {first[0]!r}: {orders}",
+            hint="say which with time_format",
+        )
+    return _of_form(bare, found[0] if found else None, likely)
+
+
+def _of_form(texts: polars.Series, form: str | None, likely: Sequence[str]) -> polars.Series:
+    if form is not None and (parsed := _parsed(texts, form)).null_count() == texts.null_count():
+        return parsed
+    tried = likely[0] if likely else None
+    wrong = texts.drop_nulls() if tried is None else texts.filter(texts.is_not_null() & _parsed(texts, tried).is_null())
+    said = "is no time" if tried is None else f"is no time of the form {tried}"
+    raise DataError(f"{wrong[0][:40]!r} {said}", hint="times are numbers since 1970, ISO 8601, or as time_format says")
+
+
+def _parsed(texts: polars.Series, form: str) -> polars.Series:
+    import polars as pl
+
+    kind = pl.Date if form in DATES else pl.Datetime("us", "UTC" if "%z" in form else None)
+    try:
+        return texts.str.strptime(kind, form, strict=False).cast(pl.Datetime("us"))
+    except pl.exceptions.PolarsError as error:
+        raise DataError(f"time_format {form!r} cannot be used: {error}".splitlines()[0]) from error
+
+
+def _date_of(form: str) -> str:
+    return next(date for date in DATES if form.startswith(date))
+
+
+def moment(milliseconds: int) -> str:
+    """ISO 8601, UTC, to the second where that is exact."""
+    found = datetime.fromtimestamp(milliseconds // 1000, tz=timezone.utc).replace(
+        microsecond=milliseconds % 1000 * 1000
+    )
+    return found.isoformat(timespec="milliseconds" if milliseconds % 1000 else "seconds")
+
+
+def history_milliseconds(times: Sequence[Any], unit: str = AUTO) -> Int64:
+    """Times of a history, oldest first -> milliseconds since 1970 UTC (events,).
+
+    Args:
+        times: Numbers since 1970, or dates and times (of UTC where they name no zone).
+        unit: Of the numbers, one of `UNITS`; `"auto"`: by the largest of them.
+
+    Raises:
+        DataError: One is neither, or lies before the one before it, or outside the years 1 to 9999.
+    """
+    check_unit(unit)
+    values = list(times)
+    dates = [isinstance(value, (date, np.datetime64)) for value in values]
+    if any(dates):
+        if not all(dates):
+            raise DataError("the times of a history are numbers and dates mixed")
+        found = np.array([_of_date(value) for value in values], dtype=np.int64)
+    else:
+        whole = all(isinstance(value, (int, np.integer)) and abs(int(value)) < 2**63 for value in values)
+        read = [_number(value) for value in values]
+        numbers: Numbers = np.array(read, dtype=np.int64) if whole else np.array(read, dtype=np.float64)
+        found, _ = to_milliseconds(numbers, unit_of(numbers) if unit == AUTO else unit)
+    if (np.diff(found) < 0).any():
+        raise DataError("the times of a history fall", hint="give the oldest event first")
+    return found
+
+
+def _number(value: Any) -> float:
+    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    if not number or not math.isfinite(value):
+        shown = "null" if value is None else repr(value)[:40]
+        raise DataError(f"a time is a number since 1970 or a date, not {shown}")
+    return value  # type: ignore[no-any-return]
+
+
+def _of_date(value: date | np.datetime64) -> int:
+    if isinstance(value, np.datetime64):
+        return int(value.astype("datetime64[ms]").astype(np.int64))
+    if not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day)
+    aware = value if value.tzinfo is not None else value.replace(tzinfo=timezone.utc)
+    since = aware - datetime(1970, 1, 1, tzinfo=timezone.utc)
+    return (since.days * 86_400 + since.seconds) * 1000 + round(since.microseconds / 1000)
+
+
+def _check_years(values: Numbers, milliseconds: float, unit: str) -> None:
+    for value in (values.min(), values.max()) if len(values) else ():
+        if not FIRST_YEAR <= float(value) * milliseconds <= LAST_YEAR:
+            others = ", ".join(f'"{name}"' for name in UNITS if name != unit)
+            raise DataError(
+                f"the time {value:.15g} is no {UNITS[unit][:-1]} of the years 1 to 9999",
+                hint=f"times count from 1970 (UTC); the unit may be another one: time_unit is one of {others}",
+            )

@@ -1,0 +1,94 @@
+"""What a request says, checked as strictly as the data was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from lwa_core.data.clock import AUTO, history_milliseconds
+from lwa_core.data.ids import spell_id
+from lwa_core.data.timed import TimedHistory
+from lwa_core.errors import DataError, LwaError
+from lwa_core.types import History
+
+
+def read_history(
+    history: Any, index: Mapping[str, int], times: Any = None, unit: str = AUTO
+) -> tuple[History, tuple[str, ...]]:
+    """The known items of a history, oldest first, with their times where there are any; and the ids that are unknown.
+
+    Args:
+        history: Item ids, by the rule of `lwa_core.data.spell_id`.
+        index: Item id -> index.
+        times: When each event was; None: the model does not look at times.
+        unit: Of times that are numbers.
+
+    Raises:
+        LwaError: It is no list, or holds what is no id, or there are more or fewer times than items, or they fall.
+    """
+    ids = spelled(history, "a history")
+    places = [place for place, item in enumerate(ids) if item in index]
+    known: History = np.array([index[ids[place]] for place in places], dtype=np.int32)
+    if times is not None:
+        times = list(times)
+        if len(times) != len(ids):
+            raise LwaError(f"{len(times)} times for a history of {len(ids)} items")
+        known = TimedHistory(known, history_milliseconds(times, unit)[places])
+    return known, tuple(item for item in ids if item not in index)
+
+
+def read_items(items: Any, index: Mapping[str, int], what: str) -> tuple[History, list[str]]:
+    """Indices of items that a request names, each once and in order, and the ids that are unknown.
+
+    Raises:
+        LwaError: They are no list, or one is no id.
+    """
+    ids = list(dict.fromkeys(spelled(items, what)))
+    known = np.array([index[item] for item in ids if item in index], dtype=np.int32)
+    return known, [item for item in ids if item not in index]
+
+
+def spelled(items: Any, what: str) -> list[str]:
+    """The texts of a list of item ids. Raises LwaError, with the place in the list."""
+    if isinstance(items, (str, bytes)):
+        raise LwaError(f"{what} is a list of item ids, not one string: {items[:40]!r}")
+    if not isinstance(items, Iterable) or isinstance(items, (Mapping, set, frozenset)) or hasattr(items, "columns"):
+        shown = "null" if items is None else type(items).__qualname__
+        raise LwaError(f"{what} is a list of item ids, oldest first, not {shown}")
+    try:
+        values = list(items)
+    except TypeError as error:  # an array or tensor without a dimension
+        raise LwaError(f"{what} is a list of item ids, not one number: {items!r}"[:120]) from error
+    found = []
+    for place, item in enumerate(values):
+        try:
+            found.append(spell_id(item))
+        except DataError as error:
+            raise LwaError(f"{what}, item {place}: {error.message}", error.hint) from error
+    return found
+
+
+def read_count(k: Any, most: int) -> int:
+    """How many items are asked for, no more than there are. Raises LwaError where `k` is no whole number above 0."""
+    if isinstance(k, bool) or not isinstance(k, (int, np.integer)):
+        shown = "null" if k is None else f"{type(k).__qualname__} {k!r}"
+        raise LwaError(f"k is a whole number of at least 1, not {shown}"[:120])
+    if k < 1:
+        raise LwaError(f"k must be at least 1, not {k}")
+    return min(int(k), most)
+
+
+def read_many(histories: Any, times: Any) -> tuple[list[Any], Sequence[Any] | None]:
+    """Histories and their times as lists. Raises LwaError where there are more of the one than of the other."""
+    columns = isinstance(histories, (str, bytes, Mapping)) or hasattr(histories, "columns")
+    if columns or not isinstance(histories, Iterable):
+        raise LwaError(f"histories are a list of lists of item ids, not {type(histories).__qualname__}")
+    asked = list(histories)
+    if times is None:
+        return asked, None
+    listed = list(times)
+    if len(listed) != len(asked):
+        raise LwaError(f"times of {len(listed)} histories for {len(asked)} histories")
+    return asked, listed

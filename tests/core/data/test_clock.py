@@ -1,0 +1,63 @@
+"""Times of requests: one unit, dates as well as numbers, and what is refused."""
+
+from datetime import date, datetime, timedelta, timezone
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lwa_core.data.clock import UNITS, history_milliseconds, to_milliseconds
+from lwa_core.errors import DataError
+
+PARTS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+MOMENTS = st.datetimes(datetime(1975, 1, 1), datetime(2100, 1, 1))
+
+
+@given(st.lists(MOMENTS, min_size=1, max_size=6), st.sampled_from([*UNITS]))
+def test_numbers_of_any_unit_and_dates_say_the_same(moments, unit):
+    """Python's own arithmetic of dates is the reference."""
+    moments = sorted(moment.replace(microsecond=0) for moment in moments)
+    since = [int((moment - datetime(1970, 1, 1)).total_seconds()) for moment in moments]
+    expected = [1000 * seconds for seconds in since]
+
+    assert expected == history_milliseconds([seconds * PARTS[unit] for seconds in since], unit).tolist()
+    assert expected == history_milliseconds([seconds * PARTS[unit] for seconds in since]).tolist()
+    assert expected == history_milliseconds(moments).tolist()
+    assert expected == history_milliseconds(np.array(moments, dtype="datetime64[us]")).tolist()
+    zone = timezone(timedelta(hours=5))
+    assert expected == history_milliseconds([m.replace(tzinfo=timezone.utc).astimezone(zone) for m in moments]).tolist()
+
+
+@given(st.lists(st.integers(-(10**9), 4 * 10**18), min_size=1, max_size=20))
+def test_whole_numbers_are_rounded_as_fractions_are(values):
+    from fractions import Fraction
+
+    found, rounded = to_milliseconds(np.array(values), "ns")
+    exact = [Fraction(value, 10**6) for value in values]
+
+    assert all(abs(Fraction(int(own)) - other) <= Fraction(1, 2) for own, other in zip(found, exact, strict=True))
+    assert any(other.denominator != 1 for other in exact) == rounded
+
+
+def test_nothing_has_no_times():
+    assert [] == history_milliseconds([]).tolist()
+    assert [datetime(2020, 1, 1, tzinfo=timezone.utc).timestamp() * 1000] == history_milliseconds([date(2020, 1, 1)])
+
+
+@pytest.mark.parametrize(
+    ("times", "said"),
+    [
+        ([2, 1], "the times of a history fall"),
+        ([float("nan")], "a time is a number since 1970 or a date, not nan"),
+        (["2"], "not '2'"),
+        ([True], "not True"),
+        ([None], "not null"),
+        ([1.6e9, 1.6e12], "of two units"),
+        ([10**30], "is no nanosecond of the years 1 to 9999"),
+        ([1, date(2020, 1, 1)], "numbers and dates mixed"),
+    ],
+)
+def test_other_times_are_refused(times, said):
+    with pytest.raises(DataError, match=said):
+        history_milliseconds(times)
