@@ -252,7 +252,10 @@ def text_metrics(headline="perplexity", whole=True):
         name: {"perplexity": figure(round(20.0 - other, 6), 0.5), "accuracy": figure(0.05, 0.01)}
         for name, other in (("unigram", 300.0), ("bigram", 25.0))
     }
-    told["models"][1]["versus"]["bigram"] = {"perplexity": figure(6.0, 0.5)}
+    for student in told["models"][1:4]:
+        own = student["metrics"]["perplexity"]["mean"]
+        for name, other in (("unigram", 300.0), ("bigram", 25.0)):
+            student["versus"][name] = {"perplexity": figure(round(own - other, 6), 0.5)}
     return told
 
 

@@ -12,6 +12,7 @@ from lwa_core.errors import StoreError
 from lwa_core.results.as_json import from_json
 from lwa_core.results.figures import ASIDES
 from lwa_core.results.schema import FORMAT, Figure, Latency, Memory, Metrics, ModelLatency, ModelResult, Performance
+from lwa_core.results.verdict import advantage
 from lwa_core.results.words import Words, words_of
 from lwa_core.store.files import read_json
 
@@ -86,17 +87,11 @@ class Results:
 
     def ahead(self, model: ModelResult, other: ModelResult) -> Figure | None:
         """`versus` as an advantage: above 0 where the model is the better one, whichever way the metric goes."""
-        return self._gain(self.versus(model, other))
+        return advantage(self.versus(model, other), self.less_is_better)
 
     def gain(self, model: ModelResult) -> Figure | None:
         """The difference to the teacher as an advantage: below 0 is a loss, whichever way the metric goes."""
-        return self._gain(self.figure(model, "difference"))
-
-    def _gain(self, difference: Figure | None) -> Figure | None:
-        if difference is None or not self.less_is_better:
-            return difference
-        mean, low, high = (None if v is None else -v for v in (difference.mean, difference.high, difference.low))
-        return Figure(mean, low, high)
+        return advantage(self.figure(model, "difference"), self.less_is_better)
 
     @property
     def confidence(self) -> str:

@@ -28,16 +28,19 @@ class Figure:
         mean: In the unit of the quantity; null where it is not finite.
         low: Lower end of the interval; null where there is none.
         high: Upper end.
+        units: How many examples it is the mean of; null where that is not known.
     """
 
     mean: float | None
     low: float | None = None
     high: float | None = None
+    units: int | None = None
 
     @classmethod
-    def of(cls, found: Estimate) -> Figure:
-        """An estimate, with the digits that are told."""
-        return Figure(*map(finite_digits, (found.mean, found.low, found.high)))
+    def of(cls, found: Estimate, units: int | None = None) -> Figure:
+        """An estimate over so many examples, with the digits that are told."""
+        mean, low, high = (None if v is None else finite_digits(v) for v in (found.mean, found.low, found.high))
+        return Figure(mean, low, high, units)
 
 
 @attrs.frozen
@@ -46,8 +49,9 @@ class Difference(Figure):
 
     Args:
         mean: In the unit of the quantity.
-        low: Lower end of the interval.
+        low: Lower end of the interval; null where there is none.
         high: Upper end.
+        units: How many examples it is the mean of; null where that is not known.
         standard_error: Of the mean.
     """
 

@@ -18,8 +18,7 @@ class Words:
         answer: What a model predicts, one of it.
         predicted: The same as it is spoken of beforehand.
         right: The one that would have been right.
-        ranks: What a better model does, as in "ranks better".
-        rank: The same after "to".
+        rank: What a better model does, as in "is shown to rank better".
         identity: Of what the hash of the test part is.
         others: What results with another hash are of.
         measured: On what.
@@ -33,7 +32,6 @@ class Words:
     answer: str
     predicted: str
     right: str
-    ranks: str
     rank: str
     identity: str
     others: str
@@ -49,7 +47,6 @@ RECOMMENDATION = Words(
     answer="item",
     predicted="next item",
     right="the item that followed",
-    ranks="ranks",
     rank="rank",
     identity="test items",
     others="users or targets",
@@ -65,7 +62,6 @@ TEXT = Words(
     answer="answer",
     predicted="answer",
     right="the right answer",
-    ranks="is",
     rank="be",
     identity="test texts",
     others="texts",
