@@ -202,6 +202,21 @@ METRICS = {
 }
 
 
+def controlled(told, gain=0.01, half=0.004, share=0.93):
+    """The same with a teacher that was trained for as long as `distill` healed, better than the teacher by `gain`."""
+    headline = told["headline"]
+    longer = {**copy.deepcopy(told["models"][0]), "name": "teacher+distill", "kind": "control"}
+    longer["metrics"][headline]["mean"] += gain
+    longer["versus"] = {"teacher": {headline: figure(gain, half)}}
+    for student in told["models"]:
+        student["healed"] = student["step"] in ("distill", "qlora", "fine-tune")
+        if student["step"] in ("distill", "fine-tune"):
+            against = {"difference": {headline: figure(-0.007, 0.004)}, "kept": {headline: figure(share, 0.04)}}
+            student["control"] = {"name": "teacher+distill", **against}
+    told["models"].append(longer)
+    return told
+
+
 def text_model(name, kind, perplexity, accuracy, **how):
     made = model(name, kind, 0.1, **how)
     teacher = kind == "teacher"

@@ -18,6 +18,8 @@ from lwa_core.cli._options import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lwa_core.pipeline.graph import Stage
     from lwa_core.pipeline.plan import Plan
     from lwa_core.recipe.recipe import Recipe
@@ -68,16 +70,19 @@ def _rows(recipe: Recipe, plan: Plan, store: Store) -> list[dict[str, Any]]:
         state = "stored" if store.has(stage.kind, stage.key) else "to do"
         return _row(recipe, stage.name, stage.use, state, stage.key, _runs_model(stage))
 
-    rows: list[dict[str, Any]] = []
-    for stage in plan.stages:
-        rows.append(row(stage))
-        if stage.expand is None:
-            continue
-        if stage.stored(store) is not None and all(store.has(s.kind, s.key) for s in stage.before):
-            rows += map(row, stage.expand(stage.stored(store), lambda before: before.stored(store)))
-        else:  # how many students there are, and of which layers, is known once the layers are selected
-            rows += [_row(recipe, name, use, f"after {stage.name}", None) for name, use in stage.promises]
-    return rows
+    def following(stages: Sequence[Stage[Any]]) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = []
+        for stage in stages:
+            rows.append(row(stage))
+            if stage.expand is None:
+                continue
+            if stage.stored(store) is not None and all(store.has(s.kind, s.key) for s in stage.before):
+                rows += following(stage.expand(stage.stored(store), lambda before: before.stored(store)))
+            else:  # how many students there are, and of which layers, is known once the layers are selected
+                rows += [_row(recipe, name, use, f"after {stage.name}", None) for name, use in stage.promises]
+        return rows
+
+    return following(plan.stages)
 
 
 def _runs_model(stage: Stage[Any]) -> bool:

@@ -29,12 +29,9 @@ def command(*, run: Path, as_json: bool) -> None:
     if as_json:
         print_json({"folder": str(run), **to_json(results)})
         return
-    from lwa_core.cli._table import show_table
+    from lwa_core.cli._results import show_results
     from lwa_core.report import write_report
-    from lwa_core.report.terminal import result_tables
 
-    for table in result_tables(results):
-        show_table(table)
-        click.echo()
+    show_results(results)
     for path in write_report(run):
         click.echo(f"report: {path}")

@@ -61,13 +61,8 @@ def command(
     if as_json:
         print_json({"folder": str(folder), **to_json(results)})
     else:
-        from lwa_core.cli._table import show_table
-        from lwa_core.report.terminal import result_tables
+        from lwa_core.cli._results import show_results
 
-        for table in result_tables(results):
-            show_table(table)
-            click.echo()
-        for warning in results.metrics.warnings:
-            click.echo(f"warning[{warning.code}]: {warning.message}", err=True)
+        show_results(results)
     for path in written:
         click.echo(f"report: {path}", err=as_json)

@@ -26,6 +26,7 @@ from lwa_core.types import Batch, History, LayerScores, Quiet, Reporter, Trainin
 if TYPE_CHECKING:
     import torch
 
+    from lwa_core.measuring.performance import Timed
     from lwa_core.modeling.layers.layered import LayeredModel
     from lwa_core.recommendation.ranker import Ranker
     from lwa_core.recommendation.ranking import Ranking, Scores
@@ -252,7 +253,9 @@ class RecommendationTask:
 
         return float(ndcg(quality["model"].ranks, 10).mean())
 
-    def figures(self, data: PreparedData, qualities: Mapping[str, Rankings], baselines: Rankings) -> Quality:
+    def figures(
+        self, data: PreparedData, qualities: Mapping[str, Rankings], baselines: Rankings, controls: Mapping[str, str]
+    ) -> Quality:
         from lwa_core.results.assembly import Quality
         from lwa_core.results.summary import cold_start, summarise
 
@@ -260,7 +263,7 @@ class RecommendationTask:
         evaluate, seed = self.recipe.evaluate, self.recipe.seed
         return Quality(
             headline=f"ndcg@{10 if 10 in evaluate.k else max(evaluate.k)}",
-            figures=summarise(rankings, data.catalogue, evaluate, seed),
+            figures=summarise(rankings, data.catalogue, evaluate, seed, controls=controls),
             cold_start=cold_start(rankings, data, evaluate, seed),
         )
 
@@ -285,20 +288,21 @@ class RecommendationTask:
 
     # Requests
 
-    def requests(self, data: PreparedData, count: int) -> tuple[Sequence[History], Sequence[Mapping[str, Any]]]:
+    def requests(self, data: PreparedData, count: int) -> Sequence[Mapping[str, Any]]:
         rows = np.random.default_rng(self.recipe.seed).permutation(len(data.test))[:count]
         histories = data.histories(data.test.take(rows))
-        return histories, [_sent(history, data) for history in histories]
+        return [_sent(history, data) for history in histories]
 
-    def answering(self, model: Any) -> Callable[[Sequence[History]], object]:
-        from lwa_core.recommendation.ranking import top_items
+    def answering(self, model: Any) -> Timed:
+        from lwa_core.measuring.performance import Timed
 
         ranker: Ranker = model.ranker
 
-        def answer(histories: Sequence[History]) -> object:
-            return top_items(ranker.scores(histories), histories if ranker.filter_seen else None, 10)
+        def answer(sent: Sequence[Mapping[str, Any]]) -> object:
+            times = [each["times"] for each in sent] if ranker.uses_times else None
+            return ranker.recommend_many([each["history"] for each in sent], 10, times)
 
-        return answer
+        return Timed(answer, ranker.network)
 
 
 def _sent(history: History, data: PreparedData) -> dict[str, Any]:

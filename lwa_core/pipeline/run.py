@@ -78,7 +78,8 @@ def _write(plan: Plan, run: Run, folder: Path) -> None:
     """The files of the run folder, from results that are all there."""
     selected = None if plan.select is None else run.value(plan.select)
     tiers = [] if selected is None else plan.tiers(selected.plan)
-    models = [plan.teacher, *(model for tier in tiers for model in tier.models)]
+    controls = plan.controls(tiers, run.value)
+    models = [plan.teacher, *(model for tier in tiers for model in tier.models), *(each.model for each in controls)]
     for model in models:
         target = folder / "models" / model.name
         with explained(target):
@@ -97,6 +98,10 @@ def found(plan: Plan, run: Run, tiers: Sequence[Tier]) -> Found:
     qualities = {} if plan.quality is None else {plan.teacher.name: run.value(plan.quality)}
     for tier in tiers if plan.quality is not None else ():
         qualities |= {m.name: run.value(q) for m, q in zip(tier.models, tier.qualities, strict=True)}
+    controls = plan.controls(list(tiers), run.value)
+    stages |= {control.model.name: control.model for control in controls}
+    qualities |= {control.model.name: run.value(control.quality) for control in controls}
+    held_against = {student: control.model.name for control in controls for student in control.students}
     scorers = plan.recipe.scorers
     return Found(
         recipe=plan.recipe,
@@ -108,7 +113,10 @@ def found(plan: Plan, run: Run, tiers: Sequence[Tier]) -> Found:
             for number, tier in enumerate(tiers)
             for model in tier.models
         },
-        quality=task.figures(data, qualities, None if plan.baselines is None else run.value(plan.baselines)),
+        controls=held_against,
+        quality=task.figures(
+            data, qualities, None if plan.baselines is None else run.value(plan.baselines), held_against
+        ),
         board=board_of(scorers, [tables[use.name] for use in scorers]) if scorers else None,
         calibration_examples=task.calibration_size(data),
         plan=None if selected is None else selected.plan,

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from lwa_core.errors import DataError, ModelError
+from lwa_core.measuring.performance import Timed
 from lwa_core.modeling.devices import device
 from lwa_core.modeling.files.precision import cast
 from lwa_core.modeling.layers.layered import LayeredModel
@@ -275,11 +276,19 @@ class TextTask:
             raise ModelError(f"the model has no finite {self.metric} on the test texts")
         return figure.mean
 
-    def figures(self, data: TextData, qualities: Mapping[str, Qualities], baselines: Qualities | None) -> Quality:
+    def figures(
+        self,
+        data: TextData,
+        qualities: Mapping[str, Qualities],
+        baselines: Qualities | None,
+        controls: Mapping[str, str],
+    ) -> Quality:
         measured = {name: quality["model"] for name, quality in qualities.items()}
         return Quality(
             headline=self.metric,
-            figures=summarise_texts({**measured, **(baselines or {})}, self.evaluate, self.recipe.seed),
+            figures=summarise_texts(
+                {**measured, **(baselines or {})}, self.evaluate, self.recipe.seed, controls=controls
+            ),
             lower_is_better=LOWER_IS_BETTER,
         )
 
@@ -302,19 +311,22 @@ class TextTask:
 
     # Requests
 
-    def requests(self, data: TextData, count: int) -> tuple[Sequence[Any], Sequence[Mapping[str, Any]]]:
+    def requests(self, data: TextData, count: int) -> Sequence[Mapping[str, Any]]:
         texts = data["test"] or data["calibration"]
         rows = np.random.default_rng(self.recipe.seed).permutation(len(texts))[:count]
-        return [texts[row].text for row in rows], [{"text": texts[row].text} for row in rows]
+        return [{"text": texts[row].text} for row in rows]
 
-    def answering(self, model: Any) -> Callable[[Sequence[str]], object]:
+    def answering(self, model: Any) -> Timed:
         subject: TextModel = model.subject
         length = min(self.texts.length, subject.longest)
 
-        def answer(texts: Sequence[str]) -> object:
-            return subject.answer(texts, length)
+        def answer(sent: Sequence[Mapping[str, Any]]) -> object:
+            return subject.answer([each["text"] for each in sent], length)
 
-        return answer
+        def network(sent: Sequence[Mapping[str, Any]]) -> Callable[[], object]:
+            return partial(subject.outputs, subject.request_batch([each["text"] for each in sent], length))
+
+        return Timed(answer, network)
 
 
 def _write_qualities(folder: Path, qualities: Mapping[str, TextQuality]) -> None:

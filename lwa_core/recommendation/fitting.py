@@ -99,6 +99,18 @@ def train_on(
 
 def score_histories(recommender: Recommender, model: torch.nn.Module, histories: Sequence[History]) -> torch.Tensor:
     """Scores of all items after each history (histories, items), on the model's device, without gradients."""
-    with torch.no_grad(), fast_linear_maps() if len(histories) > 1 else nullcontext():
-        batch = recommender.example_batch(histories)
-        return recommender.scores(model, moved(batch, model))
+    return scoring(recommender, model, histories)()
+
+
+def scoring(
+    recommender: Recommender, model: torch.nn.Module, histories: Sequence[History]
+) -> Callable[[], torch.Tensor]:
+    """What `score_histories` does once the histories are a batch on the model's device: the network alone."""
+    with torch.no_grad():
+        batch = moved(recommender.example_batch(histories), model)
+
+    def scores() -> torch.Tensor:
+        with torch.no_grad(), fast_linear_maps() if len(histories) > 1 else nullcontext():
+            return recommender.scores(model, batch)
+
+    return scores

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from lwa_core.errors import LwaError, ModelError, PluginError, StoreError
 from lwa_core.modeling.files.saving import save_config, save_model, without_weights
 from lwa_core.plugins.protocols import Recommender, Restoring
 from lwa_core.plugins.registry import Registry
-from lwa_core.recommendation.fitting import score_histories
+from lwa_core.recommendation.fitting import score_histories, scoring
 from lwa_core.recommendation.ranking import top_items
 from lwa_core.settings import structure
 from lwa_core.store.files import read_json, write_json
@@ -123,6 +123,11 @@ class Ranker:
                 )
             )
         return answers
+
+    def network(self, sent: Sequence[Mapping[str, Any]]) -> Callable[[], torch.Tensor]:
+        """What the network alone does for requests, arguments of `recommend`: from a batch to scores of all items."""
+        histories = [self._known(each["history"], each.get("times") if self.uses_times else None)[0] for each in sent]
+        return scoring(self.recommender, self.model, histories)
 
     def _known(self, history: Sequence[str], times: Sequence[float] | None) -> tuple[History, tuple[str, ...]]:
         if isinstance(history, str):

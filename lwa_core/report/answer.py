@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from lwa_core.results import convergence
 from lwa_core.results.figures import (
+    NOT_MEASURED,
     between,
     mean,
     megabytes,
@@ -16,6 +18,7 @@ from lwa_core.results.figures import (
 from lwa_core.results.reading import Results
 from lwa_core.results.schema import Figure, ModelResult
 from lwa_core.results.verdict import Verdict, compared, verdict
+from lwa_core.results.words import CONTROL, UNCONTROLLED
 
 DIFFERENCES = {
     Verdict.BETTER: "a gain",
@@ -29,11 +32,20 @@ DIFFERENCES = {
 def answer(results: Results) -> list[str]:
     """What each final student keeps and costs, and what the baselines reach."""
     measured = results.figure(results.teacher) is not None
-    said = [_quality(results, student) + _aside(results, student) for student in results.finals if measured]
+    said = [
+        _quality(results, student) + _control(results, student) + _aside(results, student)
+        for student in results.finals
+        if measured
+    ]
     if measured and not said:
         said = [_teacher(results)]
     said += [sentence for student in results.finals if (sentence := _cost(results, student))]
-    return said + _baseline(results)
+    first = [f"{_capital(each.message)}." for each in results.metrics.warnings if each.code == convergence.CODE]
+    return first + said + _baseline(results)
+
+
+def _capital(message: str) -> str:
+    return message[:1].upper() + message[1:]
 
 
 def _tested_on(results: Results) -> str:
@@ -61,6 +73,20 @@ def _quality(results: Results, student: ModelResult) -> str:
         return f"{said}."
     told = f"the difference is {with_interval(lost, signed, results.words.examples)}"
     return f"{said}; {told}, {DIFFERENCES[verdict(results.gain(student))].format(examples=results.words.examples)}."
+
+
+def _control(results: Results, student: ModelResult) -> str:
+    """The share of a teacher that had as much training, or that there is none."""
+    if not student.healed:
+        return ""
+    found = results.control(student)
+    if found is None:
+        return f" It was trained after the cut, and is {UNCONTROLLED}."
+    model, ahead, kept = found
+    shown = DIFFERENCES[verdict(ahead)].format(examples=results.words.examples)
+    share = NOT_MEASURED if kept is None else _share(results, kept)
+    does = f"that is {share}, where less is better" if results.less_is_better else f"it keeps {share}"
+    return f" Of the figure of {CONTROL} ({model.name}, {mean(results.figure(model))}) {does}, {shown}."
 
 
 def _share(results: Results, kept: Figure) -> str:

@@ -11,6 +11,7 @@ import tomli_w
 from lwa_core.report import certainty
 from lwa_core.report.answer import answer
 from lwa_core.report.tables import Table
+from lwa_core.results.convergence import validated
 from lwa_core.results.figures import (
     NOT_MEASURED,
     megabytes,
@@ -27,6 +28,7 @@ from lwa_core.results.figures import (
 from lwa_core.results.reading import Results
 from lwa_core.results.schema import Data, Figure, ModelResult, PlanResult, ScorerResult, Step, Training
 from lwa_core.results.warnings import performance_warnings
+from lwa_core.results.words import CONTROL, UNCONTROLLED
 
 
 @attrs.frozen
@@ -69,6 +71,8 @@ def sections(results: Results) -> dict[str, Any]:
         "measured": any(model.metrics for model in metrics.models),
         "quality": quality(results),
         "kinds": {model.kind for model in metrics.models},
+        "healed": any(model.healed for model in metrics.models),
+        "controlled": controlled(results),
         "all_metrics": all_metrics(results),
         "size": size(results),
         "time": time(results),
@@ -127,18 +131,20 @@ def asked(recipe: Mapping[str, Any], results: Results) -> Table:
 
 def quality(results: Results) -> Table:
     """The headline metric of every model, its difference to the teacher and the share of the teacher's."""
-    name, aside = metric_name(results.headline), results.aside
+    name, aside, of = metric_name(results.headline), results.aside, results.words.examples
+    healed = any(model.healed for model in results.models)
     rows = [
         (
             model.name,
             _layers(model),
-            with_interval(results.figure(model)),
-            _or_nothing(results.figure(model, "difference"), signed),
-            _or_nothing(results.figure(model, "kept"), percent),
+            with_interval(results.figure(model), of=of),
+            _or_nothing(results.figure(model, "difference"), signed, of),
+            _or_nothing(results.figure(model, "kept"), percent, of),
+            *([_of_control(results, model)] if healed else ()),
             *(
                 (
-                    _or_nothing(results.figure(model, metric=aside)),
-                    _or_nothing(results.figure(model, "kept", aside), percent),
+                    _or_nothing(results.figure(model, metric=aside), of=of),
+                    _or_nothing(results.figure(model, "kept", aside), percent, of),
                 )
                 if aside
                 else ()
@@ -147,15 +153,28 @@ def quality(results: Results) -> Table:
         for model in results.models
     ]
     columns = ["model", "layers", name, "difference to the teacher", "share of the teacher's"]
+    columns += [f"share of {CONTROL}"] if healed else []
     columns += [metric_name(aside), "share of the teacher's"] if aside else []
     return Table(columns, rows, kinds=[model.kind for model in results.models])
+
+
+def controlled(results: Results) -> str:
+    """What healed students are held against, for the note under the figures."""
+    names = [model.name for model in results.uncontrolled]
+    if not names:
+        return f"the share that counts is that of {CONTROL}, of the same data, epochs and learning rate."
+    asked = "`control = true` in [evaluate] measures it"
+    return f"{', '.join(names)}: {UNCONTROLLED} ({asked})."
 
 
 def all_metrics(results: Results) -> Table:
     """Every metric of every model."""
     names = list(results.teacher.metrics)
     rows = [
-        (model.name, *(with_interval(results.figure(model, metric=metric)) for metric in names))
+        (
+            model.name,
+            *(with_interval(results.figure(model, metric=metric), of=results.words.examples) for metric in names),
+        )
         for model in results.models
     ]
     return Table(("model", *map(metric_name, names)), rows, kinds=[model.kind for model in results.models])
@@ -246,8 +265,7 @@ def score_table(scores: Sequence[ScorerResult]) -> Table:
 
 def training(entry: Training) -> Trained:
     """A model's history, the epoch that was kept, and the metric beside the loss."""
-    first = entry.history[0] if entry.history else {}
-    metric = next((key for key in first if key not in ("epoch", "loss")), None)
+    metric = validated(entry.history) if entry.history else None
     kept = [epoch[metric] for epoch in entry.history if metric and epoch["epoch"] == entry.best_epoch]
     shown, best = metric_name(metric) if metric else "", number(kept[0]) if kept else NOT_MEASURED
     return Trained(entry.name, entry.history, entry.best_epoch, metric, shown, best)
@@ -282,13 +300,21 @@ def _stages(results: Results) -> Table | None:
 def _layers(model: ModelResult) -> str:
     if model.layers is None:
         return ""
-    if model.kind == "teacher":
+    if model.kind in ("teacher", "control"):
         return f"all {model.depth}"
     return f"{model.depth}: {', '.join(map(str, model.layers))}"
 
 
-def _or_nothing(figure: Figure | None, show: Any = number) -> str:
-    return "" if figure is None else with_interval(figure, show)
+def _of_control(results: Results, model: ModelResult) -> str:
+    """A healed student's share of the teacher trained as much longer, or that it is not compared with it."""
+    found = results.control(model)
+    if found is None:
+        return "not compared" if model.healed else ""
+    return with_interval(found[2], percent, results.words.examples)
+
+
+def _or_nothing(figure: Figure | None, show: Any = number, of: str = "examples") -> str:
+    return "" if figure is None else with_interval(figure, show, of)
 
 
 def _shown(value: Any, show: Any) -> str:

@@ -92,7 +92,7 @@ def _markdown_table(table: Table | Matrix) -> _Ready:
 def _charts(results: Results, told: dict[str, Any]) -> dict[str, Any]:
     label = metric_name(results.headline)
     points = _points(results)
-    models = [point for point in points if point.kind != "baseline"]
+    models = [point for point in points if point.kind in ("teacher", "student")]
     costs = {
         "median latency at batch 1 [ms]": {
             p.name: None if (t := results.latency(p.name)) is None else t.p50 for p in models

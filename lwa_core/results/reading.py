@@ -30,7 +30,7 @@ class Results:
     def models(self) -> tuple[ModelResult, ...]:
         return self.metrics.models
 
-    def of_kind(self, kind: Literal["teacher", "student", "baseline"]) -> list[ModelResult]:
+    def of_kind(self, kind: Literal["teacher", "student", "control", "baseline"]) -> list[ModelResult]:
         """The models of one kind."""
         return [model for model in self.models if model.kind == kind]
 
@@ -52,6 +52,25 @@ class Results:
             if other.tier == student.tier:
                 before = other
         return before
+
+    def control(self, student: ModelResult) -> tuple[ModelResult, Figure | None, Figure | None] | None:
+        """The teacher trained as much longer than a student: the model, the student's advantage over it, its share."""
+        held = student.control
+        if held is None:
+            return None
+        model = next(each for each in self.models if each.name == held.name)
+        ahead = advantage(held.difference.get(self.headline), self.less_is_better)
+        return model, ahead, held.kept.get(self.headline)
+
+    @property
+    def control_names(self) -> list[str]:
+        """The teachers that were trained as much longer as students were."""
+        return [model.name for model in self.of_kind("control")]
+
+    @property
+    def uncontrolled(self) -> list[ModelResult]:
+        """The healed students that no teacher trained as much longer was measured beside."""
+        return [each for each in self.of_kind("student") if each.healed and each.control is None and each.metrics]
 
     @property
     def words(self) -> Words:

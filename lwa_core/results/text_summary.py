@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lwa_core.results.schema import Figure, ModelQuality
+from lwa_core.results.schema import AgainstControl, Figure, ModelQuality
 from lwa_core.statistics.bootstrap import Comparison, compare, compare_correlations, compare_exponentials
 from lwa_core.text.quality import TextQuality
 from lwa_core.text.sections import EvaluateText
@@ -28,11 +28,16 @@ def headline_of(task: str, evaluate: EvaluateText, scored: bool) -> str:
 
 
 def summarise_texts(
-    qualities: Mapping[str, TextQuality], evaluate: EvaluateText, seed: int, teacher: str = "teacher"
+    qualities: Mapping[str, TextQuality],
+    evaluate: EvaluateText,
+    seed: int,
+    teacher: str = "teacher",
+    controls: Mapping[str, str] | None = None,
 ) -> dict[str, ModelQuality]:
     """Every model's metrics, its difference to the teacher's and its ratio, paired by text.
 
     A perplexity is that of all tokens together, exp(Σ nll / Σ tokens); its interval is over the texts.
+    `controls`: by the name of a student that of the model that it is compared with besides.
     """
     if not qualities:
         return {}  # a recipe may keep no texts for a test
@@ -42,26 +47,47 @@ def summarise_texts(
     names = list(dict.fromkeys(metric for _, metric in alone))
 
     def figures(name: str) -> ModelQuality:
-        own = {m: Figure.of(alone[name, m].difference) if (name, m) in alone else None for m in names}
+        texts = {m: _texts(qualities[name], m) for m in names}
+        own = {m: Figure.of(alone[name, m].difference, texts[m]) if (name, m) in alone else None for m in names}
         one = {name: qualities[name]}
-        versus = {
-            other: {
-                m: Figure.of(pair.difference) for (_, m), pair in _compared(one, None, evaluate, how, quality).items()
-            }
+        pairwise = {
+            other: {m: pair for (_, m), pair in _compared(one, None, evaluate, how, quality).items()}
             for other, quality in qualities.items()
             if other != name
         }
+
+        def differences(pairs: Mapping[str, Comparison]) -> dict[str, Figure | None]:
+            return {m: Figure.of(pair.difference, texts[m]) for m, pair in pairs.items()}
+
+        def ratios(pairs: Mapping[str, Comparison]) -> dict[str, Figure | None]:
+            return {m: Figure.of(pair.ratio, texts[m]) if pair.ratio else None for m, pair in pairs.items()}
+
+        versus = {other: differences(pairs) for other, pairs in pairwise.items()}
         if name == teacher:
             return ModelQuality(metrics=own, versus=versus)
-        pairs = {m: against.get((name, m)) for m in names}
+        pairs = {m: against[name, m] for m in names if (name, m) in against}
+        control = (controls or {}).get(name)
         return ModelQuality(
             metrics=own,
-            difference={m: Figure.of(pair.difference) if pair else None for m, pair in pairs.items()},
-            kept={m: Figure.of(pair.ratio) if pair.ratio else None for m, pair in pairs.items() if pair is not None},
+            difference=dict.fromkeys(names) | differences(pairs),
+            kept=ratios(pairs),
             versus=versus,
+            control=None
+            if control is None
+            else AgainstControl(
+                name=control, difference=differences(pairwise[control]), kept=ratios(pairwise[control])
+            ),
         )
 
     return {name: figures(name) for name in qualities}
+
+
+def _texts(quality: TextQuality, metric: str) -> int:
+    """Over how many texts, or pairs of them, a metric is."""
+    arrays = quality.arrays
+    if metric in PERPLEXITIES:
+        return len(arrays.get(f"{PERPLEXITIES[metric]}nll", ()))
+    return len(arrays.get("gold" if metric == "spearman" else "correct" if "correct" in arrays else "ranks", ()))
 
 
 def _compared(

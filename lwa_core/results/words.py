@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import attrs
 
+CONTROL = "the teacher trained as much longer"
+"""What a healed student is held against, where that was measured."""
+
+UNCONTROLLED = f"not compared with {CONTROL}"
+"""What is said beside the share of a healed student where it was not."""
+
 
 @attrs.frozen(kw_only=True)
 class Words:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lwa_core.modeling.layers.layered import LayeredModel
     from lwa_core.training.trainer import Trained
 
-VERSION = 2
+VERSION = 3
 
 
 @attrs.frozen(eq=False)
@@ -95,7 +95,7 @@ def _compress(task: Task, layers: tuple[int, ...], job: Job) -> None:
     network.eval()
     restorer = use if isinstance(use.instance, Restoring) else None
     student = task.with_network(before, network, restorer)
-    write_model(job.folder, student, layers, work.trained, task.open)
+    write_model(job.folder, student, layers, work.trained, task.open, work.healing)
 
 
 @attrs.define(slots=False)
@@ -111,6 +111,7 @@ class Compression:
     workspace: Path
     report: Reporter
     trained: Trained | None = None
+    healing: list[TrainingSettings] = attrs.field(factory=list)
 
     @cached_property
     def student(self) -> LayeredModel:
@@ -142,4 +143,6 @@ class Compression:
             raise ModelError("no weight of the student can be trained any more", hint)
         cast(model, "float32")
         self.trained = self.task.train(self.data, model, self.subject, loss, settings, self.workspace, self.report)
+        if self.trained.history:
+            self.healing.append(settings)
         return cast(model, self.task.recipe.precision)

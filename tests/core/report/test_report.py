@@ -272,6 +272,53 @@ def test_of_a_perplexity_less_is_better(tmp_path):
         assert sentence in markdown
 
 
+def test_the_share_of_a_healed_student_is_held_against_a_teacher_trained_as_long(tmp_path):
+    page, markdown = report_of(tmp_path, example_run.controlled(example_run.metrics()))
+
+    for text in (page.text, markdown):
+        assert (
+            "Of the figure of the teacher trained as much longer (teacher+distill, 0.1100) it keeps 93.0 % (95 % "
+            "interval 89.0 % to 97.0 %), a loss."
+        ) in text
+        assert "qlora-4: not compared with the teacher trained as much longer" in text
+        assert "share of the teacher trained as much longer" in text
+
+
+def test_the_ratio_of_a_perplexity_to_a_teacher_trained_as_long(tmp_path):
+    page, _ = report_of(tmp_path, example_run.controlled(example_run.text_metrics(), gain=-0.5, share=1.04))
+
+    assert (
+        "Of the figure of the teacher trained as much longer (teacher+distill, 19.5000) that is 104.0 % (95 % interval "
+        "100.0 % to 108.0 %), where less is better, a gain."
+    ) in page.text
+
+
+def test_a_teacher_that_has_not_converged_is_spoken_of_first(tmp_path):
+    told = example_run.metrics()
+    told["warnings"].insert(0, {"code": "teacher-not-converged", "message": "the teacher has not converged: so"})
+
+    page, markdown = report_of(tmp_path, told)
+
+    for text in (page.text, markdown):
+        assert text.index("The teacher has not converged: so.") < text.index("(4 of 8 layers) reaches")
+
+
+def test_figures_without_an_interval_say_why(tmp_path):
+    told = example_run.metrics()
+    for model in told["models"]:
+        model["metrics"]["ndcg@10"] = {"mean": 1.0, "low": None, "high": None, "units": 2}
+        if model["kind"] != "teacher":
+            model["kept"]["ndcg@10"] = {"mean": 1.0, "low": None, "high": None, "units": 2}
+            model["difference"]["ndcg@10"] = {"mean": 0.0, "low": None, "high": None, "units": 400}
+
+    page, markdown = report_of(tmp_path, told)
+
+    for text in (page.text, markdown):
+        assert "it keeps 100.0 % (no interval: 2 users)" in text
+        assert "+0.0000 (no interval: too few of 400 users differ), so these users show neither" in text
+        assert "1.0000 (no interval: 2 users)" in text
+
+
 def test_a_higher_perplexity_is_a_loss(tmp_path):
     told = example_run.text_metrics()
     told["models"] = [model for model in told["models"] if model["name"] not in ("fine-tune-4", "drop-2")]
