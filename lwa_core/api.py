@@ -17,6 +17,7 @@ from lwa_core.errors import ModelError, RecipeError
 from lwa_core.plugins.registry import Registry
 from lwa_core.recommendation.fitting import fit_model
 from lwa_core.recommendation.ranker import DESCRIPTION, Ranker, load_ranker
+from lwa_core.results.reading import is_finished
 from lwa_core.settings import structure, unstructure
 from lwa_core.store.files import read_json
 from lwa_core.types import Quiet, Reporter
@@ -85,7 +86,7 @@ def load(path: str | Path, model: str | None = None) -> Ranker:
         if model is not None:
             raise ModelError(f"{folder} is the folder of one model and has no model '{model}'", "leave the name out")
         return load_ranker(folder)
-    if not (folder / "metrics.json").is_file():
+    if not is_finished(folder):
         raise ModelError(f"{folder} is neither the folder of a model nor of a finished run")
     names = [entry["name"] for entry in read_json(folder / "metrics.json")["models"] if entry["kind"] != "baseline"]
     chosen = model or names[-1]

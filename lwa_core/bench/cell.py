@@ -43,6 +43,8 @@ from lwa_core.statistics.agreement import spearman
 from lwa_core.statistics.semivalues import shapley_weights
 from lwa_core.statistics.subsets import Kept
 from lwa_core.store.files import digest, read_json, write_json
+from lwa_core.store.places import below
+from lwa_core.store.refusals import explained
 from lwa_core.store.results import Store
 from lwa_core.types import DepthPlan, LayerScores, Quiet, RunContext, ScoreBoard
 
@@ -55,8 +57,9 @@ SUBSETS_AT_ONCE = 512
 def measure_cell(bench: Bench, cell: Cell, store: Store, listeners: Sequence[Listener] = ()) -> dict[str, Any]:
     """Everything about one cell, JSON-ready. What the store has is not computed again."""
     torch.set_num_threads(1)  # CPU-seconds are those of one thread
-    folder = store.root / "bench" / f"{bench.name}-{cell.name}-{cell.seed}"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = below(store.root, "bench", f"{bench.name}-{cell.name}-{cell.seed}")
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     heal = () if bench.heal is None else (bench.heal,)
     recipe = cell.recipe.replaced(folder.name, score=bench.scorers, select=None, compress=heal)
     assert_able(recipe)

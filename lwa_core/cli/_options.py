@@ -85,6 +85,11 @@ def tell_local(registry: Registry) -> None:
         click.echo(f"loaded local plugin {info.file}", err=True)
 
 
+def warn(message: str) -> None:
+    """Say on stderr what stood in the way of a file."""
+    click.echo(f"warning[set-aside]: {message}", err=True)
+
+
 def print_json(value: Any) -> None:
     """JSON on stdout."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))

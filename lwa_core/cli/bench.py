@@ -67,8 +67,7 @@ def command(
         allow_local=allow_local,
         say=lambda line: click.echo(line, err=True),
     )
-    file = save(result, results or bench.parent / "results")
-    file.with_suffix(".md").write_text(markdown(result), encoding="utf-8")
+    file = save(result, markdown(result), results or bench.parent / "results")
     if as_json:
         print_json(result)
     else:

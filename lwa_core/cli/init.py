@@ -41,7 +41,7 @@ def command(file: Path, kind: str, block: tuple[str, ...]) -> None:
     """
     from lwa_core.errors import LwaError
     from lwa_core.plugins.registry import Registry
-    from lwa_core.store.files import explained
+    from lwa_core.store.refusals import explained
 
     text = recipe_text(Registry.discover(block=block), "my-run" if str(file) == "-" else file.stem, kind)
     if str(file) == "-":

@@ -76,7 +76,7 @@ def _rows(recipe: Recipe, plan: Plan, store: Store) -> list[dict[str, Any]]:
             rows.append(row(stage))
             if stage.expand is None:
                 continue
-            if stage.stored(store) is not None and all(store.has(s.kind, s.key) for s in stage.before):
+            if stage.stored(store) is not None and all(store.find(s.kind, s.key) for s in stage.before):
                 rows += following(stage.expand(stage.stored(store), lambda before: before.stored(store)))
             else:  # how many students there are, and of which layers, is known once the layers are selected
                 rows += [_row(recipe, name, use, f"after {stage.name}", None) for name, use in stage.promises]

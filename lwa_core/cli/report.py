@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from lwa_core.cli._options import example, json_option, print_json
+from lwa_core.cli._options import example, json_option, print_json, warn
 
 EPILOG = """
   lwa report lwa-runs/runs/quickstart-1a2b3c4d
@@ -19,12 +19,10 @@ EPILOG = """
 @json_option
 def command(*, run: Path, as_json: bool) -> None:
     """Write the report of a run again, and print its table of results."""
-    from lwa_core.errors import StoreError
     from lwa_core.results.as_json import to_json
-    from lwa_core.results.reading import read_results
+    from lwa_core.results.reading import assert_finished, read_results
 
-    if not (run / "metrics.json").is_file():
-        raise StoreError(f"{run} is not the folder of a finished run", "`lwa run` prints the folder of its run")
+    assert_finished(run)
     results = read_results(run)
     if as_json:
         print_json({"folder": str(run), **to_json(results)})
@@ -33,5 +31,5 @@ def command(*, run: Path, as_json: bool) -> None:
     from lwa_core.report import write_report
 
     show_results(results)
-    for path in write_report(run):
+    for path in write_report(run, warn):
         click.echo(f"report: {path}")

@@ -14,6 +14,7 @@ from lwa_core.cli._options import (
     recipe_argument,
     recipe_options,
     store_option,
+    warn,
 )
 
 EPILOG = """
@@ -56,7 +57,7 @@ def command(
         folder = run_recipe(opened, Store(store), [progress])
     if not processes.is_first():
         return
-    written = write_report(folder)
+    written = write_report(folder, warn)
     results = read_results(folder)
     if as_json:
         print_json({"folder": str(folder), **to_json(results)})

@@ -204,9 +204,14 @@ def _precision(folder: Path) -> str:
 def _assert_free(folder: Path) -> None:
     """Raise StoreError where something lies where a model is to be saved."""
     from lwa_core.errors import StoreError
+    from lwa_core.store.refusals import explained
 
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise StoreError(f"{folder} is not empty", "name a folder that is not there yet")
+    hint = "name a folder that is not there yet"
+    with explained(folder):
+        if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+            raise StoreError(f"{folder} is there already, and is no folder", hint)
+        if folder.exists() and any(folder.iterdir()):
+            raise StoreError(f"{folder} is not empty", hint)
 
 
 def _best(scores: LayerScores, keep: int) -> tuple[int, ...]:
@@ -219,15 +224,29 @@ def _best(scores: LayerScores, keep: int) -> tuple[int, ...]:
 
 
 def _save_cut(live: Any, kept: Sequence[int], folder: Path) -> None:
-    """Save the model with just these layers, and its tokenizer: plain `from_pretrained` loads both."""
+    """Save the model with just these layers, and its tokenizer: plain `from_pretrained` loads both.
+
+    The folder is seen only once all is in it.
+    """
+    import os
+    import shutil
+
     from lwa_core.modeling.files.saving import save_model
-    from lwa_core.store.files import explained
+    from lwa_core.store.files import beside
+    from lwa_core.store.refusals import explained
 
     student = live.layered.keep(kept)
     with explained(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        save_model(student.model, folder)
-        live.subject.tokenizer.save_pretrained(folder)
+        folder.absolute().parent.mkdir(parents=True, exist_ok=True)
+        temporary = beside(folder)
+        temporary.mkdir()
+        try:
+            save_model(student.model, temporary)
+            live.subject.tokenizer.save_pretrained(temporary)
+            os.replace(temporary, folder)  # over an empty folder at most
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
 
 
 def _told_of(recipe: Recipe, plan: Plan, live: Any, scores: dict[str, LayerScores], data: Any) -> dict[str, Any]:

@@ -20,8 +20,9 @@ import attrs
 import numpy as np
 import torch
 
-from lwa_core.errors import ModelError
+from lwa_core.errors import ModelError, NeedsError
 from lwa_core.measuring import timing
+from lwa_core.measuring.memory import TOO_LITTLE
 from lwa_core.measuring.timing import Milliseconds, Times
 from lwa_core.modeling.devices import device
 from lwa_core.plugins.requirements import cpu_name
@@ -29,6 +30,9 @@ from lwa_core.types import Reporter
 
 WARM_UP = 10
 ROUNDS = 5
+ATTEMPTS = 2
+"""How often a process is started that measures memory, where it is cut off from outside."""
+
 PACKAGES = ("lwa", "torch", "transformers", "bitsandbytes", "peft", "numpy")
 
 
@@ -144,17 +148,26 @@ def measure_memory(folder: Path, requests: Path) -> dict[str, Any]:
         Bytes: see `lwa_core.measuring.memory.measure`.
 
     Raises:
-        ModelError: The process failed; its last words are in the message.
+        ModelError: The process could not load the model or ask it; its last words are in the message.
+        NeedsError: The process was ended from outside, and the next one too.
     """
     command = [sys.executable, "-m", "lwa_core.measuring.memory", str(folder), str(requests), str(device())]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    for _ in range(ATTEMPTS):
+        done = subprocess.run([*command, str(os.getpid())], capture_output=True, text=True, check=False)
+        cut_off = done.returncode < 0 or done.returncode == TOO_LITTLE
+        if not cut_off:
+            break
+    said = done.stderr.strip().splitlines() or ["nothing was said"]
+    if cut_off:  # no matter of the model: another time it may be measured, so that no result may say that it cannot
+        how = "found too little room" if done.returncode == TOO_LITTLE else f"was killed by signal {-done.returncode}"
+        what = f"the process that measures the memory of {folder.name} {how}, {ATTEMPTS} times: {said[-1]}"
+        raise NeedsError(what, "free some memory, or leave this out with evaluate.memory = false")
     try:
         if done.returncode == 0:
             measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
             return measured
     except (IndexError, ValueError):
         pass
-    said = done.stderr.strip().splitlines() or ["nothing was said"]
     raise ModelError(f"the process that measures the memory of {folder.name} ended with {done.returncode}: {said[-1]}")
 
 

@@ -12,7 +12,7 @@ from lwa_core.pipeline.graph import Stage
 from lwa_core.recipe.recipe import Recipe
 from lwa_core.settings import unstructure
 from lwa_core.store.files import digest
-from lwa_core.store.results import Store, damage
+from lwa_core.store.results import Store
 
 if TYPE_CHECKING:
     from lwa_core.modeling.probing.subset_answers import SubsetAnswers
@@ -38,7 +38,7 @@ def stored_answers(store: Store, about: str) -> SubsetAnswers:
 
     answers = SubsetAnswers()
     for folder in sorted(store.path("answers", about[:32]).parent.glob(f"{about[:32]}-*")):
-        if damage(folder) is None:
+        if store.find("answers", folder.name) is not None:
             answers.learn(load_file(folder / "answers.safetensors"))
 
     def keep(arrays: dict[str, np.ndarray[Any, Any]]) -> None:

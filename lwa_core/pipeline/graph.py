@@ -92,8 +92,20 @@ class Stage(Generic[T]):
         return found
 
     def stored(self, store: Store) -> T | None:
-        """The result, if the store has it."""
-        return self.read(store.path(self.kind, self.key)) if store.has(self.kind, self.key) else None
+        """The result, if the store has it, whole."""
+        folder = store.find(self.kind, self.key)
+        return None if folder is None else self.read_from(folder)
+
+    def read_from(self, folder: Path) -> T:
+        """The result that a folder holds. Raises StoreError where its files are whole, but not what was written."""
+        try:
+            return self.read(folder)
+        except LwaError:
+            raise
+        except Exception as error:
+            wrong = f"{type(error).__name__}: {error}"
+            hint = f"remove {folder}, and it is made again"
+            raise StoreError(f"the stored result of '{self.name}' cannot be read: {wrong}", hint) from error
 
 
 @attrs.frozen
@@ -139,6 +151,10 @@ class Run:
     _paths: dict[str, Path] = attrs.field(factory=dict)
     _values: dict[str, Any] = attrs.field(factory=dict)
 
+    def say(self, message: str) -> None:
+        """Warn of what stood in the way of a file of the run folder: it is no matter of any stage's result."""
+        self.bus.emit("warning", None, message, code="set-aside")
+
     def walk(self, stages: Sequence[Stage[Any]]) -> None:
         """Every stage after its inputs, else as listed; what a stage expands into comes right after it."""
         for stage in stages:
@@ -149,7 +165,7 @@ class Run:
     def value(self, stage: Stage[T]) -> T:
         """The result of a stage, read once."""
         if stage.key not in self._values:
-            self._values[stage.key] = stage.read(self.path(stage))
+            self._values[stage.key] = stage.read_from(self.path(stage))
         return cast(T, self._values[stage.key])
 
     def path(self, stage: Stage[Any]) -> Path:
@@ -211,7 +227,7 @@ class Run:
                 compute,
                 facts={"stage": stage.name},
                 on_damage=report.note,
-                on_wait=lambda: report.note("another run is making the same result; waiting for it"),
+                on_wait=lambda holder: report.note(f"waiting for {holder}, which is making the same result"),
             )
         except (StageError, StoreError):  # of a stage that this one asked for: said once
             raise

@@ -17,15 +17,16 @@ from lwa_core.report.content import Trained, process_memory, sections
 from lwa_core.report.tables import Table, escaped, markdown_table
 from lwa_core.results.figures import metric_name
 from lwa_core.results.reading import Results, read_results
-from lwa_core.store.files import write_atomically
+from lwa_core.store.shared import Content, Say, SharedFolder, quiet
 
 UNIT = re.compile(r"(?<=\d) (?=%|(?:ms|MB|s)\b)")
 
 
-def write_report(run_folder: Path) -> list[Path]:
+def write_report(run_folder: Path, say: Say = quiet) -> list[Path]:
     """Write the report of a run from its `metrics.json` and, where it is there, `performance.json`.
 
-    The same files give the same report, byte for byte. Returns the paths of the HTML and of the Markdown.
+    The same files give the same report, byte for byte. A report that somebody changed is kept under another name, and
+    `say` is told. Returns the paths of the HTML and of the Markdown.
 
     Raises:
         StoreError: `metrics.json` is missing or damaged, or the report cannot be written.
@@ -37,11 +38,9 @@ def write_report(run_folder: Path) -> list[Path]:
         "cold_start": cold_start.told(results),
     }
     told = {**sections(results), **parts}
-    written = []
-    for name, text in (("report.html", html(results, told)), ("report.md", markdown(told))):
-        write_atomically(run_folder / name, text.encode())
-        written.append(run_folder / name)
-    return written
+    files = {"report.html": html(results, told), "report.md": markdown(told)}
+    SharedFolder(run_folder, say).put({name: Content.of(text.encode()) for name, text in files.items()})
+    return [run_folder / name for name in files]
 
 
 def html(results: Results, told: dict[str, Any]) -> str:

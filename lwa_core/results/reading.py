@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -148,6 +149,23 @@ class Results:
         if not model.depth or not self.teacher.depth:
             return None
         return model.depth / self.teacher.depth
+
+
+UNFINISHED = "UNFINISHED"
+"""A file that lies in a run folder while the run has not written all of it."""
+
+
+def is_finished(run_folder: Path) -> bool:
+    """Whether a folder is that of a run that has written all of it."""
+    return (run_folder / "metrics.json").is_file() and not os.path.lexists(run_folder / UNFINISHED)
+
+
+def assert_finished(run_folder: Path) -> None:
+    """Raise StoreError where a folder is not that of a finished run."""
+    if os.path.lexists(run_folder / UNFINISHED):
+        raise StoreError(f"the run in {run_folder} has not finished", "`lwa run` with the same recipe goes on with it")
+    if not is_finished(run_folder):
+        raise StoreError(f"{run_folder} is not the folder of a finished run", "`lwa run` prints the folder of its run")
 
 
 def read_results(run_folder: Path) -> Results:

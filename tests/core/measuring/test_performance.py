@@ -1,5 +1,6 @@
 import gc
 import json
+import os
 import subprocess
 import sys
 import time
@@ -11,10 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from lwa_core.errors import ModelError
-from lwa_core.measuring import performance
+from lwa_core.errors import ModelError, NeedsError
+from lwa_core.measuring import memory, performance
+from lwa_core.measuring.memory import TOO_LITTLE
 from lwa_core.measuring.performance import Timed, folder_bytes, machine, measure_latency, measure_memory
 from lwa_core.modeling.devices import device
+
+ALLOCATOR = "[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: you tried to allocate"
 
 HISTORIES = [np.arange(length, dtype=np.int32) for length in range(1, 8)]
 
@@ -258,6 +262,40 @@ def test_memory_that_cannot_be_measured_says_why(tmp_path):
         measure_memory(tmp_path, tmp_path / "histories.json")
 
 
+@pytest.mark.parametrize("code", [-9, -15, TOO_LITTLE])
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_process_that_is_cut_off_once_is_started_again_and_twice_leaves_no_gap(monkeypatch, tmp_path, code, times):
+    """What a result says of memory is for good: that it was not measured may not be for another program's sake."""
+    codes = [code] * times + [0]
+
+    def run(command, **_):
+        return performance.subprocess.CompletedProcess(command, codes.pop(0), '{"peak": 3}\n', "last words")
+
+    monkeypatch.setattr(performance.subprocess, "run", run)
+
+    if times == 1:
+        assert {"peak": 3} == measure_memory(tmp_path, tmp_path / "h.json")
+    else:
+        with pytest.raises(NeedsError, match=r"2 times: last words") as caught:
+            measure_memory(tmp_path, tmp_path / "h.json")
+        assert "evaluate.memory = false" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), OSError(28, "No space left on device"), RuntimeError(ALLOCATOR)], ids=str
+)
+def test_a_machine_without_room_is_told_from_a_model_that_cannot_be_loaded(monkeypatch, tmp_path, error):
+    def fail(*_):
+        raise error
+
+    (tmp_path / "h.json").write_text("[]")
+    monkeypatch.setattr(memory, "measure", fail)
+
+    with pytest.raises(SystemExit) as caught:
+        memory.main([str(tmp_path), str(tmp_path / "h.json"), "cpu"])
+    assert TOO_LITTLE == caught.value.code
+
+
 def test_memory_is_measured_in_another_process(monkeypatch, tmp_path):
     seen = []
 
@@ -269,4 +307,4 @@ def test_memory_is_measured_in_another_process(monkeypatch, tmp_path):
 
     assert {"peak": 3} == measure_memory(tmp_path, tmp_path / "h.json")
     command = [sys.executable, "-m", "lwa_core.measuring.memory", str(tmp_path), str(tmp_path / "h.json")]
-    assert [[*command, str(device())]] == seen
+    assert [[*command, str(device()), str(os.getpid())]] == seen
