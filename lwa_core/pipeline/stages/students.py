@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lwa_core.modeling.layers.layered import LayeredModel
     from lwa_core.training.trainer import Trained
 
-VERSION = 2
+VERSION = 3
 
 
 @attrs.frozen(eq=False)
