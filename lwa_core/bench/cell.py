@@ -48,7 +48,7 @@ from lwa_core.store.refusals import explained
 from lwa_core.store.results import Store
 from lwa_core.types import DepthPlan, LayerScores, Quiet, RunContext, ScoreBoard
 
-VERSION = 2
+VERSION = 3
 """Goes up when the same cell gives other figures."""
 
 SUBSETS_AT_ONCE = 512
@@ -82,7 +82,7 @@ class _Cell:
             raise LwaError(f"a model of {self.depth} layers leaves nothing to compare", "use at least 4 layers")
         self.removals = range(1, self.depth // 2 + 1)
         self.controlled = self.depth <= bench.measure.controls
-        self.about = answers_key(recipe, self.plan.teacher)
+        self.about = answers_key(self.task, self.plan.teacher)
         self.inputs: Inputs = {"data": self.plan.data, "teacher": self.plan.teacher}
         self.asked = {"answers": self.about}
 
@@ -118,6 +118,7 @@ class _Cell:
             self.teacher.subject,
             histories,
             targets,
+            **self.task.ranked,
             batch=self.recipe.calibration.batch,
             answers=stored_answers(self.run.store, digest([self.about, "test", count])),
         )
@@ -130,7 +131,18 @@ class _Cell:
         for start in range(0, len(by_prefix), SUBSETS_AT_ONCE):
             probe.evaluate(by_prefix[start : start + SUBSETS_AT_ONCE], "loss")
             self.run.bus.emit("progress", f"table of {name}", done=start, total=len(by_prefix))
-        return probe.evaluate(subsets, "loss")
+        table = probe.evaluate(subsets, "loss")
+        lost = np.isinf(table).sum(axis=1)
+        if lost.any():
+            worst = int(lost.argmax())
+            some = (
+                f"{int((lost > 0).sum())} of {len(subsets)} sets of layers give losses that are not finite; the model "
+            )
+            said = (
+                f"{some}with just layers {_shown(subsets[worst])}: on {lost[worst]} of {probe.examples} {name} examples"
+            )
+            raise LwaError(said, "a benchmark needs finite ones: train with a lower learning rate or in float32")
+        return table
 
     @cached_property
     def calibration(self) -> tuple[SubsetAnswers, float]:
@@ -227,6 +239,8 @@ class _Cell:
             plain.histories,
             plain.targets,
             utility=plain.utility,
+            k=plain.k,
+            filter_seen=plain.filter_seen,
             batch=plain.batch,
             seed=plain.seed,
             training_targets=plain.training_targets,
@@ -350,6 +364,7 @@ class _CountingProbe(Probe):
         for kept in new:
             self._answers.losses[kept] = self.table.losses[kept]
             self._answers.ranks[kept] = self.table.ranks[kept]
+            self._answers.tied[kept] = self.table.tied[kept]
 
 
 def _read(file: str) -> Callable[[Path], Any]:

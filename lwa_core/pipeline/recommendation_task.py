@@ -21,6 +21,7 @@ from lwa_core.pipeline.task import Asked, drawn
 from lwa_core.plugins.protocols import ReadsFiles, Recommender, TrainableSubject
 from lwa_core.recipe.recipe import Recipe, Use
 from lwa_core.settings import unstructure
+from lwa_core.statistics.rank_metrics import headline_cutoff
 from lwa_core.types import Batch, History, LayerScores, Quiet, Reporter, TrainingSettings
 
 if TYPE_CHECKING:
@@ -34,9 +35,9 @@ if TYPE_CHECKING:
     from lwa_core.training.trainer import Trained
 
 DATA_VERSION = 2
-TEACHER_VERSION = 2
-RANKING_VERSION = 2
-BASELINES_VERSION = 2
+TEACHER_VERSION = 3
+RANKING_VERSION = 3
+BASELINES_VERSION = 3
 
 Rankings: TypeAlias = "dict[str, Ranking]"
 
@@ -89,6 +90,11 @@ class RecommendationTask:
     @property
     def metric(self) -> str:
         return "ndcg@10"
+
+    @property
+    def ranked(self) -> dict[str, Any]:
+        evaluate = self.recipe.evaluate
+        return {"k": headline_cutoff(evaluate.k), "filter_seen": evaluate.filter_seen}
 
     # Data and teacher
 
@@ -249,9 +255,10 @@ class RecommendationTask:
         write_rankings(job.folder, {each.name: self._ranking(each.scores, data, job.report) for each in fitted})
 
     def headline(self, quality: Rankings) -> float:
-        from lwa_core.recommendation.metrics import ndcg
+        from lwa_core.statistics.rank_metrics import ndcg
 
-        return float(ndcg(quality["model"].ranks, 10).mean())
+        ranking = quality["model"]
+        return float(ndcg(ranking.ranks, 10, ranking.tied).mean())
 
     def figures(
         self, data: PreparedData, qualities: Mapping[str, Rankings], baselines: Rankings, controls: Mapping[str, str]
@@ -262,7 +269,7 @@ class RecommendationTask:
         rankings = {**{name: ranked["model"] for name, ranked in qualities.items()}, **baselines}
         evaluate, seed = self.recipe.evaluate, self.recipe.seed
         return Quality(
-            headline=f"ndcg@{10 if 10 in evaluate.k else max(evaluate.k)}",
+            headline=f"ndcg@{headline_cutoff(evaluate.k)}",
             figures=summarise(rankings, data.catalogue, evaluate, seed, controls=controls),
             cold_start=cold_start(rankings, data, evaluate, seed),
         )
@@ -317,7 +324,8 @@ def write_rankings(folder: Path, rankings: Mapping[str, Ranking]) -> None:
     """Write the ranks and top lists of one or more models."""
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     for name, ranking in rankings.items():
-        arrays[f"{name}.ranks"], arrays[f"{name}.top"] = ranking.ranks, ranking.top
+        for part in ("ranks", "top", "tied"):
+            arrays[f"{name}.{part}"] = getattr(ranking, part)
     save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / "rankings.safetensors")
 
 
@@ -327,4 +335,4 @@ def read_rankings(folder: Path) -> Rankings:
 
     arrays = load_file(folder / "rankings.safetensors")
     names = sorted(key.removesuffix(".ranks") for key in arrays if key.endswith(".ranks"))
-    return {name: Ranking(arrays[f"{name}.ranks"], arrays[f"{name}.top"]) for name in names}
+    return {name: Ranking(*(arrays[f"{name}.{part}"] for part in ("ranks", "top", "tied"))) for name in names}

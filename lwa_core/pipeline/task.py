@@ -44,6 +44,12 @@ class Task(Protocol):
     def metric(self) -> str:
         """The name of the figure that `headline` gives."""
 
+    @property
+    def ranked(self) -> dict[str, Any]:
+        """How the report ranks a target, as `k` and `filter_seen` of a `Probe`, JSON-ready; `k`: None where it has no
+        NDCG.
+        """
+
     def data(self) -> Stage[Any]:
         """The stage that prepares the data and splits it."""
 
@@ -155,6 +161,7 @@ def make_probe(
         histories,
         targets,
         utility=calibration.utility,
+        **task.ranked,
         batch=calibration.batch,
         seed=task.recipe.seed,
         report=report,

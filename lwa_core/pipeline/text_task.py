@@ -26,6 +26,7 @@ from lwa_core.recipe.recipe import Recipe, Use
 from lwa_core.results.assembly import Quality
 from lwa_core.results.text_summary import LOWER_IS_BETTER, headline_of, summarise_texts
 from lwa_core.settings import unstructure
+from lwa_core.statistics.rank_metrics import headline_cutoff
 from lwa_core.store.files import digest, read_json, write_json
 from lwa_core.text.baselines import baselines
 from lwa_core.text.examples import TextExamples, by_text, make_examples, target_of, tokens
@@ -41,8 +42,8 @@ from lwa_core.types import Batch, History, LayerScores, Reporter, TrainingSettin
 
 DATA_VERSION = 1
 TEACHER_VERSION = 1
-QUALITY_VERSION = 1
-BASELINES_VERSION = 1
+QUALITY_VERSION = 2
+BASELINES_VERSION = 2
 
 Qualities = dict[str, TextQuality]
 
@@ -111,6 +112,10 @@ class TextTask:
     @property
     def metric(self) -> str:
         return headline_of(self.ask, self.evaluate, bool(self.texts.score))
+
+    @property
+    def ranked(self) -> dict[str, Any]:
+        return {"k": headline_cutoff(self.evaluate.k) if self.ask == "encode" else None, "filter_seen": False}
 
     # Data and teacher
 

@@ -15,8 +15,8 @@ from lwa_core.modeling.files.precision import cast
 from lwa_core.modeling.kernels.matmul import fast_linear_maps
 from lwa_core.modeling.probing.batches import checked, moved
 from lwa_core.plugins.protocols import Adapting, Recommender
-from lwa_core.recommendation.metrics import ndcg
 from lwa_core.recommendation.ranking import rank_examples
+from lwa_core.statistics.rank_metrics import ndcg
 from lwa_core.training.trainer import Trained, train
 from lwa_core.types import Batch, History, Reporter, TrainingSettings
 
@@ -81,7 +81,7 @@ def train_on(
     def validate(current: torch.nn.Module) -> float:
         scores = partial(score_histories, recommender, current)
         ranking = rank_examples(scores, data, data.validation, filter_seen=filter_seen, depth=10)
-        return float(ndcg(ranking.ranks, 10).mean())
+        return float(ndcg(ranking.ranks, 10, ranking.tied).mean())
 
     return train(
         model,

@@ -13,7 +13,7 @@ from lwa_core.results.schema import Figure, Metrics, Optimality
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-UTILITIES = {"loss": "minus the cross-entropy", "ndcg": "NDCG@10"}
+UTILITIES = {"loss": "minus the cross-entropy", "ndcg": "NDCG"}
 UNITS = {"loss": "nats", "ndcg": ""}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lwa_core.data import Catalogue, PreparedData
-from lwa_core.recommendation.metrics import coverage, ndcg, per_user, recall
+from lwa_core.recommendation.metrics import coverage, per_user
 from lwa_core.recommendation.ranking import Ranking
 from lwa_core.recommendation.sections import Evaluate
 from lwa_core.results.schema import (
@@ -25,6 +25,7 @@ from lwa_core.results.schema import (
 from lwa_core.statistics.agreement import concordance, correlations, overlap
 from lwa_core.statistics.bootstrap import compare, intervals
 from lwa_core.statistics.estimate import Estimate, finite_digits, ten_digits
+from lwa_core.statistics.rank_metrics import ndcg, recall
 from lwa_core.statistics.stability import RESAMPLES
 from lwa_core.types import Floats, LayerScores, ScoreBoard
 
@@ -134,7 +135,7 @@ def cold_start(rankings: Mapping[str, Ranking], data: PreparedData, evaluate: Ev
         return None
     names = {f"{name}@{k}": (measure, k) for name, measure in (("ndcg", ndcg), ("recall", recall)) for k in evaluate.k}
     values = {
-        (model, name): measure(ranking.ranks[cold], k)
+        (model, name): measure(ranking.ranks[cold], k, ranking.tied[cold])
         for model, ranking in rankings.items()
         for name, (measure, k) in names.items()
     }

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from lwa_core.results.schema import AgainstControl, Figure, ModelQuality
 from lwa_core.statistics.bootstrap import Comparison, compare, compare_correlations, compare_exponentials
+from lwa_core.statistics.rank_metrics import headline_cutoff, ndcg, recall, reciprocal_rank
 from lwa_core.text.quality import TextQuality
 from lwa_core.text.sections import EvaluateText
 
@@ -24,7 +23,7 @@ def headline_of(task: str, evaluate: EvaluateText, scored: bool) -> str:
     """The metric of sentences about a model that is asked for this; `scored`: pairs of texts have scores."""
     if task != "encode":
         return HEADLINES[task]
-    return "spearman" if scored else f"ndcg@{10 if 10 in evaluate.k else max(evaluate.k)}"
+    return "spearman" if scored else f"ndcg@{headline_cutoff(evaluate.k)}"
 
 
 def summarise_texts(
@@ -133,10 +132,10 @@ def _per_text(arrays: Mapping[str, Any], evaluate: EvaluateText) -> dict[str, An
             found["loss"] = arrays["nll"]
     for key, after in (("ranks", ""), ("own_ranks", "_own_index")):
         if key in arrays:
-            ranks = arrays[key]
+            ranks, tied = arrays[key], arrays[key.replace("ranks", "tied")]
             for k in sorted(set(evaluate.k)):
-                found[f"ndcg@{k}{after}"] = np.where(ranks <= k, 1 / np.log2(1 + ranks), 0.0)
+                found[f"ndcg@{k}{after}"] = ndcg(ranks, k, tied)
             for k in sorted(set(evaluate.k)):
-                found[f"recall@{k}{after}"] = (ranks <= k).astype(np.float64)
-            found[f"mrr{after}"] = 1 / ranks
+                found[f"recall@{k}{after}"] = recall(ranks, k, tied)
+            found[f"mrr{after}"] = reciprocal_rank(ranks, tied)
     return found

@@ -14,21 +14,24 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from lwa_core.errors import LwaError
+from lwa_core.errors import LwaError, ModelError
 from lwa_core.modeling.gradients.taps import frozen
 from lwa_core.modeling.kernels.matmul import fast_linear_maps
+from lwa_core.modeling.kernels.target_ranks import places_of
 from lwa_core.modeling.layers.layered import LayeredModel
 from lwa_core.modeling.probing.asked import AskedModel
-from lwa_core.modeling.probing.example_metrics import ExampleMetrics, ndcg_of
+from lwa_core.modeling.probing.example_metrics import ExampleMetrics
 from lwa_core.modeling.probing.prefix_trie import Walk, evaluations, fast_tail
 from lwa_core.modeling.probing.state_cache import CACHED_BYTES, StateCache
 from lwa_core.modeling.probing.subject import Subject
 from lwa_core.modeling.probing.subset_answers import SubsetAnswers
+from lwa_core.statistics.rank_metrics import ndcg
 from lwa_core.statistics.subsets import Kept, every_subset
-from lwa_core.types import History
+from lwa_core.types import Batch, History
 
 DEEPEST_TABLE = 16
 UTILITIES = ("loss", "ndcg", "kl")
+BROKEN = "lower the learning rate that trained it, or take precision = 'float32'"
 
 
 class Probe(AskedModel):
@@ -40,7 +43,10 @@ class Probe(AskedModel):
         histories: Calibration histories.
         targets: The item that followed each history (examples,).
         utility: What `evaluate` gives where it is not told: `"loss"`, minus the cross-entropy of the target; `"ndcg"`,
-            NDCG@10 of the target over the full catalogue; `"kl"`, minus KL(full model ‖ cut model) over the catalogue.
+            NDCG@k of the target over the full catalogue, as the report has it of test examples; `"kl"`, minus KL(full
+            model ‖ cut model) over the catalogue.
+        k: Cut-off of that NDCG; None where the model's report has none.
+        filter_seen: Whether the items of a history are left out where its target is ranked.
         answers: What was answered before about this model and these examples, shared by all who ask.
         how: `batch`, `seed`, `report`, `training_targets`, as for `AskedModel`.
     """
@@ -53,11 +59,15 @@ class Probe(AskedModel):
         targets: NDArray[np.int64],
         *,
         utility: str = "loss",
+        k: int | None = 10,
+        filter_seen: bool = False,
         answers: SubsetAnswers | None = None,
         **how: Any,
     ) -> None:
         super().__init__(model, subject, histories, targets, **how)
         self.utility = utility
+        self.k = k
+        self.filter_seen = filter_seen
         self.facts: dict[str, Any] = {}
         self._answers = answers if answers is not None else SubsetAnswers()
         self._asked: set[Kept] = set()
@@ -92,6 +102,8 @@ class Probe(AskedModel):
             chosen,
             self._targets[np.asarray(rows)],
             utility=self.utility,
+            k=self.k,
+            filter_seen=self.filter_seen,
             batch=self.batch,
             seed=self.seed,
             training_targets=self.training_targets,
@@ -117,19 +129,38 @@ class Probe(AskedModel):
     def evaluate(self, keeps: Sequence[Sequence[int]], utility: str | None = None) -> NDArray[np.float64]:
         """Utility of every calibration example under every subset of layers (subsets, examples); higher is better.
 
-        SubsetAnswers are remembered, and kept with the run.
+        An answer that is not finite (NaN among the logits, say) is the worst there is: minus infinity for `loss` and
+        `kl`, 0 for `ndcg`. So it wins nowhere, and a scorer that takes differences of it gets no finite table. Answers
+        are remembered, and kept with the run.
 
         Raises:
-            LwaError: A layer that is to be kept is not there, or the utility is none of `UTILITIES`.
+            LwaError: A layer that is to be kept is not there, or the utility is none of `UTILITIES`, or it is `ndcg` of
+                a model whose report has none.
+            ModelError: The full model itself gives answers that are not finite.
         """
         utility = utility or self.utility
         if utility not in UTILITIES:
             raise LwaError(f"there is no utility {utility!r}", f"there are: {', '.join(UTILITIES)}")
         if utility == "ndcg":
-            return ndcg_of(self.ranks(keeps))
+            return self._ndcg(keeps)
         wanted = self._answered(keeps, kl=utility == "kl")
         table = self._answers.kl if utility == "kl" else self._answers.losses
         return -np.stack([table[kept] for kept in wanted])
+
+    def _ndcg(self, keeps: Sequence[Sequence[int]]) -> NDArray[np.float64]:
+        if self.k is None:
+            said = "the utility 'ndcg' is the NDCG of the report, and the report of this model has none"
+            raise LwaError(said, "use the utility 'loss' or 'kl'")
+        wanted = self._answered(keeps)
+        ranks, tied = (
+            np.stack([table[kept] for kept in wanted]) for table in (self._answers.ranks, self._answers.tied)
+        )
+        return ndcg(ranks, self.k, tied)
+
+    def unanswered(self, keeps: Sequence[Sequence[int]]) -> NDArray[np.int64]:
+        """How many of the examples every subset of layers gives no finite answer to (subsets,)."""
+        wanted = self._answered(keeps)
+        return np.array([np.isinf(self._answers.losses[kept]).sum() for kept in wanted], dtype=np.int64)
 
     @contextmanager
     def holding(self, most: int = CACHED_BYTES) -> Iterator[None]:
@@ -153,7 +184,8 @@ class Probe(AskedModel):
     def ranks(self, keeps: Sequence[Sequence[int]]) -> NDArray[np.int64]:
         """Rank of every target in the full catalogue under every subset (subsets, examples); 1 is best.
 
-        Items of the history are not filtered, and ties count for the target.
+        Behind all items of the same score. 0: the target has no place, because it is in the history and seen items are
+        left out, or because the answer is not finite.
         """
         wanted = self._answered(keeps)
         return np.stack([self._answers.ranks[kept] for kept in wanted], dtype=np.int64)
@@ -180,21 +212,30 @@ class Probe(AskedModel):
 
     def _answer(self, new: list[Kept], kl: bool) -> None:
         chunks = self._chunks(self.batch)
-        losses = np.empty((len(new), self.examples))
-        ranks = np.empty((len(new), self.examples), dtype=np.int32)
-        divergences = np.empty((len(new), self.examples)) if kl else None
+        answers: dict[str, NDArray[Any]] = {"losses": np.empty((len(new), self.examples))}
+        answers |= {name: np.empty((len(new), self.examples), dtype=np.int32) for name in ("ranks", "tied")}
+        if kl:
+            answers["kl"] = np.empty((len(new), self.examples))
+        lost = 0
         for number, (chunk, batch) in enumerate(zip(chunks, self.batches(), strict=True)):
             with torch.no_grad():
-                walk = Walk(self, batch, ExampleMetrics(batch["targets"], kl))
+                judge = self._judge(chunk, batch, kl)
+                walk = Walk(self, batch, judge)
                 found = walk.run(new) if self._held is None else self._held.run((number, kl), walk, new)
                 # One transfer for all: waiting for a GPU after every subset would leave it idle.
-                losses[:, chunk] = torch.stack([found[kept][0] for kept in new]).double().cpu().numpy()
-                ranks[:, chunk] = torch.stack([found[kept][1] for kept in new]).cpu().numpy()
-                if divergences is not None:
-                    divergences[:, chunk] = torch.stack([found[kept][2] for kept in new]).double().cpu().numpy()
+                for place, table in enumerate(answers.values()):
+                    rows = torch.stack([found[kept][place] for kept in new])
+                    table[:, chunk] = (rows.double() if rows.is_floating_point() else rows).cpu().numpy()
+                lost += 0 if judge.lost is None else int(judge.lost)
             if self.report is not None:
                 self.report.progress(number + 1, len(chunks), f"{len(new)} layer subsets")
-        self._answers.add(new, losses, ranks, divergences)
+        if lost:
+            raise ModelError(f"the full model's answers to {lost} of {self.examples} examples are not finite", BROKEN)
+        self._answers.add(new, answers)
+
+    def _judge(self, chunk: NDArray[np.int64], batch: Batch, kl: bool) -> ExampleMetrics:
+        seen = places_of([self.histories[row] for row in chunk], self._device) if self.filter_seen else None
+        return ExampleMetrics(batch["targets"], kl, seen)
 
     # Gates
 
@@ -214,6 +255,11 @@ class Probe(AskedModel):
                 loss = F.cross_entropy(self.logits(batch), batch["targets"], reduction="sum")
                 (gradient,) = torch.autograd.grad(loss, spread)
             rows[chunk] = gradient.T.double().cpu().numpy()
+        if lost := int((~np.isfinite(rows).all(axis=1)).sum()):
+            said = (
+                f"the gradients of the loss for the layers' gates are not finite on {lost} of {self.examples} examples"
+            )
+            raise ModelError(said, BROKEN)
         return rows
 
     def count_passes(self, passes: float) -> None:

@@ -22,7 +22,7 @@ from lwa_core.types import DepthPlan, LayerCosts, ScoreBoard
 if TYPE_CHECKING:
     from lwa_core.modeling.probing.probe import Probe
 
-VERSION = 2
+VERSION = 3
 
 
 @attrs.frozen
@@ -40,7 +40,7 @@ def selection_stage(
     recipe = task.recipe
     ordered = {stage.use.name: stage for stage in scores if stage.use is not None}
     inputs: Inputs = {"data": data, "teacher": teacher, "scores": tuple(ordered[use.name] for use in recipe.scorers)}
-    asked = {"calibration": unstructure(recipe.calibration), "seed": recipe.seed}
+    asked = {"calibration": unstructure(recipe.calibration), "ranked": task.ranked, "seed": recipe.seed}
     return Stage(
         "select", "selection", VERSION, partial(_select, task), read_selection, inputs, asked, use=recipe.select
     )
@@ -51,7 +51,7 @@ def _select(task: Task, job: Job) -> None:
     assert use is not None
     teacher: StoredModel = job["teacher"]
     stage: Any = job.stage.inputs["teacher"]
-    answers = stored_answers(job.run.store, answers_key(task.recipe, stage))
+    answers = stored_answers(job.run.store, answers_key(task, stage))
     data = job["data"]
     selection = TeacherSelection(
         depth=teacher.live.layered.depth,
