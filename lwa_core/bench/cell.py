@@ -46,7 +46,7 @@ from lwa_core.store.files import digest, read_json, write_json
 from lwa_core.store.results import Store
 from lwa_core.types import DepthPlan, LayerScores, Quiet, RunContext, ScoreBoard
 
-VERSION = 2
+VERSION = 3
 """Goes up when the same cell gives other figures."""
 
 SUBSETS_AT_ONCE = 512

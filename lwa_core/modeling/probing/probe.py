@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,9 @@ from lwa_core.modeling.probing.prefix_trie import Walk, evaluations, fast_tail
 from lwa_core.modeling.probing.state_cache import CACHED_BYTES, StateCache
 from lwa_core.modeling.probing.subject import Subject
 from lwa_core.modeling.probing.subset_answers import SubsetAnswers
+from lwa_core.modeling.probing.whole_passes import WholePasses, replays
 from lwa_core.statistics.subsets import Kept, every_subset
-from lwa_core.types import History
+from lwa_core.types import Batch, History
 
 DEEPEST_TABLE = 16
 UTILITIES = ("loss", "ndcg", "kl")
@@ -42,7 +44,7 @@ class Probe(AskedModel):
         utility: What `evaluate` gives where it is not told: `"loss"`, minus the cross-entropy of the target; `"ndcg"`,
             NDCG@10 of the target over the full catalogue; `"kl"`, minus KL(full model ‖ cut model) over the catalogue.
         answers: What was answered before about this model and these examples, shared by all who ask.
-        how: `batch`, `seed`, `report`, `training_targets`, as for `AskedModel`.
+        how: `batch`, `seed`, `report`, `training_targets`, `batching`, as for `AskedModel`.
     """
 
     def __init__(
@@ -79,6 +81,11 @@ class Probe(AskedModel):
         """Whether every subset of the layers was asked for."""
         return len(self._asked) == 1 << self.depth
 
+    @cached_property
+    def replays(self) -> bool:
+        """Whether the states after a prefix of layers are all that the layers behind it need (seen, not believed)."""
+        return replays(self)
+
     def tell(self, name: str, value: Any) -> None:
         """Note a JSON-ready fact about the score that is being made; it is kept with it and shown in the report."""
         self.facts[name] = value
@@ -95,6 +102,7 @@ class Probe(AskedModel):
             batch=self.batch,
             seed=self.seed,
             training_targets=self.training_targets,
+            batching=self.batching,
         )
         part.generator = self.generator
         return part
@@ -136,14 +144,14 @@ class Probe(AskedModel):
         """Keep states between the calls of `evaluate` inside, for a search that goes on from what it has just asked.
 
         A layer then runs once for each distinct prefix of all that is asked inside. A call whose states would bring
-        those that are held beyond `most` bytes leaves none behind.
+        those that are held beyond `most` bytes leaves none behind. A model whose prefixes cannot be replayed has none.
         """
-        if self._held is not None:
+        if self._held is not None or not self.replays:
             yield
             return
         last = self.depth - 1 if fast_tail(self.subject, self.model.model) is not None else None
         positions = sum(batch["attention_mask"].numel() for batch in self.batches())
-        size = positions * self.width * next(self.model.model.parameters()).element_size()
+        size = positions * self.width * self.precision.itemsize
         self._held = StateCache(most // size, last, tuple(range(self.depth)))
         try:
             yield
@@ -173,9 +181,13 @@ class Probe(AskedModel):
     def _count(self, wanted: list[Kept], kl: bool) -> None:
         """Add what this costs, had nothing been answered before."""
         asked = self._asked_kl if kl else self._asked
-        needed = evaluations(set(wanted) - asked, self.depth)
+        new = set(wanted) - asked
         asked.update(wanted)
         self._asked.update(wanted)
+        if not self.replays:
+            self._evaluations += len(new) * self.depth
+            return
+        needed = evaluations(new, self.depth)
         self._evaluations += len(needed) if self._held is None else self._held.take(needed, kl)
 
     def _answer(self, new: list[Kept], kl: bool) -> None:
@@ -185,8 +197,8 @@ class Probe(AskedModel):
         divergences = np.empty((len(new), self.examples)) if kl else None
         for number, (chunk, batch) in enumerate(zip(chunks, self.batches(), strict=True)):
             with torch.no_grad():
-                walk = Walk(self, batch, ExampleMetrics(batch["targets"], kl))
-                found = walk.run(new) if self._held is None else self._held.run((number, kl), walk, new)
+                judge = ExampleMetrics(batch["targets"], kl)
+                found = self._found(new, batch, judge, (number, kl))
                 # One transfer for all: waiting for a GPU after every subset would leave it idle.
                 losses[:, chunk] = torch.stack([found[kept][0] for kept in new]).double().cpu().numpy()
                 ranks[:, chunk] = torch.stack([found[kept][1] for kept in new]).cpu().numpy()
@@ -195,6 +207,12 @@ class Probe(AskedModel):
             if self.report is not None:
                 self.report.progress(number + 1, len(chunks), f"{len(new)} layer subsets")
         self._answers.add(new, losses, ranks, divergences)
+
+    def _found(self, new: list[Kept], batch: Batch, judge: ExampleMetrics, which: tuple[int, bool]) -> dict[Kept, Any]:
+        if not self.replays:
+            return WholePasses(self, batch, judge).run(new)
+        walk = Walk(self, batch, judge)
+        return walk.run(new) if self._held is None else self._held.run(which, walk, new)
 
     # Gates
 

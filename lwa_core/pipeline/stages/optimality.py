@@ -17,7 +17,7 @@ from lwa_core.types import DepthPlan
 if TYPE_CHECKING:
     from lwa_core.results.schema import Optimality
 
-VERSION = 2
+VERSION = 3
 FILE = "optimality.json"
 
 

@@ -22,7 +22,7 @@ from lwa_core.types import DepthPlan, LayerCosts, ScoreBoard
 if TYPE_CHECKING:
     from lwa_core.modeling.probing.probe import Probe
 
-VERSION = 2
+VERSION = 3
 
 
 @attrs.frozen
