@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from lwa_core.modeling.layers.layered import LayeredModel
+from lwa_core.modeling.probing.batching import Batching
 from lwa_core.modeling.probing.probe import Probe
 from lwa_core.testing import tiny_probe, tiny_recommender
 
@@ -64,7 +65,12 @@ def layers_probe(layers, *, examples=3, items=30, batch=None, **settings):
 
 @contextmanager
 def counted(probe):
-    """Collects the layers that run, in order; a last block that answers at one position only runs as well."""
+    """Collects the layers that run, in order; a last block that answers at one position only runs as well.
+
+    What is seen once for each model, before its first question, is not counted.
+    """
+    assert probe.replays
+    assert probe.batching is Batching.ANY
     ran = []
     layers = list(probe.model.layers)
     with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:

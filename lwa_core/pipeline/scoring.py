@@ -67,7 +67,11 @@ def finished(scorer: ObservingScorer, parts: Sequence[torch.Tensor], probe: Prob
 
 def queried_scores(use: Use, probe: Probe) -> Scored:
     """The table of a querying scorer."""
-    table = checked_table(use, use.instance.score(probe), probe.depth)
+    from lwa_core.modeling.layers.packed_weights import codes_hidden
+
+    with codes_hidden(probe.model):
+        made = use.instance.score(probe)
+    table = checked_table(use, made, probe.depth)
     return Scored(layer_scores(use, table, probe.facts), probe.cost)
 
 

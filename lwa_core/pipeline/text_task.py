@@ -41,7 +41,7 @@ from lwa_core.training.trainer import Trained, train
 from lwa_core.types import Batch, History, LayerScores, Reporter, TrainingSettings
 
 DATA_VERSION = 1
-TEACHER_VERSION = 1
+TEACHER_VERSION = 2
 QUALITY_VERSION = 2
 BASELINES_VERSION = 2
 

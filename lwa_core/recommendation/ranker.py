@@ -19,11 +19,15 @@ from lwa_core.plugins.registry import Registry
 from lwa_core.recommendation.fitting import score_histories, scoring
 from lwa_core.recommendation.ranking import top_items
 from lwa_core.settings import structure
+from lwa_core.store.checksums import checksums, difference
 from lwa_core.store.files import read_json, write_json
+from lwa_core.store.sealing import MANIFEST
 from lwa_core.types import History, Recommendations
 
 DESCRIPTION = "ranker.json"
 ITEMS = "items.json"
+FORMAT = 2
+"""Since 2 the description lists the other files."""
 
 
 @attrs.frozen
@@ -142,7 +146,10 @@ class Ranker:
         return known, tuple(item for item in ids if item not in self._index)
 
     def save(self, folder: Path) -> None:
-        """Write the model (safetensors), its catalogue and description (JSON); `lwa_core.load` reads them."""
+        """Write the model (safetensors), its catalogue and description (JSON); `lwa_core.load` reads them.
+
+        The description holds the sha256 of every other file, and a folder that is not as it was saved is refused.
+        """
         if self.restorers:
             save_config(self.model, folder)
             self.restorers[-1].instance.save(self.model, folder)
@@ -152,19 +159,20 @@ class Ranker:
 
     def describe(self, folder: Path) -> None:
         """Write what is to stand beside a saved model for `load` to read it."""
+        write_json(folder / ITEMS, attrs.asdict(self.catalogue))
         write_json(
             folder / DESCRIPTION,
             {
-                "format": 1,
+                "format": FORMAT,
                 "recommender": self.component,
                 "settings": _told(self.settings),
                 "filter_seen": self.filter_seen,
                 "restored_by": [
                     {"compressor": each.component, "settings": _told(each.settings)} for each in self.restorers
                 ],
+                "files": checksums(folder, but=DESCRIPTION),
             },
         )
-        write_json(folder / ITEMS, attrs.asdict(self.catalogue))
 
 
 def load_ranker(folder: Path, registry: Registry | None = None) -> Ranker:
@@ -178,20 +186,48 @@ def load_ranker(folder: Path, registry: Registry | None = None) -> Ranker:
         said, items = read_json(folder / DESCRIPTION), read_json(folder / ITEMS)
     except StoreError as error:
         raise ModelError(f"{folder} holds no model that lwa saved: {error.message}") from error
+    description = _description(said, folder)
     catalogue = _catalogue(items, folder / ITEMS)
-    try:
-        component, settings, filter_seen = said["recommender"], said["settings"], said["filter_seen"]
-    except (KeyError, TypeError) as error:
-        raise ModelError(f"{folder / DESCRIPTION} does not describe a model: {error!r}") from error
+    component, settings = description.recommender, description.settings
     registry = registry or Registry.discover()
     recommender = _made(registry, "recommender", component, settings, folder)
-    restorers = tuple(_restorer(registry, each, folder) for each in said.get("restored_by") or ())
+    restorers = tuple(_restorer(registry, each, folder) for each in description.restored_by)
     model = _restored(recommender, restorers, folder) if restorers else recommender.load(folder)
-    return Ranker(model, recommender, catalogue, component, settings, filter_seen, restorers)
+    return Ranker(model, recommender, catalogue, component, settings, description.filter_seen, restorers)
 
 
-def _restorer(registry: Registry, said: Mapping[str, Any], folder: Path) -> Restorer:
-    component, settings = said["compressor"], said["settings"]
+@attrs.frozen
+class _Description:
+    """What `DESCRIPTION` says."""
+
+    recommender: str
+    settings: dict[str, Any]
+    filter_seen: bool
+    restored_by: list[tuple[str, dict[str, Any]]]
+
+
+def _description(said: Any, folder: Path) -> _Description:
+    """What is said of a model, once its files were seen to be those that were saved. Raises ModelError otherwise."""
+    file = folder / DESCRIPTION
+    if not isinstance(said, dict) or said.get("format") not in (1, FORMAT):
+        raise ModelError(f"{file} does not describe a model in a format that this version of lwa reads")
+    if said["format"] == FORMAT:
+        wrong = difference(folder, said.get("files"), holder=DESCRIPTION, others=(MANIFEST,))
+        if wrong:
+            raise ModelError(f"the model in {folder} is not as it was saved: {wrong}", "copy or make it again")
+    by = said.get("restored_by", [])
+    made = by if isinstance(by, list) and all(isinstance(each, dict) for each in by) else [{}]
+    restored = [(each.get("compressor"), each.get("settings")) for each in made]
+    parts = [(said.get("recommender"), said.get("settings")), *restored]
+    if not isinstance(said.get("filter_seen"), bool) or not all(
+        isinstance(name, str) and isinstance(settings, dict) for name, settings in parts
+    ):
+        raise ModelError(f"{file} does not describe a model: a part is missing, or of another type")
+    return _Description(said["recommender"], said["settings"], said["filter_seen"], restored)
+
+
+def _restorer(registry: Registry, said: tuple[str, dict[str, Any]], folder: Path) -> Restorer:
+    component, settings = said
     instance = _made(registry, "compressor", component, settings, folder)
     if not isinstance(instance, Restoring):
         raise ModelError(f"the model in {folder} needs compressor '{component}', which restores no model any more")
@@ -236,11 +272,23 @@ def _told(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _catalogue(items: Any, file: Path) -> Catalogue:
-    try:
-        return Catalogue(
-            ids=tuple(items["ids"]),
-            titles=None if items["titles"] is None else tuple(items["titles"]),
-            categories=None if items["categories"] is None else tuple(map(tuple, items["categories"])),
-        )
-    except (KeyError, TypeError) as error:
-        raise ModelError(f"{file} holds no catalogue: {error!r}") from error
+    if not isinstance(items, dict) or not _is_texts(items.get("ids")):
+        raise ModelError(f"{file} holds no catalogue: `ids` is no list of texts")
+    ids, titles, categories = items["ids"], items.get("titles"), items.get("categories")
+    if len(set(ids)) < len(ids):
+        raise ModelError(f"{file} holds no catalogue: two items have the same id")
+    if titles is not None and not (_is_texts(titles) and len(titles) == len(ids)):
+        raise ModelError(f"{file} holds no catalogue: `titles` is no list of {len(ids)} texts")
+    if categories is not None and not (
+        isinstance(categories, list) and len(categories) == len(ids) and all(map(_is_texts, categories))
+    ):
+        raise ModelError(f"{file} holds no catalogue: `categories` is no list of {len(ids)} lists of texts")
+    return Catalogue(
+        ids=tuple(ids),
+        titles=None if titles is None else tuple(titles),
+        categories=None if categories is None else tuple(map(tuple, categories)),
+    )
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)

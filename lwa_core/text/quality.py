@@ -13,16 +13,18 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from lwa_core.errors import ModelError
+from lwa_core.errors import DataError, ModelError
 from lwa_core.modeling.kernels.target_ranks import target_ranks
+from lwa_core.modeling.layers.layered import base_of
 from lwa_core.modeling.probing.batches import moved
+from lwa_core.modeling.probing.batching import Ask, Batching, batching_of, chunked
 from lwa_core.modeling.probing.example_metrics import at_least_single
 from lwa_core.statistics.rank_metrics import recall
 from lwa_core.text.examples import make_examples, tokens
 from lwa_core.text.parts import TextData, answer_of
 from lwa_core.text.reading import Text
 from lwa_core.text.subject import TextModel
-from lwa_core.types import History, Reporter
+from lwa_core.types import History, Losses, Reporter
 
 FILE = "quality.safetensors"
 
@@ -112,10 +114,18 @@ class Measuring:
         """Every token of each text but the first, given all before it."""
         ids = [tokens(self.asked, text, self.length, self.data.file)[0] for text in texts]
         total, count = np.zeros(len(ids)), np.zeros(len(ids), dtype=np.int64)
-        for rows in self._rows([len(each) for each in ids], least=2):
-            losses = self.asked.loss(
+
+        def losses_of(rows: NDArray[np.int64]) -> Losses:
+            return self.asked.loss(
                 self._model, moved(self.asked.training_batch([ids[row] for row in rows]), self._model)
             )
+
+        def mean_of(rows: NDArray[np.int64]) -> torch.Tensor:
+            losses = losses_of(rows)
+            return losses.total / losses.count
+
+        for rows in self._rows([len(each) for each in ids], mean_of, least=2):
+            losses = losses_of(rows)
             total[rows], count[rows] = losses.total.double().cpu().numpy(), losses.count.cpu().numpy()
         return {"nll": total, "count": count}
 
@@ -136,10 +146,14 @@ class Measuring:
     def _asked(self, histories: Sequence[History], targets: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:
         """Loss of each example, and the chance that its target is the item that the model puts first."""
         losses, first = np.zeros((2, len(histories)))
-        for rows in self._rows([len(history) for history in histories]):
+
+        def logits_of(rows: NDArray[np.int64]) -> torch.Tensor:
             batch = moved(self.asked.example_batch([histories[row] for row in rows], targets[rows]), self._model)
-            hidden, wanted = self.asked.encode(self._model, batch)
-            logits = at_least_single(self.asked.head(self._model, hidden))
+            return at_least_single(self.asked.head(self._model, self.asked.encode(self._model, batch)[0]))
+
+        for rows in self._rows([len(history) for history in histories], logits_of):
+            logits = logits_of(rows)
+            wanted = torch.from_numpy(targets[rows]).to(logits.device)
             losses[rows] = F.cross_entropy(logits, wanted, reduction="none").double().cpu().numpy()
             ranks, tied = (found.cpu().numpy() for found in target_ranks(logits, wanted))
             first[rows] = recall(ranks, 1, tied)
@@ -167,10 +181,17 @@ class Measuring:
         """One vector of length 1 for each text (texts, width), float32 on the CPU."""
         made = [Text(text, None, line) for line, text in enumerate(texts, start=1)]
         ids = [tokens(self.asked, text, self.length, self.data.file)[0] for text in made]
+        empty = next((text.text for text, each in zip(made, ids, strict=True) if not len(each)), None)
+        if empty is not None:
+            raise DataError(f"the tokenizer makes no token of {empty!r}", file=self.data.file)
         out: torch.Tensor | None = None
-        for rows in self._rows([len(each) for each in ids], least=0):
+
+        def vectors_of(rows: NDArray[np.int64]) -> torch.Tensor:
             batch = moved(self.asked.example_batch([ids[row] for row in rows]), self._model)
-            part = self.asked.vectors(self._model, batch).float().cpu()
+            return self.asked.vectors(self._model, batch).float().cpu()
+
+        for rows in self._rows([len(each) for each in ids], vectors_of):
+            part = vectors_of(rows)
             out = torch.zeros(len(ids), part.shape[1]) if out is None else out
             out[torch.from_numpy(rows)] = part
         return torch.zeros(0, 1) if out is None else out
@@ -179,14 +200,29 @@ class Measuring:
     def _model(self) -> Any:
         return self.asked.model
 
-    def _rows(self, lengths: Sequence[int], least: int = 1) -> Iterator[NDArray[np.int64]]:
-        """Rows of similar length, longest first; what is shorter than `least` has nothing to be asked for."""
+    def _rows(self, lengths: Sequence[int], ask: Ask, least: int = 1) -> Iterator[NDArray[np.int64]]:
+        """Rows of similar length, longest first; what is shorter than `least` has nothing to be asked for.
+
+        Only such as `ask` answers together as it does alone are given together.
+        """
         order = np.argsort([-length for length in lengths], kind="stable")
         order = order[np.asarray(lengths)[order] >= least]
-        for start in range(0, len(order), self.batch):
-            yield order[start : start + self.batch]
+        done = 0
+        for rows in chunked(order, lengths, self.batch, self._batching(order, lengths, ask)):
+            yield rows
+            done += len(rows)
             if self.report is not None:
-                self.report.progress(min(start + self.batch, len(order)), len(order))
+                self.report.progress(done, len(order))
+
+    def _batching(self, order: NDArray[np.int64], lengths: Sequence[int], ask: Ask) -> Batching:
+        if not len(order) or self.batch == 1:
+            return Batching.ANY
+        model, known = base_of(self._model), [lengths[row] for row in order]
+        precision = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+        found = batching_of(lambda rows: ask(order[rows]), known, type(model).__name__, precision)
+        if found is not Batching.ANY and self.report is not None:
+            self.report.note(f"{type(model).__name__}: {found.value}")
+        return found
 
 
 def ranks_in(scores: torch.Tensor, targets: torch.Tensor) -> Arrays:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from lwa_core.modeling.probing.prefix_trie import Walk, evaluations, fast_tail
 from lwa_core.modeling.probing.state_cache import CACHED_BYTES, StateCache
 from lwa_core.modeling.probing.subject import Subject
 from lwa_core.modeling.probing.subset_answers import SubsetAnswers
+from lwa_core.modeling.probing.whole_passes import WholePasses, replays
 from lwa_core.statistics.rank_metrics import ndcg
 from lwa_core.statistics.subsets import Kept, every_subset
 from lwa_core.types import Batch, History
@@ -48,7 +50,7 @@ class Probe(AskedModel):
         k: Cut-off of that NDCG; None where the model's report has none.
         filter_seen: Whether the items of a history are left out where its target is ranked.
         answers: What was answered before about this model and these examples, shared by all who ask.
-        how: `batch`, `seed`, `report`, `training_targets`, as for `AskedModel`.
+        how: `batch`, `seed`, `report`, `training_targets`, `batching`, as for `AskedModel`.
     """
 
     def __init__(
@@ -89,6 +91,11 @@ class Probe(AskedModel):
         """Whether every subset of the layers was asked for."""
         return len(self._asked) == 1 << self.depth
 
+    @cached_property
+    def replays(self) -> bool:
+        """Whether the states after a prefix of layers are all that the layers behind it need (seen, not believed)."""
+        return replays(self)
+
     def tell(self, name: str, value: Any) -> None:
         """Note a JSON-ready fact about the score that is being made; it is kept with it and shown in the report."""
         self.facts[name] = value
@@ -107,6 +114,7 @@ class Probe(AskedModel):
             batch=self.batch,
             seed=self.seed,
             training_targets=self.training_targets,
+            batching=self.batching,
         )
         part.generator = self.generator
         return part
@@ -167,14 +175,14 @@ class Probe(AskedModel):
         """Keep states between the calls of `evaluate` inside, for a search that goes on from what it has just asked.
 
         A layer then runs once for each distinct prefix of all that is asked inside. A call whose states would bring
-        those that are held beyond `most` bytes leaves none behind.
+        those that are held beyond `most` bytes leaves none behind. A model whose prefixes cannot be replayed has none.
         """
-        if self._held is not None:
+        if self._held is not None or not self.replays:
             yield
             return
         last = self.depth - 1 if fast_tail(self.subject, self.model.model) is not None else None
         positions = sum(batch["attention_mask"].numel() for batch in self.batches())
-        size = positions * self.width * next(self.model.model.parameters()).element_size()
+        size = positions * self.width * self.precision.itemsize
         self._held = StateCache(most // size, last, tuple(range(self.depth)))
         try:
             yield
@@ -205,9 +213,13 @@ class Probe(AskedModel):
     def _count(self, wanted: list[Kept], kl: bool) -> None:
         """Add what this costs, had nothing been answered before."""
         asked = self._asked_kl if kl else self._asked
-        needed = evaluations(set(wanted) - asked, self.depth)
+        new = set(wanted) - asked
         asked.update(wanted)
         self._asked.update(wanted)
+        if not self.replays:
+            self._evaluations += len(new) * self.depth
+            return
+        needed = evaluations(new, self.depth)
         self._evaluations += len(needed) if self._held is None else self._held.take(needed, kl)
 
     def _answer(self, new: list[Kept], kl: bool) -> None:
@@ -220,8 +232,7 @@ class Probe(AskedModel):
         for number, (chunk, batch) in enumerate(zip(chunks, self.batches(), strict=True)):
             with torch.no_grad():
                 judge = self._judge(chunk, batch, kl)
-                walk = Walk(self, batch, judge)
-                found = walk.run(new) if self._held is None else self._held.run((number, kl), walk, new)
+                found = self._found(new, batch, judge, (number, kl))
                 # One transfer for all: waiting for a GPU after every subset would leave it idle.
                 for place, table in enumerate(answers.values()):
                     rows = torch.stack([found[kept][place] for kept in new])
@@ -236,6 +247,12 @@ class Probe(AskedModel):
     def _judge(self, chunk: NDArray[np.int64], batch: Batch, kl: bool) -> ExampleMetrics:
         seen = places_of([self.histories[row] for row in chunk], self._device) if self.filter_seen else None
         return ExampleMetrics(batch["targets"], kl, seen)
+
+    def _found(self, new: list[Kept], batch: Batch, judge: ExampleMetrics, which: tuple[int, bool]) -> dict[Kept, Any]:
+        if not self.replays:
+            return WholePasses(self, batch, judge).run(new)
+        walk = Walk(self, batch, judge)
+        return walk.run(new) if self._held is None else self._held.run(which, walk, new)
 
     # Gates
 
