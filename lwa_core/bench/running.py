@@ -17,6 +17,9 @@ import attrs
 from lwa_core.bench.board import leaderboard
 from lwa_core.bench.document import Bench, load_bench
 from lwa_core.errors import LwaError
+from lwa_core.measuring.fresh_process import apart
+from lwa_core.plugins.trust import OnlyThese
+from lwa_core.printable import one_line
 from lwa_core.store.files import write_atomically
 from lwa_core.store.results import Store
 from lwa_core.types import Event, RunContext
@@ -31,7 +34,6 @@ def run_bench(
     jobs: int = 1,
     scorers: Sequence[str] = (),
     block: Sequence[str] = (),
-    allow_local: bool = True,
     say: Say = lambda _: None,
 ) -> dict[str, Any]:
     """Measure every cell and make the leaderboard. JSON-ready.
@@ -45,7 +47,6 @@ def run_bench(
         jobs: Cells at a time.
         scorers: As given to `load_bench`; every process reads the file again.
         block: Likewise.
-        allow_local: Likewise.
         say: Hears of every step.
 
     Raises:
@@ -53,8 +54,8 @@ def run_bench(
     """
     cells: dict[int, dict[str, Any]] = {}
     failures = []
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
-        asked = (str(bench.file), tuple(scorers), tuple(block), allow_local, str(store.root))
+    with apart(), ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
+        asked = (str(bench.file), tuple(scorers), tuple(block), _local_files(bench), str(store.root))
         waiting = {pool.submit(_cell, number, *asked): number for number in range(len(bench.cells))}
         for done in as_completed(waiting):
             number = waiting[done]
@@ -88,6 +89,12 @@ def run_bench(
     }
 
 
+def _local_files(bench: Bench) -> OnlyThese:
+    """The files that this process was allowed to run: the others run the same, and nothing that changed meanwhile."""
+    registries = [bench.registry, *(cell.recipe.registry for cell in bench.cells)]
+    return OnlyThese(frozenset(str(info.digest) for registry in registries for info in registry.local_files))
+
+
 def save(result: dict[str, Any], folder: Path) -> Path:
     """Write a result under a name that no earlier one has; earlier ones are never touched."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -103,7 +110,7 @@ def save(result: dict[str, Any], folder: Path) -> Path:
 
 
 def _cell(
-    number: int, file: str, scorers: Sequence[str], block: Sequence[str], allow_local: bool, root: str
+    number: int, file: str, scorers: Sequence[str], block: Sequence[str], allow_local: OnlyThese, root: str
 ) -> dict[str, Any]:
     """In a process of its own: read the file again and measure one cell."""
     from lwa_core.bench.cell import measure_cell
@@ -122,4 +129,4 @@ class _Lines:
     def __call__(self, event: Event, run: RunContext) -> None:
         if event.kind in ("stage-finished", "warning", "message"):
             took = f" ({event.data['seconds']:.0f} s)" if event.kind == "stage-finished" else ""
-            os.write(2, f"{self.title}: {event.stage or event.message}{took}\n".encode())
+            os.write(2, f"{one_line(f'{self.title}: {event.stage or event.message}{took}')}\n".encode())

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from lwa_core.cli._options import example, json_option, print_json
+from lwa_core.cli._options import example, json_option
+from lwa_core.cli._terminal import echo, print_json, say
 
 EPILOG = """
   lwa report lwa-runs/runs/quickstart-1a2b3c4d
@@ -35,6 +36,6 @@ def command(*, run: Path, as_json: bool) -> None:
 
     for table in result_tables(results):
         show_table(table)
-        click.echo()
+        echo()
     for path in write_report(run):
-        click.echo(f"report: {path}")
+        say(f"report: {path}")

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from lwa_core.cli._options import (
-    example,
-    json_option,
-    open_recipe,
-    print_json,
-    recipe_argument,
-    recipe_options,
-    store_option,
-)
+from lwa_core.cli._options import example, json_option, open_recipe, recipe_argument, recipe_options, store_option
+from lwa_core.cli._terminal import echo, print_json, say
+
+if TYPE_CHECKING:
+    from lwa_core.plugins.trust import Allowing
 
 EPILOG = """
   lwa run recipe.toml
@@ -33,7 +30,7 @@ def command(
     recipe: Path,
     overrides: tuple[str, ...],
     block: tuple[str, ...],
-    allow_local: bool,
+    allow_local: Allowing,
     store: Path,
     as_json: bool,
 ) -> None:
@@ -66,8 +63,8 @@ def command(
 
         for table in result_tables(results):
             show_table(table)
-            click.echo()
+            echo()
         for warning in results.metrics.warnings:
-            click.echo(f"warning[{warning.code}]: {warning.message}", err=True)
+            say(f"warning[{warning.code}]: {warning.message}", err=True)
     for path in written:
-        click.echo(f"report: {path}", err=as_json)
+        say(f"report: {path}", err=as_json)

@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from lwa_core.errors import ModelError
+from lwa_core.measuring.fresh_process import fresh_python
 from lwa_core.modeling.devices import device
 from lwa_core.plugins.requirements import cpu_name
 from lwa_core.types import History, Reporter
@@ -105,7 +105,7 @@ def measure_memory(folder: Path, requests: Path) -> dict[str, Any]:
     Raises:
         ModelError: The process failed; its last words are in the message.
     """
-    command = [sys.executable, "-m", "lwa_core.measuring.memory", str(folder), str(requests), str(device())]
+    command = fresh_python("lwa_core.measuring.memory", str(folder), str(requests), str(device()))
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
         if done.returncode == 0:

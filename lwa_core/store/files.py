@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lwa_core.errors import StoreError
+from lwa_core.json_text import BadJsonError, parse_json
 
 
 def canonical_json(value: Any) -> str:
@@ -57,9 +58,11 @@ def write_atomically(path: Path, content: bytes) -> None:
 def read_json(path: Path) -> Any:
     """Read a JSON file. Raises StoreError if it is missing or damaged."""
     try:
-        return json.loads(path.read_text("utf-8"))
+        return parse_json(path.read_bytes())
+    except BadJsonError as error:
+        raise StoreError(f"cannot read {path}:{error.line}: {error.message}") from error
     except (OSError, ValueError) as error:
-        raise StoreError(f"cannot read {path}: {error}") from error
+        raise StoreError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from lwa_core.errors import ModelError
+from lwa_core.json_text import parse_json
 from lwa_core.modeling.files.saving import load_pretrained, save_model
 from lwa_core.modeling.layers.layered import base_of
 from lwa_core.store.files import read_json, write_json
@@ -111,7 +111,7 @@ def task_of(folder: Path, wanted: str | None = None) -> str:
         "encode": auto.MODEL_MAPPING_NAMES,
     }
     try:
-        config = json.loads((folder / "config.json").read_text("utf-8"))
+        config = parse_json((folder / "config.json").read_bytes())
         (name,) = config["architectures"]
     except FileNotFoundError as error:
         raise ModelError(f"no model in {folder}: config.json is missing") from error
