@@ -18,6 +18,8 @@ from lwa_core.bench.board import leaderboard
 from lwa_core.bench.document import Bench, load_bench
 from lwa_core.bench.workers import in_processes
 from lwa_core.errors import LwaError
+from lwa_core.plugins.trust import OnlyThese
+from lwa_core.printable import one_line
 from lwa_core.store.files import beside, write_atomically
 from lwa_core.store.refusals import explained
 from lwa_core.store.results import Store
@@ -33,7 +35,6 @@ def run_bench(
     jobs: int = 1,
     scorers: Sequence[str] = (),
     block: Sequence[str] = (),
-    allow_local: bool = True,
     say: Say = lambda _: None,
 ) -> dict[str, Any]:
     """Measure every cell and make the leaderboard. JSON-ready.
@@ -47,7 +48,6 @@ def run_bench(
         jobs: Cells at a time.
         scorers: As given to `load_bench`; every process reads the file again.
         block: Likewise.
-        allow_local: Likewise.
         say: Hears of every step.
 
     Raises:
@@ -55,7 +55,7 @@ def run_bench(
     """
     cells: dict[int, dict[str, Any]] = {}
     failures = []
-    asked = (str(bench.file), tuple(scorers), tuple(block), allow_local, str(store.root))
+    asked = (str(bench.file), tuple(scorers), tuple(block), _local_files(bench), str(store.root))
     for number, told in in_processes(_cell, [(number, *asked) for number in range(len(bench.cells))], jobs):
         title = bench.cells[number].title
         if isinstance(told, LwaError):  # of any kind: the other cells go on
@@ -85,6 +85,12 @@ def run_bench(
         "leaderboard": [attrs.asdict(row) for row in leaderboard(measured)],
         "cells": measured,
     }
+
+
+def _local_files(bench: Bench) -> OnlyThese:
+    """The files that this process was allowed to run: the others run the same, and nothing that changed meanwhile."""
+    registries = [bench.registry, *(cell.recipe.registry for cell in bench.cells)]
+    return OnlyThese(frozenset(str(info.digest) for registry in registries for info in registry.local_files))
 
 
 def save(result: dict[str, Any], markdown: str, folder: Path) -> Path:
@@ -130,7 +136,7 @@ def _put_new(source: Path, file: Path) -> None:
 
 
 def _cell(
-    number: int, file: str, scorers: Sequence[str], block: Sequence[str], allow_local: bool, root: str
+    number: int, file: str, scorers: Sequence[str], block: Sequence[str], allow_local: OnlyThese, root: str
 ) -> dict[str, Any]:
     """In a process of its own: read the file again and measure one cell."""
     from lwa_core.bench.cell import measure_cell
@@ -154,4 +160,5 @@ class _Lines:
             "message": lambda: f"{where}{event.message}",
         }
         if event.kind in told:
-            os.write(2, f"{self.title}: {told[event.kind]()}\n".encode())  # at once: lines of others stay whole
+            line = one_line(f"{self.title}: {told[event.kind]()}")
+            os.write(2, f"{line}\n".encode())  # at once: lines of others stay whole

@@ -7,9 +7,11 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnContext
 from typing import Any, cast
 
 from lwa_core.errors import LwaError
+from lwa_core.measuring.fresh_process import apart
 from lwa_core.training.parent import end_with
 
 PATIENCE = 2.0
@@ -30,6 +32,13 @@ def in_processes(
         jobs: Processes at a time; each does one task.
     """
     context = get_context("spawn")
+    with apart():
+        yield from _in_processes(context, work, tasks, jobs)
+
+
+def _in_processes(
+    context: SpawnContext, work: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], jobs: int
+) -> Iterator[tuple[int, Any | LwaError]]:
     waiting = list(enumerate(tasks))
     running: dict[Any, tuple[int, Any]] = {}
     try:

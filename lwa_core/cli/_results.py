@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-
 from lwa_core.cli._table import show_table
+from lwa_core.cli._terminal import echo, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,10 +24,10 @@ def show_results(results: Results) -> None:
     _warn(warning for warning in warnings if warning.code == CODE)
     for table in result_tables(results):
         show_table(table)
-        click.echo()
+        echo()
     _warn(warning for warning in [*warnings, *performance_warnings(results)] if warning.code != CODE)
 
 
 def _warn(warnings: Iterable[Caution]) -> None:
     for warning in warnings:
-        click.echo(f"warning[{warning.code}]: {warning.message}", err=True)
+        say(f"warning[{warning.code}]: {warning.message}", err=True)

@@ -7,21 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lwa_core.cli._options import (
-    example,
-    json_option,
-    open_recipe,
-    print_json,
-    recipe_argument,
-    recipe_options,
-    store_option,
-)
+from lwa_core.cli._options import example, json_option, open_recipe, recipe_argument, recipe_options, store_option
+from lwa_core.cli._terminal import echo, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lwa_core.pipeline.graph import Stage
     from lwa_core.pipeline.plan import Plan
+    from lwa_core.plugins.trust import Allowing
     from lwa_core.recipe.recipe import Recipe
     from lwa_core.store.results import Store
 
@@ -41,7 +35,7 @@ def command(
     recipe: Path,
     overrides: tuple[str, ...],
     block: tuple[str, ...],
-    allow_local: bool,
+    allow_local: Allowing,
     store: Path,
     as_json: bool,
 ) -> None:
@@ -62,7 +56,7 @@ def command(
 
     cells = [[r["stage"], r["component"] or "", r["state"], (r["key"] or "")[:12], ", ".join(r["lacks"])] for r in rows]
     print_table(["stage", "component", "state", "key", "lacks"], cells)
-    click.echo(f"{sum(r['state'] == 'stored' for r in rows)} of {len(rows)} stages are stored", err=True)
+    echo(f"{sum(r['state'] == 'stored' for r in rows)} of {len(rows)} stages are stored", err=True)
 
 
 def _rows(recipe: Recipe, plan: Plan, store: Store) -> list[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from itertools import islice
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from lwa_core.cli._options import example, json_option
+from lwa_core.cli._terminal import print_json, say
 
 if TYPE_CHECKING:
     from lwa_core.recommendation.ranker import Ranker
@@ -26,6 +26,8 @@ is given back with the answer. A model that looks at the times of events needs a
 """
 
 BATCH = 256
+
+HISTORY = 'write a JSON list of item ids, or {"history": [...]}'
 
 
 @click.command(epilog=example(EPILOG))
@@ -64,7 +66,7 @@ def command(
         return
     answer = ranker.recommend(_ids(history or ""), k, None if times is None else _times(times))
     if as_json:
-        click.echo(json.dumps(_told(answer)))
+        print_json(_told(answer), indent=None)
         return
     from lwa_core.cli._table import print_table
 
@@ -75,18 +77,28 @@ def command(
     ]
     print_table(["rank", "item", "score", "title"], rows)
     if answer.unknown:
-        click.echo(f"unknown to the model, left out: {', '.join(answer.unknown)}", err=True)
+        say(f"unknown to the model, left out: {', '.join(answer.unknown)}", err=True)
 
 
 def _ids(text: str) -> list[str]:
     if text.lstrip().startswith("["):
         from lwa_core.errors import DataError
+        from lwa_core.json_text import BadJsonError, parse_json
 
         try:
-            return [str(item) for item in json.loads(text)]
+            return _history(parse_json(text))
+        except BadJsonError as error:
+            raise DataError(f"--history {error.message}", hint=HISTORY) from error
         except ValueError as error:
-            raise DataError(f"--history is no JSON list: {error}") from error
+            raise DataError(f"--history {error}", hint=HISTORY) from error
     return [item.strip() for item in text.split(",") if item.strip()]
+
+
+def _history(value: Any) -> list[str]:
+    """Item ids of a JSON list. Raises ValueError."""
+    if not isinstance(value, list) or not all(type(item) in (str, int) for item in value):
+        raise ValueError("is no list of item ids")
+    return [str(item) for item in value]
 
 
 def _times(text: str) -> list[float]:
@@ -127,26 +139,27 @@ def _answer_all(ranker: Ranker, file: BinaryIO, name: str, k: int) -> None:
         times = [times for _, times, _ in batch] if ranker.uses_times else None
         answers = ranker.recommend_many([history for history, _, _ in batch], k, times)
         for (_, _, rest), answer in zip(batch, answers, strict=True):
-            click.echo(json.dumps({**rest, **_told(answer)}, ensure_ascii=False))
+            print_json({**rest, **_told(answer)}, indent=None)
 
 
 def _parsed(file: BinaryIO, name: str, timed: bool) -> Iterator[tuple[list[str], list[float], dict[str, Any]]]:
     """Every line's history, the times of its items if they are needed, and what else it says."""
     from lwa_core.data.timed import milliseconds
     from lwa_core.errors import DataError, LwaError
+    from lwa_core.json_text import BadJsonError, parse_json
 
-    hint = 'write a JSON list of item ids, or {"history": [...]}'
     for number, line in enumerate(file, 1):
         if not line.strip():
             continue
         try:
-            value = json.loads(line)
-        except ValueError as error:  # bytes that are no UTF-8 are one, too
-            raise DataError(f"no JSON: {error}", file=name, line=number, hint=hint) from error
+            value = parse_json(line)
+        except BadJsonError as error:
+            raise DataError(error.message, file=name, line=number, hint=HISTORY) from error
         rest = {key: v for key, v in value.items() if key != "history"} if isinstance(value, dict) else {}
-        history = value.get("history") if isinstance(value, dict) else value
-        if not isinstance(history, list) or not all(type(item) in (str, int) for item in history):
-            raise DataError("no history", file=name, line=number, hint=hint)
+        try:
+            history = _history(value.get("history") if isinstance(value, dict) else value)
+        except ValueError as error:
+            raise DataError(f"the history {error}", file=name, line=number, hint=HISTORY) from error
         times = rest.get("times") if timed else []
         if timed and (not isinstance(times, list) or len(times) != len(history)):
             hint = 'write {"history": [...], "times": [...]}, one for each item: the model looks at times'
@@ -155,4 +168,4 @@ def _parsed(file: BinaryIO, name: str, timed: bool) -> Iterator[tuple[list[str],
             milliseconds(times or [])
         except LwaError as error:
             raise DataError(error.message, file=name, line=number, hint=error.hint) from error
-        yield [str(item) for item in history], times or [], rest
+        yield history, times or [], rest

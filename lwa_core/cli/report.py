@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from lwa_core.cli._options import example, json_option, print_json, warn
+from lwa_core.cli._options import example, json_option, warn
+from lwa_core.cli._terminal import print_json, say
 
 EPILOG = """
   lwa report lwa-runs/runs/quickstart-1a2b3c4d
@@ -32,4 +33,4 @@ def command(*, run: Path, as_json: bool) -> None:
 
     show_results(results)
     for path in write_report(run, warn):
-        click.echo(f"report: {path}")
+        say(f"report: {path}")

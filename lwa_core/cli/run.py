@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,12 +11,15 @@ from lwa_core.cli._options import (
     example,
     json_option,
     open_recipe,
-    print_json,
     recipe_argument,
     recipe_options,
     store_option,
     warn,
 )
+from lwa_core.cli._terminal import print_json, say
+
+if TYPE_CHECKING:
+    from lwa_core.plugins.trust import Allowing
 
 EPILOG = """
   lwa run recipe.toml
@@ -34,7 +38,7 @@ def command(
     recipe: Path,
     overrides: tuple[str, ...],
     block: tuple[str, ...],
-    allow_local: bool,
+    allow_local: Allowing,
     store: Path,
     as_json: bool,
 ) -> None:
@@ -66,4 +70,4 @@ def command(
 
         show_results(results)
     for path in written:
-        click.echo(f"report: {path}", err=as_json)
+        say(f"report: {path}", err=as_json)

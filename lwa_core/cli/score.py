@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lwa_core.cli._options import block_option, example, json_option, print_json, store_option
+from lwa_core.cli._options import block_option, example, json_option, store_option
+from lwa_core.cli._terminal import echo, print_json, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -131,7 +132,7 @@ def command(
     }
     recipe = _read(document, settings, block)
     if as_recipe:
-        click.echo(recipe.text, nl=False)
+        echo(recipe.text, nl=False)
         return
 
     from lwa_core.cli._progress import Progress
@@ -194,8 +195,10 @@ def _read(document: dict[str, Any], settings: Sequence[str], block: Sequence[str
 
 def _precision(folder: Path) -> str:
     """That of the model's files, as far as recipes know it."""
+    from lwa_core.json_text import parse_json
+
     try:
-        said = json.loads((folder / "config.json").read_text("utf-8"))
+        said = parse_json((folder / "config.json").read_bytes())
         return "bfloat16" if "bfloat16" in (said.get("dtype"), said.get("torch_dtype")) else "float32"
     except (OSError, ValueError, AttributeError):
         return "float32"  # what is wrong with the folder is said when it is loaded
@@ -287,9 +290,9 @@ def _scorer(use: Use, scores: LayerScores) -> dict[str, Any]:
 def _print(told: dict[str, Any]) -> None:
     from lwa_core.cli._table import print_table
 
-    click.echo(f"{told['class']} ({told['task']}): {told['depth']} layers, {told['layers']}")
+    say(f"{told['class']} ({told['task']}): {told['depth']} layers, {told['layers']}")
     of = f" of {told['texts']} texts" if told["examples"] != told["texts"] else ""
-    click.echo(f"{told['examples']} examples{of}; mean ± standard error, higher: keep; # 1 is the layer to go first\n")
+    echo(f"{told['examples']} examples{of}; mean ± standard error, higher: keep; # 1 is the layer to go first\n")
     heads, columns = ["layer"], [[str(layer) for layer in range(told["depth"])]]
     for each in told["scorers"]:
         heads += [each["name"] + (f" [{each['unit']}]" if each["unit"] else ""), "#"]
@@ -297,18 +300,18 @@ def _print(told: dict[str, Any]) -> None:
         columns.append([_figure(mean, error) for mean, error in zip(each["mean"], errors, strict=True)])
         columns.append([str(each["order"].index(layer) + 1) for layer in range(told["depth"])])
     print_table(heads, [list(row) for row in zip(*columns, strict=True)])
-    click.echo()
+    echo()
     for each in told["scorers"]:
         rows = f"{each['samples']} sample{'s' if each['samples'] > 1 else ''}, {each['passes']:.3g} passes"
         stable = "" if each["stability"] is None else f", stability {each['stability']:.2f}"
-        click.echo(f"{each['name']}: {rows}{stable}")
+        say(f"{each['name']}: {rows}{stable}")
         for name, value in each["facts"].items():
             text = json.dumps(value)
-            click.echo(f"  {name} = {text if len(text) <= LONGEST_FACT else '… (see --json)'}")
+            say(f"  {name} = {text if len(text) <= LONGEST_FACT else '… (see --json)'}")
     if "kept" in told:
-        click.echo(f"keep layers {', '.join(map(str, told['kept']))} (0-based), by {told['by']}")
+        echo(f"keep layers {', '.join(map(str, told['kept']))} (0-based), by {told['by']}")
     if "saved" in told:
-        click.echo(f"saved: {told['saved']}")
+        say(f"saved: {told['saved']}")
 
 
 def _figure(mean: float, error: float | None) -> str:

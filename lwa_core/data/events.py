@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from lwa_core.data.arrays import Int32, Int64
 from lwa_core.data.coding import number_ids
 from lwa_core.data.dataset import Step
+from lwa_core.data.engine import polars_faults
 from lwa_core.data.grouping import counts, slices
 from lwa_core.data.timed import MILLISECONDS_FROM
 from lwa_core.errors import DataError
@@ -177,11 +178,8 @@ def _collect(source: Source, min_rating: float | None, need_timestamps: bool) ->
         columns.append(rating.is_not_null().alias("rated"))
         if min_rating is not None:
             columns.append((rating.cast(pl.Float64) >= min_rating).fill_null(False).alias("enough"))
-    try:
+    with polars_faults("the events cannot be read"):  # a reader checks what it reads; a lazy one can meet damage later
         return source.events.select(columns).collect(engine="streaming")
-    except pl.exceptions.PolarsError as error:
-        # A reader checks what it reads; a lazy one can still meet damage further on.
-        raise DataError(f"the events cannot be read: {error}".splitlines()[0]) from error
 
 
 def _id(name: str, dtype: polars.DataType) -> polars.Expr:

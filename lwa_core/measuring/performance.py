@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ import torch
 
 from lwa_core.errors import ModelError, NeedsError
 from lwa_core.measuring import timing
+from lwa_core.measuring.fresh_process import fresh_python
 from lwa_core.measuring.memory import TOO_LITTLE
 from lwa_core.measuring.timing import Milliseconds, Times
 from lwa_core.modeling.devices import device
@@ -151,9 +151,10 @@ def measure_memory(folder: Path, requests: Path) -> dict[str, Any]:
         ModelError: The process could not load the model or ask it; its last words are in the message.
         NeedsError: The process was ended from outside, and the next one too.
     """
-    command = [sys.executable, "-m", "lwa_core.measuring.memory", str(folder), str(requests), str(device())]
+    arguments = [str(folder), str(requests), str(device()), str(os.getpid())]
+    command = fresh_python("lwa_core.measuring.memory", *arguments)
     for _ in range(ATTEMPTS):
-        done = subprocess.run([*command, str(os.getpid())], capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         cut_off = done.returncode < 0 or done.returncode == TOO_LITTLE
         if not cut_off:
             break

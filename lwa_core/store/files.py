@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lwa_core.errors import StoreError
+from lwa_core.json_text import BadJsonError, parse_json
 from lwa_core.store.refusals import explained
 
 
@@ -76,6 +77,8 @@ def _open_beside(path: Path) -> tuple[Path, int]:
 def read_json(path: Path) -> Any:
     """Read a JSON file. Raises StoreError if it is missing or damaged."""
     try:
-        return json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise StoreError(f"cannot read {path}: {error}") from error
+        return parse_json(path.read_bytes())
+    except BadJsonError as error:
+        raise StoreError(f"cannot read {path}:{error.line}: {error.message}") from error
+    except (OSError, ValueError) as error:
+        raise StoreError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error

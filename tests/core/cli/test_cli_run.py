@@ -301,15 +301,15 @@ def test_recommend_for_more_lines_than_one_batch(tiny, ids, tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (b"[1, 2", "no JSON: "),
-        (b"3", "no history"),
-        (b'{"items": [1]}', "no history"),
-        (b'{"history": "1,2"}', "no history"),
-        (b'{"history": [[1]]}', "no history"),
-        (b"[1.5]", "no history"),
-        (b"[true]", "no history"),
-        (b"[null]", "no history"),
-        (b'["\xff"]', "no JSON: 'utf-8' codec can't decode"),
+        (b"[1, 2", "is not JSON: "),
+        (b"3", "the history is no list of item ids"),
+        (b'{"items": [1]}', "the history is no list of item ids"),
+        (b'{"history": "1,2"}', "the history is no list of item ids"),
+        (b'{"history": [[1]]}', "the history is no list of item ids"),
+        (b"[1.5]", "the history is no list of item ids"),
+        (b"[true]", "the history is no list of item ids"),
+        (b"[null]", "the history is no list of item ids"),
+        (b'["\xff"]', "is not UTF-8 text (byte 0xff)"),
     ],
 )
 def test_a_bad_line_is_named(tiny, tmp_path, line, message):
@@ -326,7 +326,7 @@ def test_a_bad_line_is_named(tiny, tmp_path, line, message):
 def test_a_bad_line_of_stdin_is_named(tiny):
     done = lwa("recommend", tiny.folder, "--input", "-", stdin='["1"]\n{\n')
 
-    assert (done.exit_code, True) == (5, "error[data]: stdin:2: no JSON" in done.stderr)
+    assert (done.exit_code, True) == (5, "error[data]: stdin:2: is not JSON" in done.stderr)
 
 
 def test_input_that_is_not_there(tiny, tmp_path):
@@ -347,7 +347,7 @@ def test_a_history_that_is_no_list(tiny):
     done = lwa("recommend", tiny.folder, "--history", "[1, 2")
 
     assert (done.exit_code, done.stdout) == (5, "")
-    assert "--history is no JSON list" in done.stderr
+    assert "--history is not JSON" in done.stderr
 
 
 def test_a_model_that_the_run_does_not_have(tiny):
