@@ -101,7 +101,7 @@ def _charts(results: Results, told: dict[str, Any]) -> dict[str, Any]:
             p.name: None if (held := process_memory(results, p.name)) is None else held / 1e6 for p in models
         },
     }
-    trade_offs = []
+    trade_offs: list[tuple[str, Markup | None]] = []
     for across, cost in costs.items():
         placed = [attrs.evolve(point, x=x) for point in models if (x := cost[point.name]) is not None]
         if results.unreliable and across == TIME:
