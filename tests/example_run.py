@@ -279,7 +279,11 @@ def timed(p50, ratio=None):
         "p50": p50,
         "p95": p50 * 1.3,
         "p99": p50 * 1.7,
+        "cpu": p50 * 0.98,
+        "network": p50 * 0.6,
+        "added": figure(round(p50 * 0.4, 6), 0.01),
         "ratio": ratio and figure(ratio, 0.02),
+        "cpu_ratio": ratio and figure(ratio, 0.01),
         "throughput": {"median": 4000 / p50, "slowest": 3500 / p50, "fastest": 4100 / p50},
     }
 
@@ -301,6 +305,10 @@ PERFORMANCE = {
         "distinct_histories": 300,
         "threads": 1,
         "device": "cpu",
+        "load_before": 0.3,
+        "load_after": 1.1,
+        "processors": 2,
+        "cpu_share": 0.98,
         "models": {
             "teacher": timed(4.0),
             "drop-4": timed(2.2, 0.55),

@@ -9,6 +9,7 @@ from lwa_core.results.figures import (
     mean,
     megabytes,
     metric_name,
+    milliseconds,
     percent,
     ratio,
     signed,
@@ -39,6 +40,7 @@ def answer(results: Results) -> list[str]:
     ]
     if measured and not said:
         said = [_teacher(results)]
+    said += _request(results)
     said += [sentence for student in results.finals if (sentence := _cost(results, student))]
     first = [f"{_capital(each.message)}." for each in results.metrics.warnings if each.code == convergence.CODE]
     return first + said + _baseline(results)
@@ -103,6 +105,24 @@ def _aside(results: Results, student: ModelResult) -> str:
     if aside is None or kept is None:
         return ""
     return f" Its {metric_name(aside)} is {with_interval(kept, percent, results.words.examples)} of the teacher's."
+
+
+def _request(results: Results) -> list[str]:
+    """How long a request takes, and how much of that is not the network; nothing where it is not known reliably."""
+    measured = results.latency(results.teacher.name)
+    if measured is None or measured.p50 is None:
+        return []
+    if results.unreliable:
+        return [
+            f"How long a request takes is not stated, for the timing is unreliable: {'; '.join(results.unreliable)}."
+        ]
+    if measured.network is None or measured.added is None:
+        return []
+    return [
+        f"A whole answer of the teacher takes {milliseconds(measured.p50)} (median) and its network alone "
+        f"{milliseconds(measured.network)}: what lwa adds to a request is "
+        f"{with_interval(measured.added, milliseconds)}."
+    ]
 
 
 def _cost(results: Results, student: ModelResult) -> str | None:

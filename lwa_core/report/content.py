@@ -14,6 +14,7 @@ from lwa_core.report.tables import Table
 from lwa_core.results.convergence import validated
 from lwa_core.results.figures import (
     NOT_MEASURED,
+    counted,
     megabytes,
     metric_name,
     milliseconds,
@@ -26,7 +27,7 @@ from lwa_core.results.figures import (
     with_interval,
 )
 from lwa_core.results.reading import Results
-from lwa_core.results.schema import Data, Figure, ModelResult, PlanResult, ScorerResult, Step, Training
+from lwa_core.results.schema import Data, Figure, ModelLatency, ModelResult, PlanResult, ScorerResult, Step, Training
 from lwa_core.results.warnings import performance_warnings
 from lwa_core.results.words import CONTROL, UNCONTROLLED
 
@@ -77,6 +78,8 @@ def sections(results: Results) -> dict[str, Any]:
         "size": size(results),
         "time": time(results),
         "timing": results.timing,
+        "unreliable": "; ".join(results.unreliable),
+        "load": _load(results),
         "memory": results.performance is not None and bool(results.performance.memory),
         "scores": metrics.scores,
         "notes": {scores.name: certainty.note(scores) for scores in metrics.scores},
@@ -202,22 +205,40 @@ def time(results: Results) -> Table:
     """Latency and throughput of every model that has layers, beside what the layer count alone would give."""
     models = _layered(results)
     rate = f"{results.words.requests}/s"
-    columns = ("model", "p50", "p95", "p99", "p50 over the teacher's", "layers over the teacher's", rate)
+    columns = (
+        *("model", "p50", "p95", "p99", "network alone", "added by lwa", "CPU"),
+        *("time over the teacher's", "CPU over the teacher's", "layers over the teacher's", rate),
+    )
     rows = [_times(results, model) for model in models]
     return Table(columns, rows, kinds=[model.kind for model in models])
 
 
 def _times(results: Results, model: ModelResult) -> tuple[str, ...]:
     measured, teacher = results.latency(model.name), model.kind == "teacher"
-    p50, p95, p99 = (None,) * 3 if measured is None else (measured.p50, measured.p95, measured.p99)
-    rate = None if measured is None or measured.throughput is None else measured.throughput.median
+    measured = measured or ModelLatency()
+    rate = None if measured.throughput is None else measured.throughput.median
     return (
         model.name,
-        *(_shown(p, milliseconds) for p in (p50, p95, p99)),
-        "" if teacher else with_interval(results.time_ratio(model), ratio),
+        *(_shown(time, milliseconds) for time in (measured.p50, measured.p95, measured.p99, measured.network)),
+        with_interval(measured.added, milliseconds),
+        _shown(measured.cpu, milliseconds),
+        *("" if teacher else with_interval(figure, ratio) for figure in (measured.ratio, measured.cpu_ratio)),
         "" if teacher else _shown(results.layer_ratio(model), ratio),
         _shown(rate, lambda r: f"{r:,.0f}"),
     )
+
+
+def _load(results: Results) -> str:
+    """What else the machine did while the models were timed."""
+    timing = results.timing
+    if timing is None or timing.cpu_share is None:
+        return ""
+    loads = [load for load in (timing.load_before, timing.load_after) if load is not None]
+    said = f"processor time was {percent(timing.cpu_share)} of wall time"
+    if not loads:
+        return said
+    of = "" if timing.processors is None else f" on {counted(timing.processors, 'processors')}"
+    return f"{said}; load {' before and '.join(f'{load:.1f}' for load in loads)} after{of}"
 
 
 def _layered(results: Results) -> list[ModelResult]:

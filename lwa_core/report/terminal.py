@@ -11,6 +11,8 @@ from lwa_core.results.reading import Results
 from lwa_core.results.schema import Figure, ModelResult
 from lwa_core.results.words import UNCONTROLLED
 
+UNRELIABLE = "unreliable"
+
 
 def result_tables(results: Results) -> list[Table]:
     """How good all models are, what those with layers cost, and where some test targets occur in nobody's training
@@ -59,7 +61,18 @@ def cost_table(results: Results) -> Table:
     """Every model that has layers: memory of its weights, median latency, and the ratio of that to the teacher's."""
     models = [*results.of_kind("teacher"), *results.of_kind("student")]
     rows = [_cost(results, model) for model in models]
-    return Table(("model", "memory", "p50", "time"), rows, kinds=[model.kind for model in models])
+    columns = ("model", "memory", "p50", "network", "time")
+    return Table(columns, rows, kinds=[model.kind for model in models], note="\n".join(_cost_notes(results)))
+
+
+def _cost_notes(results: Results) -> list[str]:
+    """What the times are, and why there are none."""
+    if results.timing is None:
+        return []
+    lines = ["p50: a whole answer; network: of it the network alone; time: over the teacher's [95 % interval]"]
+    if results.unreliable:
+        lines.append(f"timing unreliable: {'; '.join(results.unreliable)}")
+    return lines
 
 
 def _cost(results: Results, model: ModelResult) -> tuple[str, ...]:
@@ -68,7 +81,8 @@ def _cost(results: Results, model: ModelResult) -> tuple[str, ...]:
         model.name,
         _shown(model.bytes_memory, megabytes),
         _shown(None if measured is None else measured.p50, milliseconds),
-        _ratio(results.time_ratio(model)),
+        _shown(None if measured is None else measured.network, milliseconds),
+        UNRELIABLE if results.unreliable and model.kind == "student" else _ratio(results.time_ratio(model)),
     )
 
 

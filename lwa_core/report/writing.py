@@ -19,6 +19,8 @@ from lwa_core.results.figures import metric_name
 from lwa_core.results.reading import Results, read_results
 from lwa_core.store.shared import Content, Say, SharedFolder, quiet
 
+TIME = "median latency at batch 1 [ms]"
+
 UNIT = re.compile(r"(?<=\d) (?=%|(?:ms|MB|s)\b)")
 
 
@@ -93,16 +95,17 @@ def _charts(results: Results, told: dict[str, Any]) -> dict[str, Any]:
     points = _points(results)
     models = [point for point in points if point.kind in ("teacher", "student")]
     costs = {
-        "median latency at batch 1 [ms]": {
-            p.name: None if (t := results.latency(p.name)) is None else t.p50 for p in models
-        },
+        TIME: {p.name: None if (t := results.latency(p.name)) is None else t.p50 for p in models},
         "memory of the process above its imports [MB]": {
             p.name: None if (held := process_memory(results, p.name)) is None else held / 1e6 for p in models
         },
     }
-    trade_offs = []
+    trade_offs: list[tuple[str, Markup | None]] = []
     for across, cost in costs.items():
         placed = [attrs.evolve(point, x=x) for point in models if (x := cost[point.name]) is not None]
+        if results.unreliable and across == TIME:
+            trade_offs.append((f"{across}: the timing is unreliable", None))
+            continue
         trade_offs.append((across, Markup(charts.trade_off(placed, across, label)) if placed else None))
     return {
         "forest": Markup(charts.forest(points, label)) if points else None,

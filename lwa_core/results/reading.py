@@ -137,10 +137,15 @@ class Results:
         """Of a model in a fresh process; None where not measured."""
         return None if self.performance is None else self.performance.memory.get(name)
 
+    @property
+    def unreliable(self) -> tuple[str, ...]:
+        """What speaks against believing the times; empty where nothing does, and where there are none."""
+        return () if self.timing is None else self.timing.unreliable
+
     def time_ratio(self, model: ModelResult) -> Figure | None:
-        """Median latency of a model over the teacher's, with its interval."""
+        """How many times as long as the teacher a model takes; None where that is not known reliably."""
         measured = self.latency(model.name)
-        if self.timing is None or measured is None or self.timing.first != self.teacher.name:
+        if self.timing is None or measured is None or self.timing.first != self.teacher.name or self.unreliable:
             return None
         return measured.ratio
 

@@ -37,7 +37,7 @@ def warnings_for(results: Results) -> list[Caution]:
 
 def performance_warnings(results: Results) -> list[Caution]:
     """What is to be said about timed figures, which `metrics.json` does not hold."""
-    return list(_slower(results))
+    return [*_unreliable(results), *_slower(results)]
 
 
 def _below_baseline(results: Results) -> Iterator[Caution]:
@@ -131,6 +131,14 @@ def _worst(results: Results, student: ModelResult) -> str:
         return ""
     worst = percent(kept.high - 1 if results.less_is_better else 1 - kept.low)
     return "" if worst == percent(0) else f", which is a loss of up to {worst}"
+
+
+def _unreliable(results: Results) -> Iterator[Caution]:
+    if results.unreliable:
+        yield Caution(
+            "timing-unreliable",
+            f"the timing is unreliable, and no model is called faster or slower: {'; '.join(results.unreliable)}",
+        )
 
 
 def _slower(results: Results) -> Iterator[Caution]:

@@ -233,6 +233,35 @@ def test_warnings_about_time_are_in_the_report(tmp_path):
         assert "left out: 3 rows without a user" in text
 
 
+def test_what_is_added_to_a_request_stands_beside_the_network(tmp_path):
+    page, markdown = report_of(tmp_path, measured=example_run.performance())
+
+    for text in (page.text, markdown):
+        assert (
+            "A whole answer of the teacher takes 4 ms (median) and its network alone 2.4 ms: what lwa adds to a "
+            "request is 1.6 ms (1.59 ms to 1.61 ms)."
+        ) in text
+        assert "processor time was 98.0 % of wall time; load 0.3 before and 1.1 after on 2 processors" in text
+
+
+def test_unreliable_times_are_no_headline(tmp_path):
+    measured = example_run.performance()
+    measured["latency"]["unreliable"] = ["drop-4 and distill-4 are of one architecture, and yet"]
+
+    page, markdown = report_of(tmp_path, measured=measured)
+
+    for text in (page.text, markdown):
+        assert (
+            "How long a request takes is not stated, for the timing is unreliable: drop-4 and distill-4 are of one "
+            "architecture, and yet."
+        ) in text
+        assert "Timing unreliable:" in text
+        assert "a request takes it" not in text
+        assert "slower than" not in text
+    assert "Not measured: median latency at batch 1 [ms]: the timing is unreliable" in page.text
+    assert 1 == sum(1 for tag, at in page.elements if tag == "svg" and "against" in at["aria-label"])
+
+
 OF_RECOMMENDATION = re.compile(
     r"\busers?\b|\bitems?\b|catalogue|NDCG|histor(y|ies)|Ranking|ranks? (better|worse)", re.IGNORECASE
 )
@@ -252,7 +281,7 @@ def test_a_run_on_texts_speaks_of_texts(tmp_path, whole, timed):
         assert "test texts" in text
         assert "Less is better: perplexity" in text
         assert "c" * 64 in text
-        assert ("one text at a time" in text) == timed
+        assert ("One text at a time" in text) == timed
 
 
 def test_of_a_perplexity_less_is_better(tmp_path):

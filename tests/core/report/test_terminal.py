@@ -44,7 +44,8 @@ def test_what_was_not_measured_is_a_dash():
     costs = cost_table(example_run.results(example_run.METRICS))
 
     assert ["teacher", "8", "0.1000", "-"] == cells_of(shown(example_run.METRICS, None), "teacher")
-    assert ["teacher", "2.4 MB", "-", "-"] == list(costs.rows[0])
+    assert ["teacher", "2.4 MB", "-", "-", "-"] == list(costs.rows[0])
+    assert "" == costs.note
 
 
 def test_the_caption_says_what_the_brackets_hold():
@@ -54,10 +55,20 @@ def test_the_caption_says_what_the_brackets_hold():
 def test_costs_come_with_the_intervals_of_their_ratios():
     table = cost_table(example_run.results(example_run.METRICS, example_run.PERFORMANCE))
 
-    assert ("model", "memory", "p50", "time") == table.columns
-    assert ["teacher", "2.4 MB", "4 ms", "-"] == list(table.rows[0])
-    assert ["distill-4", "1.5 MB", "2.19 ms", "0.55 [0.53, 0.57]"] == list(table.rows[2])
+    assert ("model", "memory", "p50", "network", "time") == table.columns
+    assert ["teacher", "2.4 MB", "4 ms", "2.4 ms", "-"] == list(table.rows[0])
+    assert ["distill-4", "1.5 MB", "2.19 ms", "1.31 ms", "0.55 [0.53, 0.57]"] == list(table.rows[2])
     assert ["teacher", *["student"] * 5] == table.kinds
+
+
+def test_unreliable_times_have_no_ratio_but_a_reason():
+    measured = example_run.performance()
+    measured["latency"]["unreliable"] = ["the load of the machine was 8.3 on 2 processors"]
+
+    table = cost_table(example_run.results(example_run.METRICS, measured))
+
+    assert ["-", *["unreliable"] * 5] == [row[-1] for row in table.rows]
+    assert "timing unreliable: the load of the machine was 8.3 on 2 processors" in table.note
 
 
 def test_a_healed_student_without_a_control_is_said_to_have_none():

@@ -140,6 +140,19 @@ def test_a_student_slower_than_the_teacher():
     assert ["slower-than-source"] == [w.code for w in performance_warnings(example_run.results(measured=measured))]
 
 
+def test_unreliable_timing_is_a_warning_and_calls_nothing_slower():
+    measured = example_run.performance()
+    measured["latency"]["unreliable"] = ["only 5 requests were timed a model", "the load was 8"]
+
+    (found,) = performance_warnings(example_run.results(measured=measured))
+
+    assert "timing-unreliable" == found.code
+    assert (
+        "the timing is unreliable, and no model is called faster or slower: only 5 requests were timed a model; the "
+        "load was 8"
+    ) == found.message
+
+
 def test_without_timing_nothing_is_said_of_it():
     assert [] == performance_warnings(example_run.results())
     assert [] == performance_warnings(example_run.results(measured={"latency": None, "memory": {}}))
