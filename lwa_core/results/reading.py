@@ -158,7 +158,7 @@ def read_results(run_folder: Path) -> Results:
     """Read a run folder.
 
     Raises:
-        StoreError: The run has not finished, a file is damaged, or `metrics.json` is of another format than is read here.
+        StoreError: The run has not finished, a file is damaged, or `metrics.json` has a format that is not read here.
     """
     assert_finished(run_folder)
     file, measured = run_folder / "metrics.json", run_folder / "performance.json"
