@@ -21,9 +21,8 @@ EPILOG = """
 def command(*, run: Path, as_json: bool) -> None:
     """Write the report of a run again, and print its table of results."""
     from lwa_core.results.as_json import to_json
-    from lwa_core.results.reading import assert_finished, read_results
+    from lwa_core.results.reading import read_results
 
-    assert_finished(run)
     results = read_results(run)
     if as_json:
         print_json({"folder": str(run), **to_json(results)})

@@ -237,6 +237,7 @@ def _save_cut(live: Any, kept: Sequence[int], folder: Path) -> None:
     from lwa_core.modeling.files.saving import save_model
     from lwa_core.store.files import beside
     from lwa_core.store.refusals import explained
+    from lwa_core.store.sealing import adopt_mode
 
     student = live.layered.keep(kept)
     with explained(folder):
@@ -246,6 +247,8 @@ def _save_cut(live: Any, kept: Sequence[int], folder: Path) -> None:
         try:
             save_model(student.model, temporary)
             live.subject.tokenizer.save_pretrained(temporary)
+            for file in temporary.iterdir():
+                adopt_mode(file, temporary / "config.json")
             os.replace(temporary, folder)  # over an empty folder at most
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)

@@ -177,8 +177,9 @@ def read_results(run_folder: Path) -> Results:
     """Read a run folder.
 
     Raises:
-        StoreError: A file is damaged, `metrics.json` is missing or of another format than this version reads.
+        StoreError: The run has not finished, a file is damaged, or `metrics.json` has a format that is not read here.
     """
+    assert_finished(run_folder)
     file, measured = run_folder / "metrics.json", run_folder / "performance.json"
     told = read_json(file)
     found = told.get("format") if isinstance(told, dict) else None

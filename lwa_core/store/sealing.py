@@ -37,6 +37,13 @@ def seal(folder: Path, facts: Mapping[str, Any] | None = None) -> None:
             os.fsync(file.fileno())
         files[name] = {"bytes": found.st_size, "sha256": file_digest(path)}
     write_json(folder / MANIFEST, {**(facts or {}), "files": files})
+    for name in files:
+        adopt_mode(folder / name, folder / MANIFEST)
+
+
+def adopt_mode(file: Path, other: Path) -> None:
+    """Let those read a file who may read another one: some libraries write for their user alone, whatever the umask."""
+    file.chmod(stat.S_IMODE(other.stat().st_mode))
 
 
 def damage(folder: Path, facts: Mapping[str, Any] | None = None, *, contents: bool = True) -> str | None:

@@ -19,6 +19,12 @@ def make(folder):
     write_json(folder / "numbers.json", [1])
 
 
+def make_for_its_owner(folder):
+    """As `tempfile` does, and with it some libraries."""
+    make(folder)
+    (folder / "numbers.json").chmod(0o600)
+
+
 def test_the_store_itself_may_be_a_link(tmp_path):
     (tmp_path / "disk").mkdir()
     (tmp_path / "store").symlink_to(tmp_path / "disk")
@@ -93,7 +99,7 @@ def test_who_may_read_results_is_for_the_umask_to_say(tmp_path, mask):
     store = Store(tmp_path / "store")
     before = os.umask(mask)
     try:
-        path, _ = store.get_or_make("kind", KEY, make)
+        path, _ = store.get_or_make("kind", KEY, make_for_its_owner)
     finally:
         os.umask(before)
 
