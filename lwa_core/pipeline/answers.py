@@ -17,7 +17,7 @@ from lwa_core.store.results import Store, damage
 if TYPE_CHECKING:
     from lwa_core.modeling.probing.subset_answers import SubsetAnswers
 
-VERSION = 2
+VERSION = 3
 """Goes up when the same question gets another answer."""
 
 

@@ -11,7 +11,7 @@ import attrs
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from lwa_core.data.dataset import PreparedData, test_digest
+from lwa_core.data.dataset import PreparedData, lent, test_digest
 from lwa_core.data.saving import load_prepared, save_prepared
 from lwa_core.data.timed import TimedHistory, asks_for_times
 from lwa_core.pipeline.graph import Inputs, Job, Stage
@@ -19,6 +19,7 @@ from lwa_core.pipeline.keys import digests_of
 from lwa_core.pipeline.models import StoredModel, write_model
 from lwa_core.pipeline.task import Asked, drawn
 from lwa_core.plugins.protocols import ReadsFiles, Recommender, TrainableSubject
+from lwa_core.plugins.returned import checked_source
 from lwa_core.recipe.recipe import Recipe, Use
 from lwa_core.settings import unstructure
 from lwa_core.types import Batch, History, LayerScores, Quiet, Reporter, TrainingSettings
@@ -106,7 +107,8 @@ class RecommendationTask:
         from lwa_core.data.prepare import prepare
 
         recipe = self.recipe
-        data = prepare(recipe.data.instance.read(), recipe.filter, recipe.split, recipe.seed, job.report)
+        source = checked_source(recipe.data.who, recipe.data.instance.read())
+        data = prepare(source, recipe.filter, recipe.split, recipe.seed, job.report)
         save_prepared(data if asks_for_times(self.recommender) else attrs.evolve(data, times=None), job.folder)
 
     def teacher(self, data: Stage[PreparedData]) -> Stage[StoredModel]:
@@ -160,20 +162,28 @@ class RecommendationTask:
 
     def calibration(self, data: PreparedData, model: Any) -> Asked:
         examples = drawn(data.calibration, self.recipe.calibration.examples, self.recipe.seed)
-        return data.histories(examples), data.targets(examples)
+        return lent(data.histories(examples)), data.targets(examples)
 
     def held_out(self, data: PreparedData, model: Any, count: int) -> Asked:
         examples = drawn(data.test, count, self.recipe.seed)
-        return data.histories(examples), data.targets(examples)
+        return lent(data.histories(examples)), data.targets(examples)
 
     def by_unit(self, data: PreparedData, model: Any, scores: LayerScores) -> LayerScores:
         return scores
 
     def training_targets(self, data: PreparedData) -> int:
-        return sum(max(0, len(sequence) - 1) for sequence in data.training_sequences())
+        return int(np.maximum(data.train_ends - data.offsets[:-1] - 1, 0).sum())
 
     def windows(self, data: PreparedData, subject: TrainableSubject) -> list[History]:
-        return subject.training_windows(data.training_sequences())
+        from lwa_core.recommendation.fitting import windows_of
+
+        return windows_of(subject, data)
+
+    def for_selection(self, data: PreparedData) -> PreparedData:
+        return data.only("calibration")
+
+    def for_students(self, data: PreparedData) -> PreparedData:
+        return data.only("validation")
 
     def train(
         self,
@@ -287,7 +297,7 @@ class RecommendationTask:
 
     def requests(self, data: PreparedData, count: int) -> tuple[Sequence[History], Sequence[Mapping[str, Any]]]:
         rows = np.random.default_rng(self.recipe.seed).permutation(len(data.test))[:count]
-        histories = data.histories(data.test.take(rows))
+        histories = lent(data.histories(data.test.take(rows)))
         return histories, [_sent(history, data) for history in histories]
 
     def answering(self, model: Any) -> Callable[[Sequence[History]], object]:

@@ -21,12 +21,14 @@ class SubsetAnswers:
         ranks: Rank of the target in the full catalogue.
         kl: KL(full model ‖ cut model), where it was asked for.
         keep: Called with every family of new answers, to store them.
+        allow: Called before any is remembered; raises where the model is not what the answers are to be about.
     """
 
     losses: dict[Kept, NDArray[np.float64]] = attrs.field(factory=dict)
     ranks: dict[Kept, NDArray[np.int32]] = attrs.field(factory=dict)
     kl: dict[Kept, NDArray[np.float64]] = attrs.field(factory=dict)
     keep: Callable[[dict[str, NDArray[Any]]], None] | None = None
+    allow: Callable[[], None] | None = None
 
     def add(
         self,
@@ -36,6 +38,8 @@ class SubsetAnswers:
         kl: NDArray[np.float64] | None,
     ) -> None:
         """Remember a family of answers, each (subsets, examples)."""
+        if self.allow is not None:
+            self.allow()
         numbers = np.asarray([row_of(kept) for kept in keeps], dtype=np.uint64)
         arrays: dict[str, NDArray[Any]] = {"kept": numbers, "losses": losses, "ranks": ranks}
         if kl is not None:
