@@ -126,13 +126,14 @@ class RecommendationTask:
         return Stage("teacher", "model", TEACHER_VERSION, self._fit, read, inputs, asked, use=use, collective=True)
 
     def _fit(self, job: Job) -> None:
+        from lwa_core.recommendation.contract import check_recommender_model
         from lwa_core.recommendation.fitting import fit_model
         from lwa_core.recommendation.ranker import Ranker
 
         recipe, data = self.recipe, job["data"]
         network, trained = fit_model(
             self.recommender,
-            data,
+            data,  # of which it takes what fitting may look at
             folder=job.workspace,
             seed=recipe.seed,
             filter_seen=recipe.evaluate.filter_seen,
@@ -142,6 +143,8 @@ class RecommendationTask:
         use = recipe.recommender
         ranker = Ranker(network, use.instance, data.catalogue, use.component, use.settings, recipe.evaluate.filter_seen)
         model = RankerModel.of(ranker)
+        asked, _ = self.calibration(data.only("calibration"), model)
+        check_recommender_model(use.who, use.instance, network, asked, len(data.catalogue), recipe.seed)
         write_model(job.folder, model, range(model.layered.depth), trained, self.open)
 
     def open(self, folder: Path) -> RankerModel:
@@ -229,8 +232,14 @@ class RecommendationTask:
         return {"filter_seen": evaluate.filter_seen, "depth": max(evaluate.k)}
 
     def _rank(self, job: Job) -> None:
+        from lwa_core.plugins.lending.guard import lent as lending
+
         ranker = job["model"].load().ranker
-        write_rankings(job.folder, {"model": self._ranking(ranker.scores, job["data"], job.report)})
+        with lending(
+            self.recipe.recommender.who, self.recipe.seed, models={"the model that was ranked by": ranker.model}
+        ):
+            ranking = self._ranking(ranker.scores, job["data"], job.report)
+        write_rankings(job.folder, {"model": ranking})
 
     def _ranking(self, scores: Scores, data: PreparedData, report: Reporter, depth: int | None = None) -> Ranking:
         from lwa_core.recommendation.ranking import rank_examples
