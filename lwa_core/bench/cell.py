@@ -36,7 +36,7 @@ from lwa_core.pipeline.scoring import (
     read_scores,
     write_scores,
 )
-from lwa_core.pipeline.stages.selection import TeacherSelection
+from lwa_core.pipeline.stages.selection import TeacherSelection, selected
 from lwa_core.pipeline.task import make_probe
 from lwa_core.recipe.recipe import Recipe, Use, combined_by
 from lwa_core.statistics.agreement import spearman
@@ -204,9 +204,9 @@ class _Cell:
         probe = self._counting_probe()
         started = time.process_time()
         counts = tuple(self.depth - removed for removed in self.removals)
-        plan: DepthPlan = attrs.evolve(use.instance, keep=counts).select(
-            TeacherSelection(self.depth, self.recipe.seed, self.board, lambda: probe)
-        )
+        selection = TeacherSelection(self.depth, self.recipe.seed, self.board, lambda: probe)
+        selector = attrs.evolve(use.instance, keep=counts)
+        plan = selected(use.who, selector, selection, self.teacher, probe.remembered)
         cpu = time.process_time() - started + probe.borrowed
         passes = plan.trace.get("passes", probe.cost)  # without those that measured what was chosen
         return {"kept": [list(tier) for tier in plan.tiers], "passes": passes, "cpu_seconds": cpu}
@@ -223,7 +223,7 @@ class _Cell:
         """A scorer asked alone: its table, what it cost, and its CPU-seconds."""
         started = time.process_time()
         if use.combines:
-            scored = combined_scores(use, self._board(combined_by(use, self.bench.scorers)))
+            scored = combined_scores(use, self._board(combined_by(use, self.bench.scorers)), self.recipe.seed)
         elif is_observing(use):
             scored = observed_scores([use], probe, Quiet())[use.name]
         else:

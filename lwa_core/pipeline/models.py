@@ -116,7 +116,14 @@ def write_model(
 
 
 def _assert_round_trip(model: LiveModel, again: LiveModel) -> None:
+    import torch
+
     before, after = model.sample().double(), again.sample().double()
+    if not bool(torch.isfinite(before).all()):
+        raise ModelError("the model answers with numbers that are not finite", "train it with a lower learning rate")
+    if after.shape != before.shape:
+        said = f"the saved model gives scores {tuple(after.shape)}, the one in memory {tuple(before.shape)}"
+        raise ModelError(said, "`load` has to give the model that `save_pretrained` saved")
     error = float((before - after).abs().max())
     if not error <= 1e-5 * max(1.0, float(before.abs().max())):
         raise ModelError(f"the saved model gives other scores than the one in memory (off by {error:.3g})")

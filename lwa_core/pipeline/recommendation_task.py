@@ -11,7 +11,7 @@ import attrs
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from lwa_core.data.dataset import PreparedData, test_digest
+from lwa_core.data.dataset import PreparedData, lent, test_digest
 from lwa_core.data.saving import load_prepared, save_prepared
 from lwa_core.data.timed import TimedHistory, asks_for_times
 from lwa_core.pipeline.graph import Inputs, Job, Stage
@@ -19,6 +19,7 @@ from lwa_core.pipeline.keys import digests_of
 from lwa_core.pipeline.models import StoredModel, write_model
 from lwa_core.pipeline.task import Asked, drawn
 from lwa_core.plugins.protocols import ReadsFiles, Recommender, TrainableSubject
+from lwa_core.plugins.returned import checked_source
 from lwa_core.recipe.recipe import Recipe, Use
 from lwa_core.settings import unstructure
 from lwa_core.statistics.rank_metrics import headline_cutoff
@@ -113,7 +114,8 @@ class RecommendationTask:
         from lwa_core.data.prepare import prepare
 
         recipe = self.recipe
-        data = prepare(recipe.data.instance.read(), recipe.filter, recipe.split, recipe.seed, job.report)
+        source = checked_source(recipe.data.who, recipe.data.instance.read())
+        data = prepare(source, recipe.filter, recipe.split, recipe.seed, job.report)
         save_prepared(data if asks_for_times(self.recommender) else attrs.evolve(data, times=None), job.folder)
 
     def teacher(self, data: Stage[PreparedData]) -> Stage[StoredModel]:
@@ -131,13 +133,14 @@ class RecommendationTask:
         return Stage("teacher", "model", TEACHER_VERSION, self._fit, read, inputs, asked, use=use, collective=True)
 
     def _fit(self, job: Job) -> None:
+        from lwa_core.recommendation.contract import check_recommender_model
         from lwa_core.recommendation.fitting import fit_model
         from lwa_core.recommendation.ranker import Ranker
 
         recipe, data = self.recipe, job["data"]
         network, trained = fit_model(
             self.recommender,
-            data,
+            data,  # of which it takes what fitting may look at
             folder=job.workspace,
             seed=recipe.seed,
             filter_seen=recipe.evaluate.filter_seen,
@@ -147,6 +150,8 @@ class RecommendationTask:
         use = recipe.recommender
         ranker = Ranker(network, use.instance, data.catalogue, use.component, use.settings, recipe.evaluate.filter_seen)
         model = RankerModel.of(ranker)
+        asked, _ = self.calibration(data.only("calibration"), model)
+        check_recommender_model(use.who, use.instance, network, asked, len(data.catalogue), recipe.seed)
         write_model(job.folder, model, range(model.layered.depth), trained, self.open)
 
     def open(self, folder: Path) -> RankerModel:
@@ -167,20 +172,28 @@ class RecommendationTask:
 
     def calibration(self, data: PreparedData, model: Any) -> Asked:
         examples = drawn(data.calibration, self.recipe.calibration.examples, self.recipe.seed)
-        return data.histories(examples), data.targets(examples)
+        return lent(data.histories(examples)), data.targets(examples)
 
     def held_out(self, data: PreparedData, model: Any, count: int) -> Asked:
         examples = drawn(data.test, count, self.recipe.seed)
-        return data.histories(examples), data.targets(examples)
+        return lent(data.histories(examples)), data.targets(examples)
 
     def by_unit(self, data: PreparedData, model: Any, scores: LayerScores) -> LayerScores:
         return scores
 
     def training_targets(self, data: PreparedData) -> int:
-        return sum(max(0, len(sequence) - 1) for sequence in data.training_sequences())
+        return int(np.maximum(data.train_ends - data.offsets[:-1] - 1, 0).sum())
 
     def windows(self, data: PreparedData, subject: TrainableSubject) -> list[History]:
-        return subject.training_windows(data.training_sequences())
+        from lwa_core.recommendation.fitting import windows_of
+
+        return windows_of(subject, data)
+
+    def for_selection(self, data: PreparedData) -> PreparedData:
+        return data.only("calibration")
+
+    def for_students(self, data: PreparedData) -> PreparedData:
+        return data.only("validation")
 
     def train(
         self,
@@ -226,8 +239,14 @@ class RecommendationTask:
         return {"filter_seen": evaluate.filter_seen, "depth": max(evaluate.k)}
 
     def _rank(self, job: Job) -> None:
+        from lwa_core.plugins.lending.guard import lent as lending
+
         ranker = job["model"].load().ranker
-        write_rankings(job.folder, {"model": self._ranking(ranker.scores, job["data"], job.report)})
+        with lending(
+            self.recipe.recommender.who, self.recipe.seed, models={"the model that was ranked by": ranker.model}
+        ):
+            ranking = self._ranking(ranker.scores, job["data"], job.report)
+        write_rankings(job.folder, {"model": ranking})
 
     def _ranking(self, scores: Scores, data: PreparedData, report: Reporter, depth: int | None = None) -> Ranking:
         from lwa_core.recommendation.ranking import rank_examples
@@ -297,7 +316,7 @@ class RecommendationTask:
 
     def requests(self, data: PreparedData, count: int) -> Sequence[Mapping[str, Any]]:
         rows = np.random.default_rng(self.recipe.seed).permutation(len(data.test))[:count]
-        histories = data.histories(data.test.take(rows))
+        histories = lent(data.histories(data.test.take(rows)))
         return [_sent(history, data) for history in histories]
 
     def answering(self, model: Any) -> Timed:

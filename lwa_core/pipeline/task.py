@@ -77,6 +77,12 @@ class Task(Protocol):
     def windows(self, data: Any, subject: TrainableSubject) -> list[History]:
         """The training examples."""
 
+    def for_selection(self, data: Any) -> Any:
+        """What of the data the scoring and choosing of layers may look at: no validation and no test target."""
+
+    def for_students(self, data: Any) -> Any:
+        """What of the data the making of a student may look at: no calibration and no test target."""
+
     def train(
         self,
         data: Any,
@@ -154,7 +160,7 @@ def make_probe(
     from lwa_core.modeling.probing.probe import Probe
 
     calibration = task.recipe.calibration
-    histories, targets = task.calibration(data, model)
+    histories, targets = task.calibration(data, model)  # copies: they lead to nothing else of the data
     return Probe(
         network or model.layered,
         model.subject,

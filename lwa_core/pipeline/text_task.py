@@ -217,6 +217,12 @@ class TextTask:
         found: list[History] = subject.training_windows(windows)
         return found
 
+    def for_selection(self, data: TextData) -> TextData:
+        return data.only("calibration")
+
+    def for_students(self, data: TextData) -> TextData:
+        return data.only("train", "validation")
+
     def train(
         self,
         data: TextData,

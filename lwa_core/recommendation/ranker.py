@@ -193,7 +193,16 @@ def load_ranker(folder: Path, registry: Registry | None = None) -> Ranker:
     recommender = _made(registry, "recommender", component, settings, folder)
     restorers = tuple(_restorer(registry, each, folder) for each in description.restored_by)
     model = _restored(recommender, restorers, folder) if restorers else recommender.load(folder)
+    _check_loaded(model, f"recommender '{component}' of {registry.find('recommender', component).provider}")
     return Ranker(model, recommender, catalogue, component, settings, description.filter_seen, restorers)
+
+
+def _check_loaded(model: Any, who: str) -> None:
+    """Raise PluginError where a recommender's `load` gave no model in eval mode."""
+    if not isinstance(model, torch.nn.Module):
+        raise PluginError(f"{who}: `load` gave {type(model).__name__}, not a model (torch.nn.Module)")
+    if model.training:
+        raise PluginError(f"{who}: `load` gave a model in train mode", "call its `eval()` before it is returned")
 
 
 @attrs.frozen

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from lwa_core.data import Examples, PreparedData
+from lwa_core.data.dataset import lent
 from lwa_core.errors import ModelError
 from lwa_core.modeling.kernels.target_ranks import places_of, target_ranks
 from lwa_core.types import History, Reporter
@@ -75,7 +76,7 @@ def rank_examples(
     done = 0
     for rows in _batches(histories, max(1, min(batch, LARGEST_TABLE // max(items, 1)))):
         part = [histories[row] for row in rows]
-        table = _checked(scores(part), (len(part), items))
+        table = _checked(scores(lent(part)), (len(part), items))
         if filter_seen:
             table = without_seen(table, part)
         placed = target_ranks(table, torch.from_numpy(targets[rows]).to(table.device))

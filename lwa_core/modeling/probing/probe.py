@@ -5,7 +5,7 @@ All is asked of the calibration examples; the loss is the cross-entropy of the o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -77,6 +77,7 @@ class Probe(AskedModel):
         self._evaluations = 0
         self._passes = 0.0
         self._held: StateCache | None = None
+        self._settled = False
 
     @property
     def cost(self) -> float:
@@ -99,6 +100,22 @@ class Probe(AskedModel):
     def tell(self, name: str, value: Any) -> None:
         """Note a JSON-ready fact about the score that is being made; it is kept with it and shown in the report."""
         self.facts[name] = value
+
+    def settle(self) -> None:
+        """Ask about one example, once: what a model makes ready at its first call is not a change that others made."""
+        if not self._settled:
+            with torch.no_grad():
+                self.logits(next(self.batches(size=1)))
+            self._settled = True
+
+    @property
+    def remembered(self) -> SubsetAnswers:
+        """What was answered so far."""
+        return self._answers
+
+    def answers_only_if(self, allow: Callable[[], None] | None) -> None:
+        """Remember and keep answers only where `allow` does not raise; None: always."""
+        self._answers.allow = allow
 
     def part(self, rows: Sequence[int]) -> Probe:
         """A probe of some of the examples, which remembers nothing of this one's answers."""

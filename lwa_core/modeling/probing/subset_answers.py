@@ -22,6 +22,7 @@ class SubsetAnswers:
         tied: How many other items tie with the target.
         kl: KL(full model ‖ cut model), where it was asked for; infinite where the answer is not finite.
         keep: Called with every family of new answers, to store them.
+        allow: Called before any is remembered; raises where the model is not what the answers are to be about.
     """
 
     losses: dict[Kept, NDArray[np.float64]] = attrs.field(factory=dict)
@@ -29,9 +30,12 @@ class SubsetAnswers:
     tied: dict[Kept, NDArray[np.int32]] = attrs.field(factory=dict)
     kl: dict[Kept, NDArray[np.float64]] = attrs.field(factory=dict)
     keep: Callable[[dict[str, NDArray[Any]]], None] | None = None
+    allow: Callable[[], None] | None = None
 
     def add(self, keeps: Sequence[Kept], answers: dict[str, NDArray[Any]]) -> None:
         """Remember a family of answers: `losses`, `ranks`, `tied` and maybe `kl`, each (subsets, examples)."""
+        if self.allow is not None:
+            self.allow()
         numbers = np.asarray([row_of(kept) for kept in keeps], dtype=np.uint64)
         arrays: dict[str, NDArray[Any]] = {"kept": numbers, **answers}
         self.learn(arrays)
