@@ -21,6 +21,10 @@ from .errors import (
     StageError as StageError,
     StoreError as StoreError,
 )
+from .json_text import (
+    BadJsonError as BadJsonError,
+    parse_json as parse_json,
+)
 from .modeling.devices import device as device
 from .modeling.files.saving import (
     load_pretrained as load_pretrained,

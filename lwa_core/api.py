@@ -18,6 +18,7 @@ from lwa_core.errors import ModelError, RecipeError
 from lwa_core.plugins.registry import Registry
 from lwa_core.recommendation.fitting import fit_model, generators_kept
 from lwa_core.recommendation.ranker import DESCRIPTION, Ranker, load_ranker
+from lwa_core.results.reading import is_finished
 from lwa_core.settings import setting, structure, unstructure
 from lwa_core.store.files import read_json
 from lwa_core.types import Quiet, Reporter
@@ -135,10 +136,23 @@ def load(path: str | Path, model: str | None = None) -> Ranker:
         if model is not None:
             raise ModelError(f"{folder} is the folder of one model and has no model '{model}'", "leave the name out")
         return load_ranker(folder)
-    if not (folder / "metrics.json").is_file():
+    if not is_finished(folder):
         raise ModelError(f"{folder} is neither the folder of a model nor of a finished run")
-    names = [entry["name"] for entry in read_json(folder / "metrics.json")["models"] if entry["kind"] != "baseline"]
+    names = _models_of(folder)
     chosen = model or names[-1]
     if chosen not in names:
         raise ModelError(f"the run has no model '{chosen}'", f"it has: {', '.join(names)}")
     return load_ranker(folder / "models" / chosen)
+
+
+def _models_of(folder: Path) -> list[str]:
+    """Names of the models of a run, in its order. Raises ModelError where its results do not say them."""
+    said: Any = read_json(folder / "metrics.json")
+    entries = said.get("models") if isinstance(said, dict) else None
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise ModelError(f"{folder / 'metrics.json'} lists no models")
+    names = [entry.get("name") for entry in entries if entry.get("kind") != "baseline"]
+    plain = [name for name in names if isinstance(name, str) and Path(name).name == name and name != ".."]
+    if not names or len(plain) < len(names):
+        raise ModelError(f"{folder / 'metrics.json'} lists no models, or such as are no names of folders")
+    return plain

@@ -47,12 +47,20 @@ class LayerScores:
     `samples` is the table (samples, layers) that the scorer filled. A sample is whatever the estimator averages over:
     a calibration example, a permutation pair. A table with one row has no sampling error. `facts` is what the scorer
     told besides, JSON-ready: a completeness error, the passes that it took.
+
+    Raises:
+        ValueError: A value of the table is not finite: there would be no order of the layers by it.
     """
 
     scorer: str
-    samples: Floats
+    samples: Floats = attrs.field()
     unit: str = ""
     facts: Mapping[str, Any] = attrs.field(factory=dict)
+
+    @samples.validator
+    def _check(self, _: Any, value: Floats) -> None:
+        if not np.isfinite(value).all():
+            raise ValueError(f"the scores of {self.scorer} are not finite")
 
     @property
     def depth(self) -> int:

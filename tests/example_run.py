@@ -202,6 +202,21 @@ METRICS = {
 }
 
 
+def controlled(told, gain=0.01, half=0.004, share=0.93):
+    """The same with a teacher that was trained for as long as `distill` healed, better than the teacher by `gain`."""
+    headline = told["headline"]
+    longer = {**copy.deepcopy(told["models"][0]), "name": "teacher+distill", "kind": "control"}
+    longer["metrics"][headline]["mean"] += gain
+    longer["versus"] = {"teacher": {headline: figure(gain, half)}}
+    for student in told["models"]:
+        student["healed"] = student["step"] in ("distill", "qlora", "fine-tune")
+        if student["step"] in ("distill", "fine-tune"):
+            against = {"difference": {headline: figure(-0.007, 0.004)}, "kept": {headline: figure(share, 0.04)}}
+            student["control"] = {"name": "teacher+distill", **against}
+    told["models"].append(longer)
+    return told
+
+
 def text_model(name, kind, perplexity, accuracy, **how):
     made = model(name, kind, 0.1, **how)
     teacher = kind == "teacher"
@@ -252,7 +267,10 @@ def text_metrics(headline="perplexity", whole=True):
         name: {"perplexity": figure(round(20.0 - other, 6), 0.5), "accuracy": figure(0.05, 0.01)}
         for name, other in (("unigram", 300.0), ("bigram", 25.0))
     }
-    told["models"][1]["versus"]["bigram"] = {"perplexity": figure(6.0, 0.5)}
+    for student in told["models"][1:4]:
+        own = student["metrics"]["perplexity"]["mean"]
+        for name, other in (("unigram", 300.0), ("bigram", 25.0)):
+            student["versus"][name] = {"perplexity": figure(round(own - other, 6), 0.5)}
     return told
 
 
@@ -261,7 +279,11 @@ def timed(p50, ratio=None):
         "p50": p50,
         "p95": p50 * 1.3,
         "p99": p50 * 1.7,
+        "cpu": p50 * 0.98,
+        "network": p50 * 0.6,
+        "added": figure(round(p50 * 0.4, 6), 0.01),
         "ratio": ratio and figure(ratio, 0.02),
+        "cpu_ratio": ratio and figure(ratio, 0.01),
         "throughput": {"median": 4000 / p50, "slowest": 3500 / p50, "fastest": 4100 / p50},
     }
 
@@ -283,6 +305,10 @@ PERFORMANCE = {
         "distinct_histories": 300,
         "threads": 1,
         "device": "cpu",
+        "load_before": 0.3,
+        "load_after": 1.1,
+        "processors": 2,
+        "cpu_share": 0.98,
         "models": {
             "teacher": timed(4.0),
             "drop-4": timed(2.2, 0.55),

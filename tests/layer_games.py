@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from lwa_core.modeling.layers.layered import LayeredModel
+from lwa_core.modeling.probing.batching import Batching
 from lwa_core.modeling.probing.probe import Probe
 from lwa_core.testing import tiny_probe, tiny_recommender
 
@@ -64,7 +65,12 @@ def layers_probe(layers, *, examples=3, items=30, batch=None, **settings):
 
 @contextmanager
 def counted(probe):
-    """Collects the layers that run, in order; a last block that answers at one position only runs as well."""
+    """Collects the layers that run, in order; a last block that answers at one position only runs as well.
+
+    What is seen once for each model, before its first question, is not counted.
+    """
+    assert probe.replays
+    assert probe.batching is Batching.ANY
     ran = []
     layers = list(probe.model.layers)
     with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
@@ -91,6 +97,21 @@ def zero_block(probe, layer):
             linear.bias.zero_()
 
 
+def without_layer_0_it_overflows(utility="loss"):
+    """A probe of three layers whose full model is finite, and of which layers 1 and 2 alone, or 1 alone, overflow."""
+    probe = tiny_probe(tiny_recommender(layers=3), examples=12, utility=utility)
+    first, second, _ = probe.model.layers
+    with torch.no_grad():
+        first.down_proj.bias[0] -= 20.0
+        second.feed_forward_norm.weight.fill_(1.0)
+        second.feed_forward_norm.bias.zero_()
+        second.up_proj.weight.zero_()
+        second.up_proj.weight[:, 0] = 100.0
+        second.up_proj.bias.zero_()
+        second.down_proj.weight.mul_(1e38)
+    return probe
+
+
 class Game:
     """A made-up probe whose utility of each example is any function of the kept layers.
 
@@ -115,6 +136,9 @@ class Game:
         return np.stack([self.known[kept] for kept in keeps])
 
     subsets = Probe.subsets
+
+    def unanswered(self, keeps):
+        return np.isinf(self.evaluate(keeps)).sum(axis=1)
 
     def holding(self):
         return nullcontext()

@@ -24,6 +24,9 @@ class TableProbe:
         self.asked += [tuple(kept) for kept in keeps]
         return np.stack([self.table[number(kept)] for kept in keeps])
 
+    def unanswered(self, keeps):
+        return np.array([np.isinf(self.table[number(kept)]).sum() for kept in keeps])
+
     def holding(self):
         return nullcontext()
 

@@ -14,8 +14,10 @@ class Gini:
     def score(self, probe):
         import torch
 
+        from lwa_core.modeling import layer_weights
+
         def gini(layer):
-            w = torch.cat([p.flatten() for p in layer.parameters()]).double().abs().pow(self.power).sort().values
+            w = torch.cat([p.flatten() for p in layer_weights(layer)]).double().abs().pow(self.power).sort().values
             rank = torch.arange(1, len(w) + 1, device=w.device)
             return 2 * (rank * w).sum() / (len(w) * w.sum()) - (len(w) + 1) / len(w)
 

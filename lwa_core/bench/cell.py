@@ -36,17 +36,19 @@ from lwa_core.pipeline.scoring import (
     read_scores,
     write_scores,
 )
-from lwa_core.pipeline.stages.selection import TeacherSelection
+from lwa_core.pipeline.stages.selection import TeacherSelection, selected
 from lwa_core.pipeline.task import make_probe
 from lwa_core.recipe.recipe import Recipe, Use, combined_by
 from lwa_core.statistics.agreement import spearman
 from lwa_core.statistics.semivalues import shapley_weights
 from lwa_core.statistics.subsets import Kept
 from lwa_core.store.files import digest, read_json, write_json
+from lwa_core.store.places import below
+from lwa_core.store.refusals import explained
 from lwa_core.store.results import Store
 from lwa_core.types import DepthPlan, LayerScores, Quiet, RunContext, ScoreBoard
 
-VERSION = 2
+VERSION = 3
 """Goes up when the same cell gives other figures."""
 
 SUBSETS_AT_ONCE = 512
@@ -55,8 +57,9 @@ SUBSETS_AT_ONCE = 512
 def measure_cell(bench: Bench, cell: Cell, store: Store, listeners: Sequence[Listener] = ()) -> dict[str, Any]:
     """Everything about one cell, JSON-ready. What the store has is not computed again."""
     torch.set_num_threads(1)  # CPU-seconds are those of one thread
-    folder = store.root / "bench" / f"{bench.name}-{cell.name}-{cell.seed}"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = below(store.root, "bench", f"{bench.name}-{cell.name}-{cell.seed}")
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     heal = () if bench.heal is None else (bench.heal,)
     recipe = cell.recipe.replaced(folder.name, score=bench.scorers, select=None, compress=heal)
     assert_able(recipe)
@@ -79,7 +82,7 @@ class _Cell:
             raise LwaError(f"a model of {self.depth} layers leaves nothing to compare", "use at least 4 layers")
         self.removals = range(1, self.depth // 2 + 1)
         self.controlled = self.depth <= bench.measure.controls
-        self.about = answers_key(recipe, self.plan.teacher)
+        self.about = answers_key(self.task, self.plan.teacher)
         self.inputs: Inputs = {"data": self.plan.data, "teacher": self.plan.teacher}
         self.asked = {"answers": self.about}
 
@@ -115,6 +118,7 @@ class _Cell:
             self.teacher.subject,
             histories,
             targets,
+            **self.task.ranked,
             batch=self.recipe.calibration.batch,
             answers=stored_answers(self.run.store, digest([self.about, "test", count])),
         )
@@ -127,7 +131,18 @@ class _Cell:
         for start in range(0, len(by_prefix), SUBSETS_AT_ONCE):
             probe.evaluate(by_prefix[start : start + SUBSETS_AT_ONCE], "loss")
             self.run.bus.emit("progress", f"table of {name}", done=start, total=len(by_prefix))
-        return probe.evaluate(subsets, "loss")
+        table = probe.evaluate(subsets, "loss")
+        lost = np.isinf(table).sum(axis=1)
+        if lost.any():
+            worst = int(lost.argmax())
+            some = (
+                f"{int((lost > 0).sum())} of {len(subsets)} sets of layers give losses that are not finite; the model "
+            )
+            said = (
+                f"{some}with just layers {_shown(subsets[worst])}: on {lost[worst]} of {probe.examples} {name} examples"
+            )
+            raise LwaError(said, "a benchmark needs finite ones: train with a lower learning rate or in float32")
+        return table
 
     @cached_property
     def calibration(self) -> tuple[SubsetAnswers, float]:
@@ -189,9 +204,9 @@ class _Cell:
         probe = self._counting_probe()
         started = time.process_time()
         counts = tuple(self.depth - removed for removed in self.removals)
-        plan: DepthPlan = attrs.evolve(use.instance, keep=counts).select(
-            TeacherSelection(self.depth, self.recipe.seed, self.board, lambda: probe)
-        )
+        selection = TeacherSelection(self.depth, self.recipe.seed, self.board, lambda: probe)
+        selector = attrs.evolve(use.instance, keep=counts)
+        plan = selected(use.who, selector, selection, self.teacher, probe.remembered)
         cpu = time.process_time() - started + probe.borrowed
         passes = plan.trace.get("passes", probe.cost)  # without those that measured what was chosen
         return {"kept": [list(tier) for tier in plan.tiers], "passes": passes, "cpu_seconds": cpu}
@@ -208,7 +223,7 @@ class _Cell:
         """A scorer asked alone: its table, what it cost, and its CPU-seconds."""
         started = time.process_time()
         if use.combines:
-            scored = combined_scores(use, self._board(combined_by(use, self.bench.scorers)))
+            scored = combined_scores(use, self._board(combined_by(use, self.bench.scorers)), self.recipe.seed)
         elif is_observing(use):
             scored = observed_scores([use], probe, Quiet())[use.name]
         else:
@@ -224,6 +239,8 @@ class _Cell:
             plain.histories,
             plain.targets,
             utility=plain.utility,
+            k=plain.k,
+            filter_seen=plain.filter_seen,
             batch=plain.batch,
             seed=plain.seed,
             training_targets=plain.training_targets,
@@ -347,6 +364,7 @@ class _CountingProbe(Probe):
         for kept in new:
             self._answers.losses[kept] = self.table.losses[kept]
             self._answers.ranks[kept] = self.table.ranks[kept]
+            self._answers.tied[kept] = self.table.tied[kept]
 
 
 def _read(file: str) -> Callable[[Path], Any]:

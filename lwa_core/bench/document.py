@@ -10,6 +10,7 @@ import attrs
 
 from lwa_core.errors import Problem, RecipeError
 from lwa_core.plugins.registry import Registry
+from lwa_core.plugins.trust import Allowing
 from lwa_core.recipe.document import BadDocumentError, parse, read_text
 from lwa_core.recipe.reader import Reader, check_recipe
 from lwa_core.recipe.recipe import Recipe, Use
@@ -178,7 +179,7 @@ class BenchReader(Reader):
 
 
 def load_bench(
-    file: Path, scorers: Sequence[str] = (), *, block: Collection[str] = (), allow_local: bool = True
+    file: Path, scorers: Sequence[str] = (), *, block: Collection[str] = (), allow_local: Allowing = True
 ) -> Bench:
     """Read and check a benchmark.
 
@@ -186,7 +187,7 @@ def load_bench(
         file: The TOML file.
         scorers: Scorers to compare besides those of the file.
         block: Plugins to leave out.
-        allow_local: Whether `plugins = ["./file.py"]` may be loaded.
+        allow_local: Whether the code of `plugins = ["./file.py"]` may be run, as in `check_recipe`.
 
     Raises:
         RecipeError: With every problem, of this file and of the recipes that it names, each at its place.

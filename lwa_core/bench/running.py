@@ -6,9 +6,9 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import suppress
 from importlib.metadata import version
-from multiprocessing import get_context
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,12 @@ import attrs
 
 from lwa_core.bench.board import leaderboard
 from lwa_core.bench.document import Bench, load_bench
+from lwa_core.bench.workers import in_processes
 from lwa_core.errors import LwaError
-from lwa_core.store.files import write_atomically
+from lwa_core.plugins.trust import OnlyThese
+from lwa_core.printable import one_line
+from lwa_core.store.files import beside, write_atomically
+from lwa_core.store.refusals import explained
 from lwa_core.store.results import Store
 from lwa_core.types import Event, RunContext
 
@@ -31,7 +35,6 @@ def run_bench(
     jobs: int = 1,
     scorers: Sequence[str] = (),
     block: Sequence[str] = (),
-    allow_local: bool = True,
     say: Say = lambda _: None,
 ) -> dict[str, Any]:
     """Measure every cell and make the leaderboard. JSON-ready.
@@ -45,7 +48,6 @@ def run_bench(
         jobs: Cells at a time.
         scorers: As given to `load_bench`; every process reads the file again.
         block: Likewise.
-        allow_local: Likewise.
         say: Hears of every step.
 
     Raises:
@@ -53,18 +55,15 @@ def run_bench(
     """
     cells: dict[int, dict[str, Any]] = {}
     failures = []
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
-        asked = (str(bench.file), tuple(scorers), tuple(block), allow_local, str(store.root))
-        waiting = {pool.submit(_cell, number, *asked): number for number in range(len(bench.cells))}
-        for done in as_completed(waiting):
-            number = waiting[done]
-            title = bench.cells[number].title
-            try:
-                cells[number] = done.result()
-                say(f"{title}: done, {len(cells)} of {len(bench.cells)}")
-            except Exception as error:  # of any kind: the other cells go on
-                failures.append(f"{title}: {error}")
-                say(f"{title}: failed: {error}")
+    asked = (str(bench.file), tuple(scorers), tuple(block), _local_files(bench), str(store.root))
+    for number, told in in_processes(_cell, [(number, *asked) for number in range(len(bench.cells))], jobs):
+        title = bench.cells[number].title
+        if isinstance(told, LwaError):  # of any kind: the other cells go on
+            failures.append(f"{title}: {told}")
+            say(f"{title}: failed: {told}")
+        else:
+            cells[number] = told
+            say(f"{title}: done, {len(cells)} of {len(bench.cells)}")
     if failures:
         hint = "the other cells are stored; the same command goes on from there"
         raise LwaError(f"{len(failures)} of {len(bench.cells)} cells failed: {'; '.join(failures)}", hint)
@@ -88,22 +87,56 @@ def run_bench(
     }
 
 
-def save(result: dict[str, Any], folder: Path) -> Path:
-    """Write a result under a name that no earlier one has; earlier ones are never touched."""
-    folder.mkdir(parents=True, exist_ok=True)
-    stem = f"{time.strftime('%Y-%m-%d-%H%M%S')}-{result['bench']}"
-    file = folder / f"{stem}.json"
-    number = 1
-    while file.exists():
-        number += 1
-        file = folder / f"{stem}-{number}.json"
-    # On one line: indented, the lists of layers alone make it several times as long. Markdown beside it is for people.
-    write_atomically(file, (json.dumps(result, allow_nan=False, ensure_ascii=False) + "\n").encode())
+def _local_files(bench: Bench) -> OnlyThese:
+    """The files that this process was allowed to run: the others run the same, and nothing that changed meanwhile."""
+    registries = [bench.registry, *(cell.recipe.registry for cell in bench.cells)]
+    return OnlyThese(frozenset(str(info.digest) for registry in registries for info in registry.local_files))
+
+
+def save(result: dict[str, Any], markdown: str, folder: Path) -> Path:
+    """Write a result, and Markdown for people, under a name that nothing has yet; gives the path of the JSON.
+
+    Raises:
+        StoreError: They cannot be written.
+    """
+    # On one line: indented, the lists of layers alone make it several times as long.
+    told = (json.dumps(result, allow_nan=False, ensure_ascii=False) + "\n").encode()
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        file = _write_new(folder, f"{time.strftime('%Y-%m-%d-%H%M%S')}-{result['bench']}", told)
+        write_atomically(file.with_suffix(".md"), markdown.encode())
     return file
 
 
+def _write_new(folder: Path, stem: str, content: bytes) -> Path:
+    """Write a file under the first name that is free, whole; another process may look for one at the same time."""
+    temporary = beside(folder / stem)
+    write_atomically(temporary, content)
+    try:
+        for number in count(1):
+            file = folder / f"{stem if number == 1 else f'{stem}-{number}'}.json"
+            if any(os.path.lexists(one) for one in (file, file.with_suffix(".md"))):
+                continue
+            with suppress(FileExistsError):
+                _put_new(temporary, file)
+                return file
+    finally:
+        temporary.unlink(missing_ok=True)
+    raise AssertionError  # numbers do not end
+
+
+def _put_new(source: Path, file: Path) -> None:
+    """Give a file another name, which nothing may have. Raises FileExistsError."""
+    try:
+        os.link(source, file)
+    except FileExistsError:
+        raise
+    except OSError:  # this file system has no hard links
+        os.rename(source, file)
+
+
 def _cell(
-    number: int, file: str, scorers: Sequence[str], block: Sequence[str], allow_local: bool, root: str
+    number: int, file: str, scorers: Sequence[str], block: Sequence[str], allow_local: OnlyThese, root: str
 ) -> dict[str, Any]:
     """In a process of its own: read the file again and measure one cell."""
     from lwa_core.bench.cell import measure_cell
@@ -120,6 +153,12 @@ class _Lines:
     title: str
 
     def __call__(self, event: Event, run: RunContext) -> None:
-        if event.kind in ("stage-finished", "warning", "message"):
-            took = f" ({event.data['seconds']:.0f} s)" if event.kind == "stage-finished" else ""
-            os.write(2, f"{self.title}: {event.stage or event.message}{took}\n".encode())
+        where = f"{event.stage}: " if event.stage else ""
+        told = {
+            "stage-finished": lambda: f"{event.stage} ({event.data['seconds']:.0f} s)",
+            "warning": lambda: f"warning[{event.data['code']}]: {where}{event.message}",
+            "message": lambda: f"{where}{event.message}",
+        }
+        if event.kind in told:
+            line = one_line(f"{self.title}: {told[event.kind]()}")
+            os.write(2, f"{line}\n".encode())  # at once: lines of others stay whole

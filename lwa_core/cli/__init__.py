@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from importlib import import_module
 from typing import Any, NoReturn
 
 import click
+
+from lwa_core.cli._signals import INTERRUPTED, SAID, interruptible, is_interrupted
 
 COMMANDS = {
     "init": "Write a commented recipe to start from.",
@@ -24,8 +27,6 @@ COMMANDS = {
     "doctor": "Check this machine and the installed plugins.",
 }
 """Command -> its line in `lwa --help`. Each is `command` in the module of that name beside this file."""
-
-INTERRUPTED = 130
 
 EPILOG = """\b
 Example:
@@ -63,39 +64,60 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            from lwa_core.training import processes
+            _say_interrupted(ctx)
+        except click.ClickException as error:
+            from lwa_core.printable import one_line
 
-            if processes.is_first():
-                click.echo("\ninterrupted; run the same command to go on", err=True)
-            ctx.exit(INTERRUPTED)
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            error.message = one_line(error.message)  # type: ignore[misc]  # it quotes what was typed, or a file's name
+            raise
+        except (click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
+            if is_interrupted():  # some libraries make another exception of it
+                _say_interrupted(ctx)
             _explain(ctx, error)
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        with interruptible():
+            return super().main(*args, **kwargs)
+
+
+def _say_interrupted(ctx: click.Context) -> NoReturn:
+    from lwa_core.training import processes
+
+    if processes.is_first():
+        with suppress(OSError):  # of a terminal that is gone
+            click.echo(SAID, err=True, nl=False)
+    ctx.exit(INTERRUPTED)
 
 
 def _explain(ctx: click.Context, error: Exception) -> NoReturn:
+    from lwa_core.cli._terminal import echo, say
     from lwa_core.errors import LwaError, RecipeError
+    from lwa_core.printable import one_line
+    from lwa_core.store.refusals import shortage_error
     from lwa_core.training import processes
 
     if os.environ.get("LWA_TRACEBACK"):
         import traceback
 
-        traceback.print_exception(error)
+        echo("".join(traceback.format_exception(error)), err=True, nl=False)
     if isinstance(error, BrokenPipeError):  # the reader of our output has gone: nobody is left to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         ctx.exit(1)
+    if not isinstance(error, LwaError):
+        error = shortage_error(error) or error
     if isinstance(error, LwaError) and processes.is_said(error):
         ctx.exit(error.exit_code)
     if isinstance(error, RecipeError) and error.problems:
-        click.echo(str(error), err=True)
+        echo(str(error), err=True)
         ctx.exit(error.exit_code)
     if isinstance(error, LwaError):
-        click.echo(f"error: {error}" if error.code == "error" else f"error[{error.code}]: {error}", err=True)
+        code = "error" if error.code == "error" else f"error[{error.code}]"
+        echo(f"{code}: {one_line(error.message)}" + (f"\n  = {one_line(error.hint)}" if error.hint else ""), err=True)
         ctx.exit(error.exit_code)
-    told = " ".join(f"{type(error).__name__}: {error}".split())
-    click.echo(f"lwa has a bug: {told}", err=True)
-    click.echo("  = please report it, with what LWA_TRACEBACK=1 in front of the same command prints", err=True)
+    say(f"lwa has a bug: {type(error).__name__}: {error}", err=True)
+    echo("  = please report it, with what LWA_TRACEBACK=1 in front of the same command prints", err=True)
     ctx.exit(1)
 
 

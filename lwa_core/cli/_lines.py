@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import attrs
-import click
+
+from lwa_core.cli._terminal import print_json, say
 
 if TYPE_CHECKING:
     from lwa_core.recommendation.ranker import Ranker
@@ -72,9 +73,9 @@ def _answer_all(ranker: Ranker, file: BinaryIO, name: str, k: int, options: Mapp
         for line, answer in zip(batch, _answers(ranker, batch, k, options), strict=True):
             if isinstance(answer, str):
                 faults += 1
-                click.echo(f"error[data]: {name}:{line.number}: {answer}", err=True)
+                say(f"error[data]: {name}:{line.number}: {answer}", err=True)
                 answer = {"error": answer}  # noqa: PLW2901
-            click.echo(json.dumps({**line.rest, **answer}, ensure_ascii=False))
+            print_json({**line.rest, **answer}, indent=None)
     if faults:
         raise DataError(
             f"{faults} of {count} requests were not answered", file=name, hint="what is wrong is said above"
@@ -116,10 +117,12 @@ def read_lines(file: BinaryIO, timed: bool) -> Iterator[Line]:
 
 
 def _line(number: int, text: bytes, timed: bool) -> Line:
+    from lwa_core.json_text import BadJsonError, parse_json
+
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:  # bytes that are no UTF-8 are a ValueError, too
-        return Line(number, fault=f"no JSON: {error} ({HINT})")
+        value = parse_json(text)
+    except BadJsonError as error:
+        return Line(number, fault=f"{error.message} ({HINT})")
     if isinstance(value, list):
         value = {"history": value}
     if not isinstance(value, dict) or not isinstance(value.get("history"), list):

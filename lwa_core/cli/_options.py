@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from lwa_core.cli._terminal import say
+from lwa_core.cli._trust import VARIABLE, allowing
+
 if TYPE_CHECKING:
     from lwa_core.plugins.registry import Registry
+    from lwa_core.plugins.trust import Allowing
     from lwa_core.recipe.recipe import Recipe
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -42,16 +45,19 @@ _set_option = click.option(
     help="Change a value of the recipe, for example select.keep=4 or score.fisher.name=f; may be repeated.",
 )
 local_option = click.option(
-    "--no-local-plugins",
+    "--allow-local/--no-local-plugins",
     "allow_local",
-    flag_value=False,
-    default=True,
-    help="Refuse recipes that load Python files by `plugins = [...]`.",
+    default=None,
+    envvar=VARIABLE,
+    show_envvar=True,
+    callback=allowing,
+    help="Run, or refuse, the Python files that a recipe names by `plugins = [...]`.  [default: those allowed before]",
 )
+"""`allow_local: Allowing`."""
 
 
 def recipe_options(command: F) -> F:
-    """`overrides: tuple[str, ...]`, `block: tuple[str, ...]` and `allow_local: bool`: how a recipe is to be read."""
+    """`overrides: tuple[str, ...]`, `block: tuple[str, ...]`, `allow_local: Allowing`: how a recipe is to be read."""
     for option in (local_option, block_option, _set_option):
         command = option(command)
     return command
@@ -68,7 +74,7 @@ def example(text: str) -> str:
     return f"\b\nExample:\n{lines}\n"
 
 
-def open_recipe(recipe: Path, overrides: tuple[str, ...], block: tuple[str, ...], allow_local: bool) -> Recipe:
+def open_recipe(recipe: Path, overrides: tuple[str, ...], block: tuple[str, ...], allow_local: Allowing) -> Recipe:
     """The recipe. Says on stderr which local files were loaded. Raises RecipeError with all problems."""
     from lwa_core.recipe.reader import load_recipe
 
@@ -82,9 +88,9 @@ def tell_local(registry: Registry) -> None:
     from lwa_core.training import processes
 
     for info in registry.local_files if processes.is_first() else ():
-        click.echo(f"loaded local plugin {info.file}", err=True)
+        say(f"loaded local plugin {info.file}", err=True)
 
 
-def print_json(value: Any) -> None:
-    """JSON on stdout."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+def warn(message: str) -> None:
+    """Say on stderr what stood in the way of a file."""
+    say(f"warning[set-aside]: {message}", err=True)

@@ -7,8 +7,8 @@ import time
 from types import TracebackType
 from typing import Any
 
-import click
-
+from lwa_core.cli._terminal import echo
+from lwa_core.printable import one_line
 from lwa_core.types import Event, RunContext
 
 EVERY = 15.0
@@ -30,13 +30,13 @@ class Progress:
             from rich.progress import Progress as Bars
 
             self._bars = Bars(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),  # names of others may hold what rich takes for markup
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
                 TextColumn("left"),
                 TimeRemainingColumn(),
-                console=Console(stderr=True),
+                console=Console(stderr=True, emoji=False),
                 transient=True,
             )
             self._bars.start()
@@ -69,8 +69,8 @@ class Progress:
         if self._bars is not None:
             if self._task is None or self._bars.tasks[-1].total != total:
                 self._close()
-                self._task = self._bars.add_task(text, total=total)
-            self._bars.update(self._task, completed=done, description=text)
+                self._task = self._bars.add_task(one_line(text), total=total)
+            self._bars.update(self._task, completed=done, description=one_line(text))
         elif time.monotonic() - self._last >= EVERY:
             self._last = time.monotonic()
             self._say(f"{text}: {done} of {total}")
@@ -83,6 +83,6 @@ class Progress:
 
     def _say(self, line: str) -> None:
         if self._bars is not None:
-            self._bars.console.print(line, markup=False, highlight=False)
+            self._bars.console.print(one_line(line), markup=False, highlight=False)
         else:
-            click.echo(line, err=True)
+            echo(one_line(line), err=True)

@@ -6,7 +6,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-import click
+from lwa_core.cli._terminal import echo
+from lwa_core.printable import one_line
 
 if TYPE_CHECKING:
     import rich.table
@@ -22,16 +23,17 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def show_table(table: Table) -> None:
     """Print a table of the report with its title and its note; models of different kinds stand apart."""
     if table.title:
-        click.echo(f"{table.title}\n")
+        echo(f"{table.title}\n")
     _print(table.columns, table.rows, figures=not table.text, groups=table.kinds)
     if table.note:
-        click.echo(f"\n{table.note}")
+        echo(f"\n{table.note}")
 
 
 def _print(headers: Sequence[str], rows: Sequence[Sequence[str]], *, figures: bool, groups: Sequence[str]) -> None:
+    headers, rows = [one_line(head) for head in headers], [[one_line(cell) for cell in row] for row in rows]
     if not sys.stdout.isatty():
         for line in plain_lines(headers, rows, figures=figures, groups=groups):
-            click.echo(line)
+            echo(line)
         return
     from rich.console import Console
 

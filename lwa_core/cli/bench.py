@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lwa_core.cli._options import block_option, example, json_option, local_option, print_json, store_option, tell_local
+from lwa_core.cli._options import block_option, example, json_option, local_option, store_option, tell_local
 from lwa_core.cli._table import show_table
+from lwa_core.cli._terminal import echo, print_json, say
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from lwa_core.plugins.trust import Allowing
 
 EPILOG = """
   lwa bench bench.toml --jobs 2
@@ -39,7 +42,7 @@ def command(
     scorers: tuple[str, ...],
     jobs: int,
     results: Path | None,
-    allow_local: bool,
+    allow_local: Allowing,
     block: tuple[str, ...],
     store: Path,
     as_json: bool,
@@ -64,16 +67,14 @@ def command(
         jobs=jobs,
         scorers=scorers,
         block=block,
-        allow_local=allow_local,
-        say=lambda line: click.echo(line, err=True),
+        say=lambda line: say(line, err=True),
     )
-    file = save(result, results or bench.parent / "results")
-    file.with_suffix(".md").write_text(markdown(result), encoding="utf-8")
+    file = save(result, markdown(result), results or bench.parent / "results")
     if as_json:
         print_json(result)
     else:
         _print(result)
-    click.echo(f"results: {file}", err=as_json)
+    say(f"results: {file}", err=as_json)
 
 
 def _print(result: Mapping[str, Any]) -> None:
@@ -81,4 +82,4 @@ def _print(result: Mapping[str, Any]) -> None:
 
     for board in boards(result):
         show_table(board)
-        click.echo()
+        echo()

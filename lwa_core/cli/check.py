@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 import click
 
-from lwa_core.cli._options import example, json_option, print_json, recipe_options, tell_local
+from lwa_core.cli._options import example, json_option, recipe_options, tell_local
+from lwa_core.cli._terminal import echo, print_json, say
+
+if TYPE_CHECKING:
+    from lwa_core.plugins.trust import Allowing
 
 EPILOG = """
   lwa check recipe.toml
@@ -27,7 +32,7 @@ def command(
     recipes: tuple[Path, ...],
     overrides: tuple[str, ...],
     block: tuple[str, ...],
-    allow_local: bool,
+    allow_local: Allowing,
     as_json: bool,
 ) -> None:
     """Say everything that is wrong with a recipe.
@@ -46,9 +51,9 @@ def command(
         if problems and not as_json:
             from lwa_core.recipe.locate import render
 
-            click.echo(render(problems))
+            echo(render(problems))
         count = len(problems)
-        click.echo(f"{file}: {count or 'no'} problem{'' if count == 1 else 's'}", err=True)
+        say(f"{file}: {count or 'no'} problem{'' if count == 1 else 's'}", err=True)
     if as_json:
         print_json(told)
     if not all(each["ok"] for each in told):

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 import attrs
 import click
 
-from lwa_core.cli._options import block_option, example, json_option, print_json
+from lwa_core.cli._options import block_option, example, json_option
+from lwa_core.cli._terminal import print_json, say
 
 OK, WARN, BAD = "ok", "warn", "bad"
 
@@ -47,9 +48,9 @@ def command(ctx: click.Context, block: tuple[str, ...], as_json: bool) -> None:
         print_json([attrs.asdict(finding) for finding in findings])
     else:
         for finding in findings:
-            click.echo(f"{finding.level:<5} {finding.name:<14} {finding.text}")
+            say(f"{finding.level:<5} {finding.name:<14} {finding.text}")
             if finding.hint:
-                click.echo(f"      {'':<14} = {finding.hint}")
+                say(f"      {'':<14} = {finding.hint}")
     if any(finding.level == BAD for finding in findings):
         ctx.exit(NeedsError.exit_code)
 

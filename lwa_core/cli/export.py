@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lwa_core.cli._options import example, json_option, print_json
+from lwa_core.cli._options import example, json_option
+from lwa_core.cli._terminal import echo, print_json
 
 if TYPE_CHECKING:
     from lwa_core.types import DepthPlan
@@ -46,12 +47,12 @@ def command(*, run: Path, form: str, tier: int | None, model: str | None, dtype:
     elif form == "text":
         for number in numbers:
             name = f"tier {number}: " if len(plan.tiers) > 1 else ""
-            click.echo(name + as_text(plan.tiers[number], plan.depth))
+            echo(name + as_text(plan.tiers[number], plan.depth))
     elif len(numbers) > 1:
         raise click.UsageError(f"the plan has {len(numbers)} tiers and mergekit makes one model: give --tier")
     else:
         folder, precision = teacher_of(run) if model is None or dtype is None else (run, "")
-        click.echo(as_mergekit(plan.tiers[numbers[0]], model or str(folder), dtype or precision), nl=False)
+        echo(as_mergekit(plan.tiers[numbers[0]], model or str(folder), dtype or precision), nl=False)
 
 
 def _numbers(plan: DepthPlan, tier: int | None) -> list[int]:

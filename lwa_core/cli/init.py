@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lwa_core.cli._options import block_option, example
+from lwa_core.cli._terminal import echo, say
 
 if TYPE_CHECKING:
     from lwa_core.plugins.registry import Registry
@@ -41,11 +42,11 @@ def command(file: Path, kind: str, block: tuple[str, ...]) -> None:
     """
     from lwa_core.errors import LwaError
     from lwa_core.plugins.registry import Registry
-    from lwa_core.store.files import explained
+    from lwa_core.store.refusals import explained
 
     text = recipe_text(Registry.discover(block=block), "my-run" if str(file) == "-" else file.stem, kind)
     if str(file) == "-":
-        click.echo(text, nl=False)
+        echo(text, nl=False)
         return
     try:
         with explained(file), file.open("x", encoding="utf-8") as opened:
@@ -54,7 +55,7 @@ def command(file: Path, kind: str, block: tuple[str, ...]) -> None:
         if isinstance(error.__cause__, FileExistsError):
             raise LwaError(f"{file} is there already", "name another file, or remove this one first") from None
         raise
-    click.echo(f"wrote {file}; next: lwa check {file}, then lwa run {file}", err=True)
+    say(f"wrote {file}; next: lwa check {file}, then lwa run {file}", err=True)
 
 
 def recipe_text(registry: Registry, name: str, kind: str) -> str:

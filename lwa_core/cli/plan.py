@@ -7,19 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lwa_core.cli._options import (
-    example,
-    json_option,
-    open_recipe,
-    print_json,
-    recipe_argument,
-    recipe_options,
-    store_option,
-)
+from lwa_core.cli._options import example, json_option, open_recipe, recipe_argument, recipe_options, store_option
+from lwa_core.cli._terminal import echo, print_json
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lwa_core.pipeline.graph import Stage
     from lwa_core.pipeline.plan import Plan
+    from lwa_core.plugins.trust import Allowing
     from lwa_core.recipe.recipe import Recipe
     from lwa_core.store.results import Store
 
@@ -39,7 +35,7 @@ def command(
     recipe: Path,
     overrides: tuple[str, ...],
     block: tuple[str, ...],
-    allow_local: bool,
+    allow_local: Allowing,
     store: Path,
     as_json: bool,
 ) -> None:
@@ -60,7 +56,7 @@ def command(
 
     cells = [[r["stage"], r["component"] or "", r["state"], (r["key"] or "")[:12], ", ".join(r["lacks"])] for r in rows]
     print_table(["stage", "component", "state", "key", "lacks"], cells)
-    click.echo(f"{sum(r['state'] == 'stored' for r in rows)} of {len(rows)} stages are stored", err=True)
+    echo(f"{sum(r['state'] == 'stored' for r in rows)} of {len(rows)} stages are stored", err=True)
 
 
 def _rows(recipe: Recipe, plan: Plan, store: Store) -> list[dict[str, Any]]:
@@ -68,16 +64,19 @@ def _rows(recipe: Recipe, plan: Plan, store: Store) -> list[dict[str, Any]]:
         state = "stored" if store.has(stage.kind, stage.key) else "to do"
         return _row(recipe, stage.name, stage.use, state, stage.key, _runs_model(stage))
 
-    rows: list[dict[str, Any]] = []
-    for stage in plan.stages:
-        rows.append(row(stage))
-        if stage.expand is None:
-            continue
-        if stage.stored(store) is not None and all(store.has(s.kind, s.key) for s in stage.before):
-            rows += map(row, stage.expand(stage.stored(store), lambda before: before.stored(store)))
-        else:  # how many students there are, and of which layers, is known once the layers are selected
-            rows += [_row(recipe, name, use, f"after {stage.name}", None) for name, use in stage.promises]
-    return rows
+    def following(stages: Sequence[Stage[Any]]) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = []
+        for stage in stages:
+            rows.append(row(stage))
+            if stage.expand is None:
+                continue
+            if stage.stored(store) is not None and all(store.find(s.kind, s.key) for s in stage.before):
+                rows += following(stage.expand(stage.stored(store), lambda before: before.stored(store)))
+            else:  # how many students there are, and of which layers, is known once the layers are selected
+                rows += [_row(recipe, name, use, f"after {stage.name}", None) for name, use in stage.promises]
+        return rows
+
+    return following(plan.stages)
 
 
 def _runs_model(stage: Stage[Any]) -> bool:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lwa_core.cli._options import block_option, example, json_option, print_json
+from lwa_core.cli._options import block_option, example, json_option
 from lwa_core.cli._table import print_table
+from lwa_core.cli._terminal import echo, print_json, say
 
 if TYPE_CHECKING:
     from lwa_core.plugins.registry import Offer, PluginInfo, Registry
@@ -38,7 +39,7 @@ def list_(block: tuple[str, ...], as_json: bool) -> None:
         ("kind", "name", "plugin", "reference"),
         [(o.kind, o.name, o.provider.name, o.component.reference or "") for o in offers],
     )
-    click.echo()
+    echo()
     print_table(
         ("plugin", "distribution", "version", "health"),
         [(p.name, p.distribution or "-", p.version or "-", _health(p)) for p in registry.plugins],
@@ -61,7 +62,7 @@ def show(name: str, kind: str | None, block: tuple[str, ...], as_json: bool) -> 
         return
     for place, facts in enumerate(shown):
         if place:
-            click.echo()
+            echo()
         _print(facts)
 
 
@@ -128,9 +129,9 @@ def _component(registry: Registry, offer: Offer) -> dict[str, Any]:
 
 def _print(facts: dict[str, Any]) -> None:
     provider = facts["provider"]
-    click.echo(f"{facts['kind']} {facts['name']}")
+    echo(f"{facts['kind']} {facts['name']}")
     if facts["about"]:
-        click.echo(f"  {facts['about'].splitlines()[0]}")
+        say(f"  {facts['about'].splitlines()[0]}")
     rows = [
         ("provider", f"{provider['name']} of {provider['distribution']} {provider['version']}"),
         ("version", str(facts["component_version"])),
@@ -141,9 +142,9 @@ def _print(facts: dict[str, Any]) -> None:
     ]
     for label, text in rows:
         if text:
-            click.echo(f"  {label:<10} {text}")
+            say(f"  {label:<10} {text}")
     if facts["settings"]:
-        click.echo()
+        echo()
         print_table(("setting", "type", "default", "help"), [_setting(each) for each in facts["settings"]])
 
 

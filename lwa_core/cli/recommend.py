@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import click
 
 from lwa_core.cli._lines import answer_lines, told
 from lwa_core.cli._options import example, json_option
+from lwa_core.cli._terminal import print_json, say
 from lwa_core.types import Recommendations
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def command(
     else:
         answer = ranker.recommend(ids, k, when, **asked)
     if as_json:
-        click.echo(json.dumps(told(answer)))
+        print_json(told(answer), indent=None)
         return
     from lwa_core.cli._table import print_table
 
@@ -94,9 +94,9 @@ def command(
     ]
     print_table(["rank", "item", "score", "title"], rows)
     if answer.unknown:
-        click.echo(f"unknown to the model, left out: {', '.join(answer.unknown)}", err=True)
+        say(f"unknown to the model, left out: {', '.join(answer.unknown)}", err=True)
     if not answer.known:
-        click.echo("nothing of the history is known: this is what the model ranks highest after nothing", err=True)
+        say("nothing of the history is known: this is what the model ranks highest after nothing", err=True)
 
 
 def _ids(text: str, option: str) -> list[Any]:
@@ -131,13 +131,15 @@ def _time(value: Any) -> Any:
 
 def _list(text: str, option: str) -> list[Any]:
     from lwa_core.errors import DataError
+    from lwa_core.json_text import BadJsonError, parse_json
 
+    hint = "write a JSON list, or what it would hold between commas"
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{option} is no JSON list: {error}") from error
+        value = parse_json(text)
+    except BadJsonError as error:
+        raise DataError(f"{option} {error.message}", hint=hint) from error
     if not isinstance(value, list):
-        raise DataError(f"{option} is no JSON list: {text[:40]}")
+        raise DataError(f"{option} is no JSON list: {text[:40]}", hint=hint)
     return value
 
 

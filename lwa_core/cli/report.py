@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from lwa_core.cli._options import example, json_option, print_json
+from lwa_core.cli._options import example, json_option, warn
+from lwa_core.cli._terminal import print_json, say
 
 EPILOG = """
   lwa report lwa-runs/runs/quickstart-1a2b3c4d
@@ -19,22 +20,16 @@ EPILOG = """
 @json_option
 def command(*, run: Path, as_json: bool) -> None:
     """Write the report of a run again, and print its table of results."""
-    from lwa_core.errors import StoreError
     from lwa_core.results.as_json import to_json
     from lwa_core.results.reading import read_results
 
-    if not (run / "metrics.json").is_file():
-        raise StoreError(f"{run} is not the folder of a finished run", "`lwa run` prints the folder of its run")
     results = read_results(run)
     if as_json:
         print_json({"folder": str(run), **to_json(results)})
         return
-    from lwa_core.cli._table import show_table
+    from lwa_core.cli._results import show_results
     from lwa_core.report import write_report
-    from lwa_core.report.terminal import result_tables
 
-    for table in result_tables(results):
-        show_table(table)
-        click.echo()
-    for path in write_report(run):
-        click.echo(f"report: {path}")
+    show_results(results)
+    for path in write_report(run, warn):
+        say(f"report: {path}")

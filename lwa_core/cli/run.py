@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,11 +11,15 @@ from lwa_core.cli._options import (
     example,
     json_option,
     open_recipe,
-    print_json,
     recipe_argument,
     recipe_options,
     store_option,
+    warn,
 )
+from lwa_core.cli._terminal import print_json, say
+
+if TYPE_CHECKING:
+    from lwa_core.plugins.trust import Allowing
 
 EPILOG = """
   lwa run recipe.toml
@@ -33,7 +38,7 @@ def command(
     recipe: Path,
     overrides: tuple[str, ...],
     block: tuple[str, ...],
-    allow_local: bool,
+    allow_local: Allowing,
     store: Path,
     as_json: bool,
 ) -> None:
@@ -56,18 +61,13 @@ def command(
         folder = run_recipe(opened, Store(store), [progress])
     if not processes.is_first():
         return
-    written = write_report(folder)
+    written = write_report(folder, warn)
     results = read_results(folder)
     if as_json:
         print_json({"folder": str(folder), **to_json(results)})
     else:
-        from lwa_core.cli._table import show_table
-        from lwa_core.report.terminal import result_tables
+        from lwa_core.cli._results import show_results
 
-        for table in result_tables(results):
-            show_table(table)
-            click.echo()
-        for warning in results.metrics.warnings:
-            click.echo(f"warning[{warning.code}]: {warning.message}", err=True)
+        show_results(results)
     for path in written:
-        click.echo(f"report: {path}", err=as_json)
+        say(f"report: {path}", err=as_json)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lwa_core.cli._options import block_option, example, print_json
+from lwa_core.cli._options import block_option, example
+from lwa_core.cli._terminal import print_json, say
 
 if TYPE_CHECKING:
     from lwa_core.plugins.registry import Registry
@@ -87,7 +88,7 @@ def _one_of(registry: Registry, kind: str, named: bool) -> dict[str, Any]:
         try:
             table = json_schema(offer.load())
         except PluginError as error:
-            click.echo(f"warning: {error.message}", err=True)
+            say(f"warning: {error.message}", err=True)
             continue
         use = {"enum": [offer.name, f"{offer.provider.name}:{offer.name}"]}
         if offer.component.reference:

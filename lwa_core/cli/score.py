@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lwa_core.cli._options import block_option, example, json_option, print_json, store_option
+from lwa_core.cli._options import block_option, example, json_option, store_option
+from lwa_core.cli._terminal import echo, print_json, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -131,7 +132,7 @@ def command(
     }
     recipe = _read(document, settings, block)
     if as_recipe:
-        click.echo(recipe.text, nl=False)
+        echo(recipe.text, nl=False)
         return
 
     from lwa_core.cli._progress import Progress
@@ -194,8 +195,10 @@ def _read(document: dict[str, Any], settings: Sequence[str], block: Sequence[str
 
 def _precision(folder: Path) -> str:
     """That of the model's files, as far as recipes know it."""
+    from lwa_core.json_text import parse_json
+
     try:
-        said = json.loads((folder / "config.json").read_text("utf-8"))
+        said = parse_json((folder / "config.json").read_bytes())
         return "bfloat16" if "bfloat16" in (said.get("dtype"), said.get("torch_dtype")) else "float32"
     except (OSError, ValueError, AttributeError):
         return "float32"  # what is wrong with the folder is said when it is loaded
@@ -204,9 +207,14 @@ def _precision(folder: Path) -> str:
 def _assert_free(folder: Path) -> None:
     """Raise StoreError where something lies where a model is to be saved."""
     from lwa_core.errors import StoreError
+    from lwa_core.store.refusals import explained
 
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise StoreError(f"{folder} is not empty", "name a folder that is not there yet")
+    hint = "name a folder that is not there yet"
+    with explained(folder):
+        if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+            raise StoreError(f"{folder} is there already, and is no folder", hint)
+        if folder.exists() and any(folder.iterdir()):
+            raise StoreError(f"{folder} is not empty", hint)
 
 
 def _best(scores: LayerScores, keep: int) -> tuple[int, ...]:
@@ -219,15 +227,32 @@ def _best(scores: LayerScores, keep: int) -> tuple[int, ...]:
 
 
 def _save_cut(live: Any, kept: Sequence[int], folder: Path) -> None:
-    """Save the model with just these layers, and its tokenizer: plain `from_pretrained` loads both."""
+    """Save the model with just these layers, and its tokenizer: plain `from_pretrained` loads both.
+
+    The folder is seen only once all is in it.
+    """
+    import os
+    import shutil
+
     from lwa_core.modeling.files.saving import save_model
-    from lwa_core.store.files import explained
+    from lwa_core.store.files import beside
+    from lwa_core.store.refusals import explained
+    from lwa_core.store.sealing import adopt_mode
 
     student = live.layered.keep(kept)
     with explained(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        save_model(student.model, folder)
-        live.subject.tokenizer.save_pretrained(folder)
+        folder.absolute().parent.mkdir(parents=True, exist_ok=True)
+        temporary = beside(folder)
+        temporary.mkdir()
+        try:
+            save_model(student.model, temporary)
+            live.subject.tokenizer.save_pretrained(temporary)
+            for file in temporary.iterdir():
+                adopt_mode(file, temporary / "config.json")
+            os.replace(temporary, folder)  # over an empty folder at most
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
 
 
 def _told_of(recipe: Recipe, plan: Plan, live: Any, scores: dict[str, LayerScores], data: Any) -> dict[str, Any]:
@@ -268,9 +293,9 @@ def _scorer(use: Use, scores: LayerScores) -> dict[str, Any]:
 def _print(told: dict[str, Any]) -> None:
     from lwa_core.cli._table import print_table
 
-    click.echo(f"{told['class']} ({told['task']}): {told['depth']} layers, {told['layers']}")
+    say(f"{told['class']} ({told['task']}): {told['depth']} layers, {told['layers']}")
     of = f" of {told['texts']} texts" if told["examples"] != told["texts"] else ""
-    click.echo(f"{told['examples']} examples{of}; mean ± standard error, higher: keep; # 1 is the layer to go first\n")
+    echo(f"{told['examples']} examples{of}; mean ± standard error, higher: keep; # 1 is the layer to go first\n")
     heads, columns = ["layer"], [[str(layer) for layer in range(told["depth"])]]
     for each in told["scorers"]:
         heads += [each["name"] + (f" [{each['unit']}]" if each["unit"] else ""), "#"]
@@ -278,18 +303,18 @@ def _print(told: dict[str, Any]) -> None:
         columns.append([_figure(mean, error) for mean, error in zip(each["mean"], errors, strict=True)])
         columns.append([str(each["order"].index(layer) + 1) for layer in range(told["depth"])])
     print_table(heads, [list(row) for row in zip(*columns, strict=True)])
-    click.echo()
+    echo()
     for each in told["scorers"]:
         rows = f"{each['samples']} sample{'s' if each['samples'] > 1 else ''}, {each['passes']:.3g} passes"
         stable = "" if each["stability"] is None else f", stability {each['stability']:.2f}"
-        click.echo(f"{each['name']}: {rows}{stable}")
+        say(f"{each['name']}: {rows}{stable}")
         for name, value in each["facts"].items():
             text = json.dumps(value)
-            click.echo(f"  {name} = {text if len(text) <= LONGEST_FACT else '… (see --json)'}")
+            say(f"  {name} = {text if len(text) <= LONGEST_FACT else '… (see --json)'}")
     if "kept" in told:
-        click.echo(f"keep layers {', '.join(map(str, told['kept']))} (0-based), by {told['by']}")
+        echo(f"keep layers {', '.join(map(str, told['kept']))} (0-based), by {told['by']}")
     if "saved" in told:
-        click.echo(f"saved: {told['saved']}")
+        say(f"saved: {told['saved']}")
 
 
 def _figure(mean: float, error: float | None) -> str:

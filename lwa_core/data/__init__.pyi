@@ -12,6 +12,7 @@ from .dataset import (
     PreparedData as PreparedData,
     Step as Step,
 )
+from .engine import polars_faults as polars_faults
 from .frames import source_from_frame as source_from_frame
 from .ids import spell_id as spell_id
 from .prepare import prepare as prepare

@@ -95,12 +95,47 @@ class PreparedData:
     def users(self) -> int:
         return len(self.offsets) - 1
 
+    def only(self, *uses: str) -> PreparedData:
+        """The same data without any event that only other uses may look at, in arrays of its own.
+
+        Args:
+            uses: Any of `validation`, `calibration`, `test`; training parts are always there. Examples of the others
+                are empty, and nothing that is left leads to their targets.
+        """
+        ends = self.train_ends.copy()
+        for use in uses:
+            examples: Examples = getattr(self, use)
+            np.maximum.at(ends, examples.users, examples.positions + 1)
+        sizes = ends - self.offsets[:-1]
+        offsets = np.zeros(len(self.offsets), dtype=np.int64)
+        np.cumsum(sizes, out=offsets[1:])
+        moved = offsets[:-1] - self.offsets[:-1]  # of each user's events
+        rows = np.repeat(-moved, sizes) + np.arange(offsets[-1])
+
+        def taken(use: str) -> Examples:
+            examples: Examples = getattr(self, use)
+            if use not in uses:
+                return Examples(examples.users[:0].copy(), examples.positions[:0].copy())
+            return Examples(examples.users.copy(), examples.positions + moved[examples.users])
+
+        return attrs.evolve(
+            self,
+            items=self.items[rows],
+            offsets=offsets,
+            train_ends=self.train_ends + moved,
+            validation=taken("validation"),
+            calibration=taken("calibration"),
+            test=taken("test"),
+            facts={},
+            times=None if self.times is None else self.times[rows],
+        )
+
     def history(self, examples: Examples, row: int) -> Int32:
         """Items before the target of one example, oldest first."""
         return self._part(int(self.offsets[examples.users[row]]), int(examples.positions[row]))
 
     def histories(self, examples: Examples) -> list[Int32]:
-        """The history of every example, as views into the flat array."""
+        """The history of every example, as views into the flat array: a component gets `lent` copies of them."""
         starts = self.offsets[examples.users]
         return [self._part(a, b) for a, b in zip(starts, examples.positions, strict=True)]
 
@@ -116,7 +151,10 @@ class PreparedData:
         return np.array(found, dtype=np.bool_)
 
     def training_sequences(self) -> list[Int32]:
-        """Each user's training part, oldest first, as views; users with an empty one are left out."""
+        """Each user's training part, oldest first, as views; users with an empty one are left out.
+
+        Where the flat array holds more than training parts, a component gets those of `only()`.
+        """
         bounds = zip(self.offsets[:-1], self.train_ends, strict=True)
         return [self._part(a, b) for a, b in bounds if b > a]
 
@@ -136,6 +174,16 @@ class PreparedData:
     def _part(self, start: int, end: int) -> Int32:
         items = self.items[start:end]
         return items if self.times is None else TimedHistory(items, self.times[start:end])
+
+
+def lent(histories: Sequence[Int32]) -> list[Int32]:
+    """Copies of histories for a component: a view would lead to the array that it is a part of, and to the targets."""
+    return [
+        TimedHistory(np.array(history), np.array(history.times))
+        if isinstance(history, TimedHistory) and history.times is not None
+        else np.array(history)
+        for history in histories
+    ]
 
 
 def test_digest(data: PreparedData) -> str:

@@ -13,6 +13,7 @@ from lwa_core.data.arrays import Int32, Int64
 from lwa_core.data.clock import AUTO, UNITS, moment, to_milliseconds, unit_of
 from lwa_core.data.coding import number_ids
 from lwa_core.data.dataset import Step
+from lwa_core.data.engine import polars_faults
 from lwa_core.data.grouping import counts, slices
 from lwa_core.data.ids import BLANKS, spell_ids, takes_ids
 from lwa_core.errors import DataError
@@ -220,11 +221,8 @@ def _collect(source: Source, min_rating: float | None, need_timestamps: bool) ->
             columns.append((rating <= 0).fill_null(False).alias("below_zero"))
         else:
             columns.append((rating.cast(pl.Float64) >= min_rating).fill_null(False).alias("enough"))
-    try:
+    with polars_faults("the events cannot be read"):  # a reader checks what it reads; a lazy one can meet damage later
         return source.events.select(columns).collect(engine="streaming")
-    except pl.exceptions.PolarsError as error:
-        # A reader checks what it reads; a lazy one can still meet damage further on.
-        raise DataError(f"the events cannot be read: {error}".splitlines()[0]) from error
 
 
 def _id(name: str, dtype: polars.DataType) -> polars.Expr:

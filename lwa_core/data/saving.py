@@ -8,7 +8,8 @@ import attrs
 
 from lwa_core.data.dataset import Catalogue, Examples, PreparedData, Step
 from lwa_core.errors import StoreError
-from lwa_core.store.files import explained, read_json, write_json
+from lwa_core.store.files import read_json, write_json
+from lwa_core.store.refusals import explained
 
 ARRAYS = "arrays.safetensors"
 ACCOUNT = "data.json"

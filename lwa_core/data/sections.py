@@ -45,6 +45,9 @@ class Split:
 class Measurement:
     """How figures are measured, whatever the task."""
 
+    control: bool = setting(
+        False, help="train the teacher for as long as each student was healed, and hold the student against it too"
+    )
     bootstrap: int = setting(2000, help="resamples of the test examples for each interval", minimum=100)
     confidence: float = setting(0.95, help="confidence of every interval", minimum=0.5, maximum=0.999)
     requests: int = setting(300, help="timed requests a model at batch 1; 0 measures no time", minimum=0)

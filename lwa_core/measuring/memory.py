@@ -1,6 +1,6 @@
 """Run in a fresh process: load a model, answer a few requests, print how much memory that took.
 
-python -m lwa_core.measuring.memory FOLDER REQUESTS.json [DEVICE]
+python -m lwa_core.measuring.memory FOLDER REQUESTS.json [DEVICE [PARENT]]
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 STATUS = Path("/proc/self/status")
+
+TOO_LITTLE = 75
+"""Exit code where the machine had too little memory or disk left, which is no matter of the model."""
 
 TEXT = "subject.json"
 """Lies with a model of texts."""
@@ -107,12 +110,35 @@ def peak() -> int:
 
 
 def main(arguments: list[str]) -> None:
-    """Print the figures of the model in the first argument for the requests in the file of the second, on a device."""
+    """Print the figures of the model in the first argument for the requests in the file of the second, on a device.
+
+    The process ends when the one whose id the last argument is ends.
+    """
     from lwa_core.modeling.devices import use_device
+    from lwa_core.training.parent import end_with
 
     folder, requests, *named = arguments
-    with use_device(named[0] if named else "auto"):
-        print(json.dumps(measure(Path(folder), json.loads(Path(requests).read_text("utf-8")))))
+    if named[1:]:
+        end_with(int(named[1]))
+    try:
+        with use_device(named[0] if named else "auto"):
+            print(json.dumps(measure(Path(folder), json.loads(Path(requests).read_text("utf-8")))))
+    except Exception as error:
+        if _is_for_want_of_room(error):
+            print(f"{type(error).__name__}: {error}", file=sys.stderr)
+            sys.exit(TOO_LITTLE)
+        raise
+
+
+def _is_for_want_of_room(error: Exception) -> bool:
+    """Whether another time, or on another machine, the same might go well."""
+    import torch
+
+    from lwa_core.store.refusals import shortage
+
+    texts = ("can't allocate memory", "Cannot allocate memory")  # torch's own on the CPU has no type
+    known = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(text in str(error) for text in texts)
+    return known or shortage(error) is not None
 
 
 if __name__ == "__main__":

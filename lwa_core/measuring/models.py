@@ -10,10 +10,8 @@ from typing import Any
 
 from lwa_core.data.sections import Measurement
 from lwa_core.errors import ModelError
-from lwa_core.measuring.performance import measure_latency, measure_memory
+from lwa_core.measuring.performance import Timed, measure_latency, measure_memory
 from lwa_core.types import Reporter
-
-Answer = Callable[[Sequence[Any]], object]
 
 IN_MEMORY = 20
 """Requests that a fresh process answers while its memory is measured."""
@@ -21,9 +19,8 @@ IN_MEMORY = 20
 
 def measure_models(
     folders: Mapping[str, Path],
-    load: Mapping[str, Callable[[], Answer]],
-    requests: Sequence[Any],
-    as_sent: Sequence[Mapping[str, Any]],
+    load: Mapping[str, Callable[[], Timed]],
+    requests: Sequence[Mapping[str, Any]],
     measurement: Measurement,
     report: Reporter,
 ) -> dict[str, Any]:
@@ -31,23 +28,21 @@ def measure_models(
 
     Args:
         folders: Where each model lies, by name.
-        load: Loads each into this process, as what answers many requests.
-        requests: What is asked.
-        as_sent: The same as arguments of what a fresh process asks, JSON-ready.
+        load: Loads each into this process, as what is timed.
+        requests: What is asked, as it is sent: JSON-ready, as a fresh process takes it.
         measurement: How many, and whether memory is measured.
         report: Gets the progress.
     """
     latency = None
     if measurement.requests:
-        many = {name: make() for name, make in load.items()}
-        single = {name: _single(answer) for name, answer in many.items()}
+        models = {name: make() for name, make in load.items()}
         how = {"requests": measurement.requests, "batch": measurement.batch}
-        latency = measure_latency(single, many, requests, **how, report=report)
+        latency = measure_latency(models, requests, **how, report=report)
     memory = {}
     if measurement.memory:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "requests.json"
-            file.write_text(json.dumps(list(as_sent[:IN_MEMORY])), "utf-8")
+            file.write_text(json.dumps(list(requests[:IN_MEMORY])), "utf-8")
             for done, (name, path) in enumerate(folders.items()):
                 report.progress(done, len(folders), f"memory of {name}")
                 try:
@@ -55,7 +50,3 @@ def measure_models(
                 except ModelError as error:  # a component from a local file is unknown to a fresh process
                     report.warn("memory-not-measured", f"memory of {name} was not measured: {error.message}")
     return {"latency": latency, "memory": memory}
-
-
-def _single(many: Answer) -> Callable[[Any], object]:
-    return lambda request: many([request])

@@ -7,89 +7,134 @@ import json
 import os
 import platform
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
+import attrs
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from lwa_core.errors import ModelError
+from lwa_core.errors import ModelError, NeedsError
+from lwa_core.measuring import timing
+from lwa_core.measuring.fresh_process import fresh_python
+from lwa_core.measuring.memory import TOO_LITTLE
+from lwa_core.measuring.timing import Milliseconds, Times
 from lwa_core.modeling.devices import device
 from lwa_core.plugins.requirements import cpu_name
-from lwa_core.types import History, Reporter
-
-Milliseconds: TypeAlias = NDArray[np.float64]
+from lwa_core.types import Reporter
 
 WARM_UP = 10
 ROUNDS = 5
-RESAMPLES = 2000
+ATTEMPTS = 2
+"""How often a process is started that measures memory, where it is cut off from outside."""
+
 PACKAGES = ("lwa", "torch", "transformers", "bitsandbytes", "peft", "numpy")
 
 
-def measure_latency(
-    rankers: Mapping[str, Callable[[History], object]],
-    throughput: Mapping[str, Callable[[Sequence[History]], object]],
-    histories: Sequence[History],
-    *,
-    requests: int,
-    batch: int,
-    report: Reporter,
-) -> dict[str, Any]:
-    """Time the models side by side: A, B, C for one history, B, C, A for the next, and so on.
-
-    Interleaved, so that what slows the machine for a while slows all models; rotated, so that none always runs in
-    the cache that another left. The garbage collector is off while timing, and a GPU's work is waited for.
+@attrs.frozen(eq=False)
+class Timed:
+    """A model as it is timed.
 
     Args:
-        rankers: SubsetAnswers one request, by model. The first is what the others are compared with.
-        throughput: SubsetAnswers a batch of requests, by model.
-        histories: What is asked, in this order; from the beginning again where there are fewer than are needed.
+        answer: Answers many requests, from what is sent to what comes back.
+        network: Makes many requests ready, and gives what the network alone then does with them.
+        architecture: What models of equal layers, sizes and number types share; empty where it is not known.
+    """
+
+    answer: Callable[[Sequence[Any]], object]
+    network: Callable[[Sequence[Any]], Callable[[], object]]
+    architecture: str = ""
+
+
+def measure_latency(
+    models: Mapping[str, Timed], sent: Sequence[Any], *, requests: int, batch: int, report: Reporter
+) -> dict[str, Any]:
+    """Time the models side by side: A, B, C for one request, B, C, A for the next, and so on.
+
+    Interleaved, so that what slows the machine for a while slows all models; rotated, so that none always runs in
+    the cache that another left. Beside every whole answer the network alone is timed on the same request, by turns
+    before and after it. The garbage collector is off while timing, and a GPU's work is waited for.
+
+    Args:
+        models: What is timed. The first is what the others are compared with.
+        sent: The requests, in this order; from the beginning again where there are fewer than are needed.
         requests: Timed requests of each model at batch 1.
-        batch: Histories in the large batch.
+        batch: Requests in the large batch.
         report: Gets the progress.
 
     Returns:
-        JSON-ready: how it was measured, and for every model p50, p95, p99 in ms at batch 1, the ratio of its p50 to
-        the first model's with a 95 % paired bootstrap interval over the requests, and histories per second at the
-        large batch (median of the rounds, with the slowest and the fastest).
+        JSON-ready, as `lwa_core.results.schema.Latency`: how it was measured, for every model the percentiles, the
+        network's own time and the ratios to the first model, and what speaks against believing any of it.
     """
-    if not histories or requests < 1 or batch < 1:
-        raise ValueError("nothing to time: histories, requests and batch must be at least one")
-    total = (WARM_UP + requests) * len(rankers) + (1 + ROUNDS) * len(throughput)
-    progress = _Progress(report, total)
-    singles = {name: _bound(answer, histories) for name, answer in rankers.items()}
-    asked = [histories[i % len(histories)] for i in range(batch)]
-    many = {name: _always(answer, asked) for name, answer in throughput.items()}
+    if not models or not sent or requests < 1 or batch < 1:
+        raise ValueError("nothing to time: models, requests and batch must be at least one")
+    progress = _Progress(report, (WARM_UP + requests + 1 + ROUNDS) * len(models))
+    load, processors = [machine_load()], usable_cores()
+    asked = [sent[i % len(sent)] for i in range(batch)]
     with _steady():
-        times = _interleaved(singles, WARM_UP, requests, progress)
-        rounds = _interleaved(many, 1, ROUNDS, progress)
-    first = next(iter(times))
-    models: dict[str, dict[str, Any]] = {}
-    for name, measured in times.items():
-        p50, p95, p99 = np.percentile(measured, [50, 95, 99])
-        ratio = None if name == first else _median_ratio(measured, times[first])
-        models[name] = {"p50": _short(p50), "p95": _short(p95), "p99": _short(p99), "ratio": ratio}
+        times = _singles(models, sent, requests, progress)
+        rounds = _rounds(models, asked, progress)
+    load.append(machine_load())
+    architectures = {name: model.architecture for name, model in models.items()}
+    on_cpu = device().type == "cpu"
+    told = _figures(times, architectures)
     for name, measured in rounds.items():
         rates = batch / measured * 1000
         figures = {"median": np.median(rates), "slowest": rates.min(), "fastest": rates.max()}
-        models.setdefault(name, {})["throughput"] = {what: _short(rate) for what, rate in figures.items()}
+        told[name]["throughput"] = {what: _short(rate) for what, rate in figures.items()}
     return {
-        "first": first,
+        "first": next(iter(models)),
         "requests": requests,
         "warm_up": WARM_UP,
         "batch": batch,
         "rounds": ROUNDS,
-        "distinct_histories": min(len(histories), max(requests, batch)),
+        "distinct_histories": min(len(sent), max(requests, batch)),
         "threads": torch.get_num_threads(),
         "device": device_name(),
-        "models": models,
+        "load_before": load[0],
+        "load_after": load[1],
+        "processors": processors,
+        "cpu_share": _short(timing.cpu_share(times)),
+        "unreliable": timing.doubts(times, architectures, load=load, processors=processors, on_cpu=on_cpu),
+        "models": told,
     }
+
+
+def _figures(times: Mapping[str, Times], architectures: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """The percentiles of every model, and its ratios to the first one, which models of one architecture share."""
+    first, alike = next(iter(times)), timing.twins(architectures)
+    told = {}
+    for name, own in times.items():
+        held = [own, *(times[twin] for twin in alike[name] if first not in (name, *alike[name]))]
+        p50, p95, p99 = map(_short, np.percentile(own.wall, [50, 95, 99]))
+        ratios = {
+            "ratio": timing.ratio([each.wall for each in held], times[first].wall),
+            "cpu_ratio": timing.ratio([each.cpu for each in held], times[first].cpu),
+        }
+        told[name] = {
+            "p50": p50,
+            "p95": p95,
+            "p99": p99,
+            "cpu": _short(np.median(own.cpu)),
+            "network": _short(np.median(own.network)),
+            "added": _figure(timing.difference(own.wall, own.network)),
+            "twins": list(alike[name]),
+            **{what: None if name == first else _figure(found) for what, found in ratios.items()},
+        }
+    return told
+
+
+def machine_load() -> float | None:
+    """How many processes wanted a processor, over the last minute; None where the system does not tell."""
+    try:
+        return round(os.getloadavg()[0], 2)
+    except (AttributeError, OSError):
+        return None
 
 
 def measure_memory(folder: Path, requests: Path) -> dict[str, Any]:
@@ -103,17 +148,27 @@ def measure_memory(folder: Path, requests: Path) -> dict[str, Any]:
         Bytes: see `lwa_core.measuring.memory.measure`.
 
     Raises:
-        ModelError: The process failed; its last words are in the message.
+        ModelError: The process could not load the model or ask it; its last words are in the message.
+        NeedsError: The process was ended from outside, and the next one too.
     """
-    command = [sys.executable, "-m", "lwa_core.measuring.memory", str(folder), str(requests), str(device())]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    arguments = [str(folder), str(requests), str(device()), str(os.getpid())]
+    command = fresh_python("lwa_core.measuring.memory", *arguments)
+    for _ in range(ATTEMPTS):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        cut_off = done.returncode < 0 or done.returncode == TOO_LITTLE
+        if not cut_off:
+            break
+    said = done.stderr.strip().splitlines() or ["nothing was said"]
+    if cut_off:  # no matter of the model: another time it may be measured, so that no result may say that it cannot
+        how = "found too little room" if done.returncode == TOO_LITTLE else f"was killed by signal {-done.returncode}"
+        what = f"the process that measures the memory of {folder.name} {how}, {ATTEMPTS} times: {said[-1]}"
+        raise NeedsError(what, "free some memory, or leave this out with evaluate.memory = false")
     try:
         if done.returncode == 0:
             measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
             return measured
     except (IndexError, ValueError):
         pass
-    said = done.stderr.strip().splitlines() or ["nothing was said"]
     raise ModelError(f"the process that measures the memory of {folder.name} ended with {done.returncode}: {said[-1]}")
 
 
@@ -122,12 +177,17 @@ def folder_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
 
 
+def usable_cores() -> int:
+    """Processors that this process may use."""
+    return (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()) or 1
+
+
 def machine() -> dict[str, Any]:
     """What the figures were measured on: processor, threads, versions. No host name and no paths."""
     return {
         "cpu": cpu_name(),
         "cores": os.cpu_count(),
-        "usable_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "usable_cores": usable_cores(),
         "threads": torch.get_num_threads(),
         "device": device_name(),
         "system": f"{platform.system()} {platform.machine()}",
@@ -141,30 +201,44 @@ def device_name() -> str:
     return "cpu" if device().type == "cpu" else f"cuda: {torch.cuda.get_device_name(device())}"
 
 
-def _bound(answer: Callable[[History], object], histories: Sequence[History]) -> Callable[[int], object]:
-    return lambda request: answer(histories[request % len(histories)])
-
-
-def _always(answer: Callable[[Sequence[History]], object], asked: Sequence[History]) -> Callable[[int], object]:
-    return lambda _: answer(asked)
-
-
-def _interleaved(
-    answers: Mapping[str, Callable[[int], object]], warm_up: int, count: int, progress: _Progress
-) -> dict[str, Milliseconds]:
-    """Milliseconds of `count` calls of each, in rotating order, after `warm_up` calls that are not kept."""
-    names = list(answers)
-    times = {name: np.zeros(count) for name in names}
-    for call in range(-warm_up, count):
-        turn = call % len(names) if names else 0
+def _singles(models: Mapping[str, Timed], sent: Sequence[Any], count: int, progress: _Progress) -> dict[str, Times]:
+    """Every model on `count` requests one by one, in rotating order, after some that are not kept."""
+    names = list(models)
+    tables = {name: np.zeros((3, count)) for name in names}
+    for call in range(-WARM_UP, count):
+        request = [sent[call % count % len(sent)]]
+        turn = call % len(names)
         for name in names[turn:] + names[:turn]:
-            begin = _now()
-            answers[name](call % count)
-            elapsed = _now() - begin
+            network = models[name].network(request)
+            alone = _timed(network)[0] if call % 2 else None
+            wall, cpu = _timed(partial(models[name].answer, request))
+            alone = _timed(network)[0] if alone is None else alone
             if call >= 0:
-                times[name][call] = elapsed / 1e6
+                tables[name][:, call] = wall, cpu, alone
+            progress.step()
+    return {name: Times(*table) for name, table in tables.items()}
+
+
+def _rounds(models: Mapping[str, Timed], asked: Sequence[Any], progress: _Progress) -> dict[str, Milliseconds]:
+    """Milliseconds of every model for the large batch, in rotating order, after one round that is not kept."""
+    names = list(models)
+    times = {name: np.zeros(ROUNDS) for name in names}
+    for call in range(-1, ROUNDS):
+        turn = call % len(names)
+        for name in names[turn:] + names[:turn]:
+            elapsed, _ = _timed(partial(models[name].answer, asked))
+            if call >= 0:
+                times[name][call] = elapsed
             progress.step()
     return times
+
+
+def _timed(run: Callable[[], object]) -> tuple[float, float]:
+    """Wall and processor time of a call in milliseconds."""
+    wall, cpu = _now(), time.process_time_ns()
+    run()
+    end = _now()
+    return (end - wall) / 1e6, (time.process_time_ns() - cpu) / 1e6
 
 
 def _now() -> int:
@@ -187,12 +261,9 @@ def _steady() -> Iterator[None]:
             gc.enable()
 
 
-def _median_ratio(times: Milliseconds, first: Milliseconds) -> dict[str, float]:
-    """Ratio of the medians; the requests are resampled in pairs, for each was asked of both models."""
-    draws = np.random.default_rng(0).integers(0, len(times), size=(RESAMPLES, len(times)))
-    ratios = np.median(times[draws], axis=1) / np.median(first[draws], axis=1)
-    low, high = np.quantile(ratios, [0.025, 0.975])
-    return {"mean": _short(np.median(times) / np.median(first)), "low": _short(low), "high": _short(high)}
+def _figure(found: timing.Ratio) -> dict[str, float | None]:
+    mean, low, high = (None if value is None else _short(value) for value in found)
+    return {"mean": mean, "low": low, "high": high}
 
 
 def _short(value: float | np.floating[Any]) -> float:

@@ -2,7 +2,10 @@ from .files.adapters import (
     merged as merged,
     with_adapters as with_adapters,
 )
-from .files.saving import SAFE_LOADING as SAFE_LOADING
+from .files.pretrained import (
+    open_pretrained as open_pretrained,
+    read_config as read_config,
+)
 from .gradients.parameter_gradients import EmbeddingByExample as EmbeddingByExample
 from .kernels.cross_entropy import cross_entropy as cross_entropy
 from .kernels.matmul import (
@@ -19,12 +22,20 @@ from .layers.layered import (
     LayeredModel as LayeredModel,
     find_blocks as find_blocks,
 )
+from .layers.packed_weights import (
+    assert_plain_weights as assert_plain_weights,
+    layer_weights as layer_weights,
+)
 from .libraries import quiet_transformers as quiet_transformers
 from .posterior.laplace import (
     FittedLaplace as FittedLaplace,
     fit_laplace as fit_laplace,
 )
 from .posterior.posterior_predictive import posterior_predictive as posterior_predictive
+from .probing.batching import (
+    batching_of as batching_of,
+    chunked as chunked,
+)
 from .probing.observation import (
     OBSERVABLES as OBSERVABLES,
     observe as observe,

@@ -9,22 +9,26 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from lwa_core.pipeline.graph import Stage
-from lwa_core.recipe.recipe import Recipe
+from lwa_core.pipeline.task import Task
 from lwa_core.settings import unstructure
 from lwa_core.store.files import digest
-from lwa_core.store.results import Store, damage
+from lwa_core.store.results import Store
 
 if TYPE_CHECKING:
     from lwa_core.modeling.probing.subset_answers import SubsetAnswers
 
-VERSION = 2
+VERSION = 3
 """Goes up when the same question gets another answer."""
 
 
-def answers_key(recipe: Recipe, teacher: Stage[Any]) -> str:
-    """Key of what is asked of the teacher with layers left out, whoever asks it."""
+def answers_key(task: Task, teacher: Stage[Any]) -> str:
+    """Key of what is asked of the teacher with layers left out, whoever asks it.
+
+    Losses, ranks and divergences do not depend on which utility is made of them, nor on the cut-off of an NDCG.
+    """
+    recipe = task.recipe
     asked = {name: value for name, value in unstructure(recipe.calibration).items() if name != "utility"}
-    return digest(["answers", VERSION, teacher.key, recipe.seed, asked])
+    return digest(["answers", VERSION, teacher.key, recipe.seed, asked, task.ranked["filter_seen"]])
 
 
 def stored_answers(store: Store, about: str) -> SubsetAnswers:
@@ -38,7 +42,7 @@ def stored_answers(store: Store, about: str) -> SubsetAnswers:
 
     answers = SubsetAnswers()
     for folder in sorted(store.path("answers", about[:32]).parent.glob(f"{about[:32]}-*")):
-        if damage(folder) is None:
+        if store.find("answers", folder.name) is not None:
             answers.learn(load_file(folder / "answers.safetensors"))
 
     def keep(arrays: dict[str, np.ndarray[Any, Any]]) -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import attrs
+import pluggy
 
+from lwa_core.errors import LwaError
 from lwa_core.plugins.registry import Registry
 from lwa_core.types import Event, RunContext
 
@@ -36,13 +41,30 @@ class Bus:
         for implementation in self.registry.manager.hook.lwa_event.get_hookimpls():
             if implementation.plugin_name in self._silenced:
                 continue
-            values = {"event": event, "run": self.run}
             try:
-                implementation.function(*(values[name] for name in implementation.argnames))
-            except (Exception, SystemExit) as error:
+                self._call(implementation, event)
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
                 self._silenced.add(implementation.plugin_name)
-                said = f"lwa_event of {implementation.plugin_name} failed and is not called again: {error!r}"
+                said = f"lwa_event of {implementation.plugin_name} failed and is not called again: {_told(error)}"
                 self.emit("warning", None, said, code="event-hook")
+
+    def _call(self, implementation: pluggy.HookImpl, event: Event) -> None:
+        """Tell one plugin, which gets a copy of its own and leaves the process as it was."""
+        values = {"event": attrs.evolve(event, data=copy.deepcopy(dict(event.data))), "run": self.run}
+        call = partial(implementation.function, *(values[name] for name in implementation.argnames))
+        if "torch" not in sys.modules:  # a light command: nothing can be disturbed yet
+            call()
+            return
+        from lwa_core.plugins.lending.guard import untouched_process
+
+        with untouched_process("it"):
+            call()
+
+
+def _told(error: BaseException) -> str:
+    return error.message if isinstance(error, LwaError) else repr(error)
 
 
 @attrs.define

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from lwa_core.errors import LwaError, StoreError
+from lwa_core.results.reading import assert_finished
 from lwa_core.store.files import read_json
 from lwa_core.types import DepthPlan
 
 
 def read_plan(run: Path) -> DepthPlan:
     """The depth plan of a finished run. Raises StoreError where the folder is none, or the run selected no layers."""
-    if not (run / "metrics.json").is_file():
-        raise StoreError(f"{run} is not the folder of a finished run", "`lwa run` prints the folder of its run")
+    assert_finished(run)
     plan = read_json(run / "metrics.json")["plan"]
     if plan is None:
         raise StoreError(f"the run in {run} selected no layers", "its recipe has no [select]")

@@ -18,7 +18,7 @@ import attrs
 
 from lwa_core.errors import LwaError, StageError, StoreError
 from lwa_core.pipeline.events import Bus, StageReporter
-from lwa_core.pipeline.keys import component_facts
+from lwa_core.pipeline.keys import OURS, component_facts
 from lwa_core.recipe.recipe import Recipe, Use
 from lwa_core.store.files import digest, read_json, write_json
 from lwa_core.store.results import Store
@@ -92,8 +92,20 @@ class Stage(Generic[T]):
         return found
 
     def stored(self, store: Store) -> T | None:
-        """The result, if the store has it."""
-        return self.read(store.path(self.kind, self.key)) if store.has(self.kind, self.key) else None
+        """The result, if the store has it, whole."""
+        folder = store.find(self.kind, self.key)
+        return None if folder is None else self.read_from(folder)
+
+    def read_from(self, folder: Path) -> T:
+        """The result that a folder holds. Raises StoreError where its files are whole, but not what was written."""
+        try:
+            return self.read(folder)
+        except LwaError:
+            raise
+        except Exception as error:
+            wrong = f"{type(error).__name__}: {error}"
+            hint = f"remove {folder}, and it is made again"
+            raise StoreError(f"the stored result of '{self.name}' cannot be read: {wrong}", hint) from error
 
 
 @attrs.frozen
@@ -139,6 +151,10 @@ class Run:
     _paths: dict[str, Path] = attrs.field(factory=dict)
     _values: dict[str, Any] = attrs.field(factory=dict)
 
+    def say(self, message: str) -> None:
+        """Warn of what stood in the way of a file of the run folder: it is no matter of any stage's result."""
+        self.bus.emit("warning", None, message, code="set-aside")
+
     def walk(self, stages: Sequence[Stage[Any]]) -> None:
         """Every stage after its inputs, else as listed; what a stage expands into comes right after it."""
         for stage in stages:
@@ -149,7 +165,7 @@ class Run:
     def value(self, stage: Stage[T]) -> T:
         """The result of a stage, read once."""
         if stage.key not in self._values:
-            self._values[stage.key] = stage.read(self.path(stage))
+            self._values[stage.key] = stage.read_from(self.path(stage))
         return cast(T, self._values[stage.key])
 
     def path(self, stage: Stage[Any]) -> Path:
@@ -187,10 +203,18 @@ class Run:
         job = Job(stage, folder, report, self)
         if stage.collective:
             processes.tell(MAKE)
-            processes.together(partial(stage.make, job))
+            processes.together(partial(self._apart, stage, job))
         else:
             with processes.alone():
-                stage.make(job)
+                self._apart(stage, job)
+
+    def _apart(self, stage: Stage[Any], job: Job) -> None:
+        """Make a result, and leave what all stages of the process share as it was, whatever its component does."""
+        from lwa_core.plugins.lending.guard import own_process_state
+
+        who = f"stage '{stage.name}'" if stage.use is None else stage.use.who
+        with own_process_state(who, self.recipe.seed):
+            stage.make(job)
 
     def _follow(self, stage: Stage[Any]) -> Path:
         """What the other processes do while the first one carries a stage out: help where it says so, then read."""
@@ -198,7 +222,7 @@ class Run:
         try:
             while processes.hear() == MAKE:
                 with tempfile.TemporaryDirectory(prefix="lwa-") as scratch, processes.failing_with_the_first():
-                    processes.together(partial(stage.make, Job(stage, Path(scratch), report, self)))
+                    processes.together(partial(self._apart, stage, Job(stage, Path(scratch), report, self)))
         except processes.LostProcessError as error:
             raise self._failure(stage, error) from error
         return self.store.path(stage.kind, stage.key)
@@ -211,25 +235,32 @@ class Run:
                 compute,
                 facts={"stage": stage.name},
                 on_damage=report.note,
-                on_wait=lambda: report.note("another run is making the same result; waiting for it"),
+                on_wait=lambda holder: report.note(f"waiting for {holder}, which is making the same result"),
             )
-        except (StageError, StoreError):  # of a stage that this one asked for: said once
+        except (
+            KeyboardInterrupt,
+            StageError,
+            StoreError,
+        ):  # the latter of a stage asked for: said once
             raise
-        except Exception as error:
+        except BaseException as error:  # `sys.exit` of a component does not end the run as if all were done
             raise self._failure(stage, error) from error
 
-    def _failure(self, stage: Stage[Any], error: Exception) -> StageError:
+    def _failure(self, stage: Stage[Any], error: BaseException) -> StageError:
         """Which stage, which line of the recipe, whose component, and how to go on."""
         import torch
 
         line = self.recipe.line(stage.use.path) if stage.use is not None else None
         where = f" ({self.recipe.file}:{line})" if self.recipe.file is not None and line is not None else ""
         who = "" if stage.use is None else f"{stage.use.kind} '{stage.use.component}' of {stage.use.offer.provider}: "
+        ours = stage.use is None or stage.use.offer.provider.distribution == OURS
         hint: str | None
         if isinstance(error, torch.OutOfMemoryError):
             what, hint = "the GPU has too little memory", "lower a batch size"
         elif isinstance(error, LwaError):
-            what, hint, who = error.message, error.hint, ""
+            what, hint = error.message, error.hint
+            if ours or str(stage.use.offer.provider) in what:  # type: ignore[union-attr]
+                who = ""
         else:
             what, hint = f"{type(error).__name__}: {error}", "LWA_TRACEBACK=1 shows where"
         rest = f"{len(self._paths)} stages before it are stored; the same command goes on from there"

@@ -12,6 +12,7 @@ import attrs
 from lwa_core.errors import ModelError
 from lwa_core.plugins.protocols import TrainableSubject
 from lwa_core.store.files import read_json, write_json
+from lwa_core.types import TrainingSettings
 
 if TYPE_CHECKING:
     import torch
@@ -79,8 +80,17 @@ def write_model(
     layers: Sequence[int],
     trained: Trained | None,
     open: Callable[[Path], LiveModel],
+    healing: Sequence[TrainingSettings] = (),
 ) -> None:
     """Write a model and its facts, and make sure that what was written gives the same answers again.
+
+    Args:
+        folder: Of the stage's result.
+        model: What is written.
+        layers: Which of the teacher's it has.
+        trained: How its last training went, if there was one.
+        open: Loads the model of a folder.
+        healing: How a step that made a student trained it, one entry for each time.
 
     Raises:
         ModelError: The reloaded model answers differently.
@@ -100,12 +110,20 @@ def write_model(
             "parameters": parameter_count(network),
             "bytes_memory": memory_bytes(network),
             "training": attrs.asdict(trained) if trained is not None and trained.history else None,
+            **({"healing": [attrs.asdict(settings) for settings in healing]} if healing else {}),
         },
     )
 
 
 def _assert_round_trip(model: LiveModel, again: LiveModel) -> None:
+    import torch
+
     before, after = model.sample().double(), again.sample().double()
+    if not bool(torch.isfinite(before).all()):
+        raise ModelError("the model answers with numbers that are not finite", "train it with a lower learning rate")
+    if after.shape != before.shape:
+        said = f"the saved model gives scores {tuple(after.shape)}, the one in memory {tuple(before.shape)}"
+        raise ModelError(said, "`load` has to give the model that `save_pretrained` saved")
     error = float((before - after).abs().max())
     if not error <= 1e-5 * max(1.0, float(before.abs().max())):
         raise ModelError(f"the saved model gives other scores than the one in memory (off by {error:.3g})")

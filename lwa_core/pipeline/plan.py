@@ -9,6 +9,7 @@ import attrs
 
 from lwa_core.pipeline.graph import Stage, ValueOf
 from lwa_core.pipeline.models import StoredModel
+from lwa_core.pipeline.stages.control import Control, controls_of, healing_of
 from lwa_core.pipeline.stages.optimality import optimality_stage
 from lwa_core.pipeline.stages.performance import performance_stage
 from lwa_core.pipeline.stages.scores import Table, score_stages
@@ -17,6 +18,8 @@ from lwa_core.pipeline.stages.students import Tier, tiers_of
 from lwa_core.pipeline.task import Task
 from lwa_core.recipe.recipe import Recipe, Use
 from lwa_core.types import DepthPlan
+
+CONTROL: tuple[str, Use | None] = ("teacher trained as long as the students", None)
 
 
 @attrs.frozen(eq=False)
@@ -65,13 +68,28 @@ class Plan:
         models = [model for tier in tiers for model in tier.models]
         return performance_stage(self.task, self.data, [self.teacher, *models])
 
+    def controls(self, tiers: list[Tier], value_of: ValueOf) -> list[Control]:
+        """The teacher trained as long as the students were, where the recipe asks for that."""
+        if not self.recipe.measurement.control:
+            return []
+        return controls_of(self.task, self.data, self.teacher, tiers, lambda model: healing_of(value_of(model)))
+
     def after(self, selected: Selected, compared: bool) -> list[Stage[Any]]:
         """What follows from a selection; `compared`: a stage of this run asked for every subset of the layers."""
         tiers = self.tiers(selected.plan)
         made: list[Stage[Any]] = [self.optimality(selected.plan)] if compared else []
         made += [model for tier in tiers for model in tier.models]
         made += [quality for tier in tiers for quality in tier.qualities]
-        return [*made, self.performance(tiers)]
+        performance = self.performance(tiers)
+        if self.recipe.measurement.control and self.recipe.compress:
+            # How long a student was trained is known once it is there, and the last stage comes after all of them.
+            expand = partial(self._controls_after, tiers)
+            performance = attrs.evolve(performance, expand=expand, promises=[CONTROL])
+        return [*made, performance]
+
+    def _controls_after(self, tiers: list[Tier], _: Any, value_of: ValueOf) -> list[Stage[Any]]:
+        controls = self.controls(tiers, value_of)
+        return [stage for control in controls for stage in (control.model, control.quality)]
 
 
 def make_plan(recipe: Recipe) -> Plan:
@@ -90,6 +108,8 @@ def make_plan(recipe: Recipe) -> Plan:
     if recipe.compress:
         promises.append(("rank students", None))
     promises.append(("measure time and memory", None))
+    if recipe.compress and recipe.measurement.control:
+        promises.append(CONTROL)
     return attrs.evolve(plan, select=attrs.evolve(select, expand=partial(_expand, plan), promises=promises))
 
 

@@ -11,7 +11,7 @@ import attrs
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from lwa_core.data.dataset import PreparedData, test_digest
+from lwa_core.data.dataset import PreparedData, lent, test_digest
 from lwa_core.data.saving import load_prepared, save_prepared
 from lwa_core.data.timed import TimedHistory, asks_for_times
 from lwa_core.pipeline.graph import Inputs, Job, Stage
@@ -19,13 +19,16 @@ from lwa_core.pipeline.keys import digests_of
 from lwa_core.pipeline.models import StoredModel, write_model
 from lwa_core.pipeline.task import Asked, drawn
 from lwa_core.plugins.protocols import ReadsFiles, Recommender, TrainableSubject
+from lwa_core.plugins.returned import checked_source
 from lwa_core.recipe.recipe import Recipe, Use
 from lwa_core.settings import unstructure
+from lwa_core.statistics.rank_metrics import headline_cutoff
 from lwa_core.types import Batch, History, LayerScores, Quiet, Reporter, TrainingSettings
 
 if TYPE_CHECKING:
     import torch
 
+    from lwa_core.measuring.performance import Timed
     from lwa_core.modeling.layers.layered import LayeredModel
     from lwa_core.recommendation.ranker import Ranker
     from lwa_core.recommendation.ranking import Ranking, Scores
@@ -33,9 +36,9 @@ if TYPE_CHECKING:
     from lwa_core.training.trainer import Trained
 
 DATA_VERSION = 2
-TEACHER_VERSION = 2
-RANKING_VERSION = 2
-BASELINES_VERSION = 2
+TEACHER_VERSION = 3
+RANKING_VERSION = 3
+BASELINES_VERSION = 3
 
 Rankings: TypeAlias = "dict[str, Ranking]"
 
@@ -89,6 +92,11 @@ class RecommendationTask:
     def metric(self) -> str:
         return "ndcg@10"
 
+    @property
+    def ranked(self) -> dict[str, Any]:
+        evaluate = self.recipe.evaluate
+        return {"k": headline_cutoff(evaluate.k), "filter_seen": evaluate.filter_seen}
+
     # Data and teacher
 
     def data(self) -> Stage[PreparedData]:
@@ -106,7 +114,8 @@ class RecommendationTask:
         from lwa_core.data.prepare import prepare
 
         recipe = self.recipe
-        data = prepare(recipe.data.instance.read(), recipe.filter, recipe.split, recipe.seed, job.report)
+        source = checked_source(recipe.data.who, recipe.data.instance.read())
+        data = prepare(source, recipe.filter, recipe.split, recipe.seed, job.report)
         save_prepared(data if asks_for_times(self.recommender) else attrs.evolve(data, times=None), job.folder)
 
     def teacher(self, data: Stage[PreparedData]) -> Stage[StoredModel]:
@@ -124,13 +133,14 @@ class RecommendationTask:
         return Stage("teacher", "model", TEACHER_VERSION, self._fit, read, inputs, asked, use=use, collective=True)
 
     def _fit(self, job: Job) -> None:
+        from lwa_core.recommendation.contract import check_recommender_model
         from lwa_core.recommendation.fitting import fit_model
         from lwa_core.recommendation.ranker import Ranker
 
         recipe, data = self.recipe, job["data"]
         network, trained = fit_model(
             self.recommender,
-            data,
+            data,  # of which it takes what fitting may look at
             folder=job.workspace,
             seed=recipe.seed,
             filter_seen=recipe.evaluate.filter_seen,
@@ -142,6 +152,8 @@ class RecommendationTask:
         unit = data.facts.get("time_unit") or "auto"
         ranker = Ranker(network, use.instance, data.catalogue, use.component, use.settings, seen, time_unit=unit)
         model = RankerModel.of(ranker)
+        asked, _ = self.calibration(data.only("calibration"), model)
+        check_recommender_model(use.who, use.instance, network, asked, len(data.catalogue), recipe.seed)
         write_model(job.folder, model, range(model.layered.depth), trained, self.open)
 
     def open(self, folder: Path) -> RankerModel:
@@ -162,20 +174,28 @@ class RecommendationTask:
 
     def calibration(self, data: PreparedData, model: Any) -> Asked:
         examples = drawn(data.calibration, self.recipe.calibration.examples, self.recipe.seed)
-        return data.histories(examples), data.targets(examples)
+        return lent(data.histories(examples)), data.targets(examples)
 
     def held_out(self, data: PreparedData, model: Any, count: int) -> Asked:
         examples = drawn(data.test, count, self.recipe.seed)
-        return data.histories(examples), data.targets(examples)
+        return lent(data.histories(examples)), data.targets(examples)
 
     def by_unit(self, data: PreparedData, model: Any, scores: LayerScores) -> LayerScores:
         return scores
 
     def training_targets(self, data: PreparedData) -> int:
-        return sum(max(0, len(sequence) - 1) for sequence in data.training_sequences())
+        return int(np.maximum(data.train_ends - data.offsets[:-1] - 1, 0).sum())
 
     def windows(self, data: PreparedData, subject: TrainableSubject) -> list[History]:
-        return subject.training_windows(data.training_sequences())
+        from lwa_core.recommendation.fitting import windows_of
+
+        return windows_of(subject, data)
+
+    def for_selection(self, data: PreparedData) -> PreparedData:
+        return data.only("calibration")
+
+    def for_students(self, data: PreparedData) -> PreparedData:
+        return data.only("validation")
 
     def train(
         self,
@@ -221,8 +241,14 @@ class RecommendationTask:
         return {"filter_seen": evaluate.filter_seen, "depth": max(evaluate.k)}
 
     def _rank(self, job: Job) -> None:
+        from lwa_core.plugins.lending.guard import lent as lending
+
         ranker = job["model"].load().ranker
-        write_rankings(job.folder, {"model": self._ranking(ranker.scores, job["data"], job.report)})
+        with lending(
+            self.recipe.recommender.who, self.recipe.seed, models={"the model that was ranked by": ranker.model}
+        ):
+            ranking = self._ranking(ranker.scores, job["data"], job.report)
+        write_rankings(job.folder, {"model": ranking})
 
     def _ranking(self, scores: Scores, data: PreparedData, report: Reporter, depth: int | None = None) -> Ranking:
         from lwa_core.recommendation.ranking import rank_examples
@@ -250,19 +276,22 @@ class RecommendationTask:
         write_rankings(job.folder, {each.name: self._ranking(each.scores, data, job.report) for each in fitted})
 
     def headline(self, quality: Rankings) -> float:
-        from lwa_core.recommendation.metrics import ndcg
+        from lwa_core.statistics.rank_metrics import ndcg
 
-        return float(ndcg(quality["model"].ranks, 10).mean())
+        ranking = quality["model"]
+        return float(ndcg(ranking.ranks, 10, ranking.tied).mean())
 
-    def figures(self, data: PreparedData, qualities: Mapping[str, Rankings], baselines: Rankings) -> Quality:
+    def figures(
+        self, data: PreparedData, qualities: Mapping[str, Rankings], baselines: Rankings, controls: Mapping[str, str]
+    ) -> Quality:
         from lwa_core.results.assembly import Quality
         from lwa_core.results.summary import cold_start, summarise
 
         rankings = {**{name: ranked["model"] for name, ranked in qualities.items()}, **baselines}
         evaluate, seed = self.recipe.evaluate, self.recipe.seed
         return Quality(
-            headline=f"ndcg@{10 if 10 in evaluate.k else max(evaluate.k)}",
-            figures=summarise(rankings, data.catalogue, evaluate, seed),
+            headline=f"ndcg@{headline_cutoff(evaluate.k)}",
+            figures=summarise(rankings, data.catalogue, evaluate, seed, controls=controls),
             cold_start=cold_start(rankings, data, evaluate, seed),
         )
 
@@ -287,27 +316,28 @@ class RecommendationTask:
 
     # Requests
 
-    def requests(self, data: PreparedData, count: int) -> tuple[Sequence[History], Sequence[Mapping[str, Any]]]:
+    def requests(self, data: PreparedData, count: int) -> Sequence[Mapping[str, Any]]:
         rows = np.random.default_rng(self.recipe.seed).permutation(len(data.test))[:count]
-        histories = data.histories(data.test.take(rows))
-        return histories, [_sent(history, data) for history in histories]
+        histories = lent(data.histories(data.test.take(rows)))
+        return [_sent(history, data) for history in histories]
 
-    def answering(self, model: Any) -> Callable[[Sequence[History]], object]:
-        from lwa_core.recommendation.ranking import top_items
+    def answering(self, model: Any) -> Timed:
+        from lwa_core.measuring.performance import Timed
 
         ranker: Ranker = model.ranker
 
-        def answer(histories: Sequence[History]) -> object:
-            return top_items(ranker.scores(histories), histories if ranker.filter_seen else None, 10)
+        def answer(sent: Sequence[Mapping[str, Any]]) -> object:
+            times = [each["times"] for each in sent] if ranker.uses_times else None
+            return ranker.recommend_many([each["history"] for each in sent], 10, times)
 
-        return answer
+        return Timed(answer, ranker.network)
 
 
 def _sent(history: History, data: PreparedData) -> dict[str, Any]:
     """The arguments of `Ranker.recommend`."""
     sent: dict[str, Any] = {"history": [data.catalogue.ids[item] for item in history]}
     if isinstance(history, TimedHistory) and history.times is not None:
-        sent["times"] = history.times.tolist()
+        sent |= {"times": history.times.tolist(), "time_unit": "ms"}
     return sent
 
 
@@ -315,7 +345,8 @@ def write_rankings(folder: Path, rankings: Mapping[str, Ranking]) -> None:
     """Write the ranks and top lists of one or more models."""
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     for name, ranking in rankings.items():
-        arrays[f"{name}.ranks"], arrays[f"{name}.top"] = ranking.ranks, ranking.top
+        for part in ("ranks", "top", "tied"):
+            arrays[f"{name}.{part}"] = getattr(ranking, part)
     save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / "rankings.safetensors")
 
 
@@ -325,4 +356,4 @@ def read_rankings(folder: Path) -> Rankings:
 
     arrays = load_file(folder / "rankings.safetensors")
     names = sorted(key.removesuffix(".ranks") for key in arrays if key.endswith(".ranks"))
-    return {name: Ranking(arrays[f"{name}.ranks"], arrays[f"{name}.top"]) for name in names}
+    return {name: Ranking(*(arrays[f"{name}.{part}"] for part in ("ranks", "top", "tied"))) for name in names}

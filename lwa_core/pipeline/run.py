@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,16 +10,20 @@ import tomli_w
 from lwa_core.errors import NeedsError
 from lwa_core.modeling.devices import use_device
 from lwa_core.pipeline.events import Bus, Listener
-from lwa_core.pipeline.graph import Run
+from lwa_core.pipeline.graph import Run, Stage
+from lwa_core.pipeline.models import MODEL, StoredModel
 from lwa_core.pipeline.plan import Plan, make_plan
 from lwa_core.pipeline.stages.scores import board_of
 from lwa_core.pipeline.stages.students import Tier
 from lwa_core.plugins.requirements import lacking_device
 from lwa_core.recipe.recipe import Recipe
 from lwa_core.results.assembly import Found, assemble
-from lwa_core.results.writing import write_metrics, write_performance
-from lwa_core.store.files import digest, explained, write_atomically
+from lwa_core.results.reading import UNFINISHED, is_finished
+from lwa_core.results.writing import METRICS, metrics_content, write_metrics, write_performance
+from lwa_core.store.files import digest
+from lwa_core.store.places import below
 from lwa_core.store.results import Store
+from lwa_core.store.shared import Content, SharedFolder, sealed_contents
 from lwa_core.training import processes
 from lwa_core.types import RunContext
 
@@ -56,10 +58,10 @@ def run_recipe(recipe: Recipe, store: Store, listeners: Sequence[Listener] = ())
     with use_device(recipe.device, processes.own_gpu()):
         with processes.joined():
             bus = Bus(recipe.registry, RunContext(recipe.name, folder), listeners, silent=not processes.is_first())
-            if processes.is_first():
-                _begin(recipe, folder)
-            bus.emit("run-started")
             plan, run = make_plan(recipe), Run(recipe, store, bus)
+            if processes.is_first():
+                _begin(recipe, store, run)
+            bus.emit("run-started")
             run.walk(plan.stages)
         if processes.is_first():
             _write(plan, run, folder)
@@ -67,24 +69,44 @@ def run_recipe(recipe: Recipe, store: Store, listeners: Sequence[Listener] = ())
     return folder
 
 
-def _begin(recipe: Recipe, folder: Path) -> None:
-    with explained(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "recipe.toml", recipe.text.encode())
-    write_atomically(folder / "resolved.toml", tomli_w.dumps(recipe.resolved()).encode())
+def _begin(recipe: Recipe, store: Store, run: Run) -> None:
+    folder = run_folder(recipe, store)
+    shared = SharedFolder(below(store.root, "runs", folder.name), run.say)
+    if not is_finished(folder):
+        _mark_unfinished(shared)
+    resolved = tomli_w.dumps(recipe.resolved())
+    shared.put({"recipe.toml": Content.of(recipe.text.encode()), "resolved.toml": Content.of(resolved.encode())})
+
+
+def _mark_unfinished(shared: SharedFolder) -> None:
+    told = b"This run has not finished: `lwa run` with the same recipe goes on with it.\n"
+    shared.put({UNFINISHED: Content.of(told)})
 
 
 def _write(plan: Plan, run: Run, folder: Path) -> None:
     """The files of the run folder, from results that are all there."""
     selected = None if plan.select is None else run.value(plan.select)
     tiers = [] if selected is None else plan.tiers(selected.plan)
-    models = [plan.teacher, *(model for tier in tiers for model in tier.models)]
-    for model in models:
-        target = folder / "models" / model.name
-        with explained(target):
-            _mirror(run.value(model).path, target)
-    write_metrics(folder, assemble(found(plan, run, tiers)))
-    write_performance(folder, run.value(plan.performance(tiers)), run.timings)
+    controls = plan.controls(tiers, run.value)
+    stages = [plan.teacher, *(model for tier in tiers for model in tier.models), *(each.model for each in controls)]
+    shared = SharedFolder(folder, run.say)
+    models = _models(stages, run)
+    metrics = assemble(found(plan, run, tiers))
+    if not shared.holds({**models, METRICS: metrics_content(metrics)}):
+        _mark_unfinished(shared)  # a kill must not leave models beside the metrics of others
+        shared.put(models, whole="models")
+        write_metrics(folder, metrics, run.say)
+    write_performance(folder, run.value(plan.performance(tiers)), run.timings, run.say)
+    shared.remove(UNFINISHED)
+
+
+def _models(stages: Sequence[Stage[StoredModel]], run: Run) -> dict[str, Content]:
+    """The files of models, by where they are to be in the run folder."""
+    return {
+        f"models/{stage.name}/{name}": content
+        for stage in stages
+        for name, content in sealed_contents(run.value(stage).folder, MODEL).items()
+    }
 
 
 def found(plan: Plan, run: Run, tiers: Sequence[Tier]) -> Found:
@@ -97,6 +119,10 @@ def found(plan: Plan, run: Run, tiers: Sequence[Tier]) -> Found:
     qualities = {} if plan.quality is None else {plan.teacher.name: run.value(plan.quality)}
     for tier in tiers if plan.quality is not None else ():
         qualities |= {m.name: run.value(q) for m, q in zip(tier.models, tier.qualities, strict=True)}
+    controls = plan.controls(list(tiers), run.value)
+    stages |= {control.model.name: control.model for control in controls}
+    qualities |= {control.model.name: run.value(control.quality) for control in controls}
+    held_against = {student: control.model.name for control in controls for student in control.students}
     scorers = plan.recipe.scorers
     return Found(
         recipe=plan.recipe,
@@ -108,36 +134,13 @@ def found(plan: Plan, run: Run, tiers: Sequence[Tier]) -> Found:
             for number, tier in enumerate(tiers)
             for model in tier.models
         },
-        quality=task.figures(data, qualities, None if plan.baselines is None else run.value(plan.baselines)),
+        controls=held_against,
+        quality=task.figures(
+            data, qualities, None if plan.baselines is None else run.value(plan.baselines), held_against
+        ),
         board=board_of(scorers, [tables[use.name] for use in scorers]) if scorers else None,
         calibration_examples=task.calibration_size(data),
         plan=None if selected is None else selected.plan,
         optimality=run.value(plan.optimality(selected.plan)) if compared and selected is not None else None,
         warnings=run.warnings,
     )
-
-
-def _mirror(source: Path, target: Path) -> None:
-    """Make `target` hold the files of `source` and no others.
-
-    File by file, each put in place whole: another run of the same recipe may be doing the same.
-    """
-    wanted = {path.relative_to(source) for path in source.rglob("*") if path.is_file()}
-    for name in wanted:
-        place = target / name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        temporary = place.with_name(f".{place.name}.{os.getpid()}")
-        _link(source / name, temporary)
-        os.replace(temporary, place)
-        temporary.unlink(missing_ok=True)  # renaming onto a link to the same file does nothing
-    for path in [*target.rglob("*")]:
-        if path.is_file() and path.relative_to(target) not in wanted and not path.name.startswith("."):
-            path.unlink(missing_ok=True)
-
-
-def _link(source: Path, target: Path) -> None:
-    target.unlink(missing_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
+from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
+from lwa_core.data import TimedHistory
 from lwa_core.errors import PluginError
+from lwa_core.pipeline.keys import OURS
 from lwa_core.plugins.protocols import DrawsLabels, Finishing, HasUnit, ObservingScorer
+from lwa_core.plugins.returned import checked_facts, checked_table
 from lwa_core.recipe.recipe import Use
 from lwa_core.store.files import read_json, write_json
 from lwa_core.types import LayerScores, Reporter, ScoreBoard
@@ -19,7 +24,9 @@ from lwa_core.types import LayerScores, Reporter, ScoreBoard
 if TYPE_CHECKING:
     import torch
 
+    from lwa_core.modeling.probing.observation import Observation
     from lwa_core.modeling.probing.probe import Probe
+    from lwa_core.plugins.lending.guard import Loan
 
 
 @attrs.frozen
@@ -31,25 +38,149 @@ class Scored:
 
 
 def observed_scores(uses: Sequence[Use], probe: Probe, report: Reporter) -> dict[str, Scored]:
-    """The tables of all observing scorers, from one pass over the calibration examples."""
-    from lwa_core.modeling.probing.observation import observe, passes
+    """The tables of all observing scorers, from one pass over the calibration examples.
 
+    Raises:
+        PluginError: One of them asks for what cannot be observed, gives something else than a table, or changed what it
+            was shown or lent.
+    """
+    from lwa_core.modeling.probing.observation import passes
+
+    with lent_probe(_those(uses), probe) as loan:
+        parts = _observed(uses, probe, report, loan)
+    scored = {}
+    for use in uses:
+        probe.facts = {}
+        probe.generator = np.random.default_rng(probe.seed)  # what one draws is not to move what another one draws
+        with lent_probe(use.who, probe):
+            table = finished(use.instance, parts[use.name], probe)
+        table = checked_table(use.who, table, probe.depth)
+        cost = passes(use.instance.observes, draws_of(use.instance))
+        scored[use.name] = Scored(layer_scores(use, table, probe.facts), cost)
+    return scored
+
+
+THOROUGH = 16
+"""Every so many micro-batches, from the first on, all that a scorer could change is compared after its call; after the
+others only what torch counts itself. After the last, all is compared again."""
+
+
+def _observed(uses: Sequence[Use], probe: Probe, report: Reporter, loan: Loan) -> dict[str, list[torch.Tensor]]:
+    """What each scorer gave for each micro-batch."""
+    from lwa_core.modeling.probing.observation import OBSERVABLES, observe
+
+    for use in uses:
+        unknown = sorted(frozenset(use.instance.observes) - OBSERVABLES)
+        if unknown:
+            hint = f"there are: {', '.join(sorted(OBSERVABLES))}"
+            raise PluginError(f"{use.who} asks to observe {', '.join(unknown)}, which nothing is called", hint)
     needs = frozenset().union(*(use.instance.observes for use in uses))
     draws = max((draws_of(use.instance) for use in uses), default=1)
     parts: dict[str, list[torch.Tensor]] = {use.name: [] for use in uses}
     done = 0
-    for seen in observe(probe, needs, draws=draws):
+    for number, seen in enumerate(observe(probe, needs, draws=draws)):
+        calls = Calls(loan, seen, probe.seed, number, thorough=number % THOROUGH == 0)
         for use in uses:
-            parts[use.name].append(use.instance.observe(seen))
+            parts[use.name].append(calls.observe(use.who, use.instance))
         done += len(seen.mask)
         report.progress(done, probe.examples, "one pass for " + ", ".join(parts))
-    scored = {}
-    for use in uses:
-        probe.facts = {}
-        table = checked_table(use, finished(use.instance, parts[use.name], probe), probe.depth)
-        cost = passes(use.instance.observes, draws_of(use.instance))
-        scored[use.name] = Scored(layer_scores(use, table, probe.facts), cost)
-    return scored
+    return parts
+
+
+class Calls:
+    """The calls of all observing scorers about one micro-batch, and what is looked at after each.
+
+    Args:
+        loan: What they are lent.
+        seen: What they are shown.
+        seed: Of the global generators; each call begins alike, whoever was called before.
+        number: Of the micro-batch.
+        thorough: Whether all is compared, not just what torch counts.
+    """
+
+    def __init__(self, loan: Loan, seen: Observation, seed: int, number: int, *, thorough: bool) -> None:
+        from lwa_core.plugins.lending.guard import Shown
+
+        self.loan, self.seen, self.thorough = loan, seen, thorough
+        self.seed = seed + number
+        weights = {f"{name}": tensor for name, tensor in loan.counted()}
+        self.shown = Shown(shown_tensors(seen), thorough)
+        self.weights = Shown(weights, thorough=False)
+
+    def observe(self, who: str, scorer: ObservingScorer) -> torch.Tensor:
+        """What a scorer makes of it. Raises PluginError where that is no tensor, or something was changed."""
+        import torch
+
+        from lwa_core.plugins.lending.process import seed_all
+
+        seed_all(self.seed)
+        part = scorer.observe(self.seen)
+        self.shown.check(who)
+        self.weights.check(who)
+        self.loan.check_process(who)
+        if self.thorough:
+            self.loan.check(who)
+        if not isinstance(part, torch.Tensor) or not part.dim():
+            gave = type(part).__name__ if not isinstance(part, torch.Tensor) else "a single number"
+            raise PluginError(f"{who} gave {gave} from `observe`, not a tensor (examples, …)")
+        if len(part) not in (1, len(self.seen.mask)) and not isinstance(scorer, Finishing):
+            said = f"{who} gave {len(part)} rows for {len(self.seen.mask)} examples"
+            raise PluginError(said, "a row an example, or one for all; whoever needs other rows has a `finish`")
+        return part
+
+
+def shown_tensors(seen: Observation) -> dict[str, torch.Tensor]:
+    """Every tensor of an observation, by the name that a scorer has for it."""
+    import torch
+
+    found: dict[str, torch.Tensor] = {}
+    for field in attrs.fields(type(seen)):
+        value = getattr(seen, field.name)
+        for place, each in enumerate(value if isinstance(value, tuple) else (value,)):
+            name = f"seen.{field.name}" + (f"[{place}]" if isinstance(value, tuple) else "")
+            parts = {"": each} if isinstance(each, torch.Tensor) else attrs.asdict(each, recurse=False) if each else {}
+            found |= {
+                name + (f".{key}" if key else ""): part for key, part in parts.items() if isinstance(part, torch.Tensor)
+            }
+    return found
+
+
+@contextmanager
+def lent_probe(who: str, probe: Probe) -> Iterator[Loan]:
+    """Lend a probe with its model and examples to a scorer or selector.
+
+    Answers about layer subsets that come in between are kept only while the model is as it was: whoever changes it,
+    asks, and changes it back would leave answers that others take for the model's own.
+
+    Raises:
+        PluginError: Something was changed; the message says what.
+    """
+    from lwa_core.plugins.lending.guard import lent
+
+    probe.settle()
+    arrays: dict[str, Any] = {
+        "`probe.histories`": list(probe.histories),
+        "the times of `probe.histories`": [h.times for h in probe.histories if isinstance(h, TimedHistory)],
+        "`probe.targets`": probe.targets,
+        "`probe.order`": probe.order,
+    }
+    objects = {"the probe": (probe, PROBE)}
+    with lent(who, probe.seed, models={"the model": probe.model.model}, arrays=arrays, objects=objects) as loan:
+        probe.answers_only_if(loan.check_answers)
+        try:
+            yield loan
+        finally:
+            probe.answers_only_if(None)
+
+
+PROBE = ("model", "subject", "histories", "batch", "seed", "utility", "report", "training_targets", "generator")
+"""What the core relies on in a probe that others were lent."""
+
+
+def _those(uses: Sequence[Use]) -> str:
+    """Who a change is laid at where it shows only after all have had their turn: others than our own first."""
+    others = [use for use in uses if use.offer.provider.distribution != OURS] or list(uses)
+    return others[0].who if len(others) == 1 else "one of these: " + ", ".join(use.who for use in others) + " –"
 
 
 def finished(scorer: ObservingScorer, parts: Sequence[torch.Tensor], probe: Probe) -> torch.Tensor:
@@ -66,35 +197,41 @@ def finished(scorer: ObservingScorer, parts: Sequence[torch.Tensor], probe: Prob
 
 
 def queried_scores(use: Use, probe: Probe) -> Scored:
-    """The table of a querying scorer."""
-    table = checked_table(use, use.instance.score(probe), probe.depth)
-    return Scored(layer_scores(use, table, probe.facts), probe.cost)
+    """The table of a querying scorer. Raises PluginError where it gives none, or changed what it was lent."""
+    from lwa_core.modeling.layers.packed_weights import codes_hidden
+
+    with codes_hidden(probe.model), lent_probe(use.who, probe):
+        table = use.instance.score(probe)
+    return Scored(layer_scores(use, checked_table(use.who, table, probe.depth), probe.facts), probe.cost)
 
 
-def combined_scores(use: Use, board: ScoreBoard) -> Scored:
-    """The table of a combining scorer, made from the scores on the board."""
-    table = checked_table(use, use.instance.combine(board), board[board.names[0]].depth)
+def combined_scores(use: Use, board: ScoreBoard, seed: int) -> Scored:
+    """The table of a combining scorer, made from the scores on the board; `seed` is that of the global generators.
+
+    Raises PluginError where it gives none, or changed the board.
+    """
+    with lent_board(use.who, board, seed):
+        table = use.instance.combine(board)
+    table = checked_table(use.who, table, board[board.names[0]].depth)
     return Scored(layer_scores(use, table, {"combines": board.names}), 0.0)
+
+
+def lent_board(who: str, board: ScoreBoard, seed: int) -> AbstractContextManager[Loan]:
+    """Lend scores. Raises PluginError where one of them was changed."""
+    from lwa_core.plugins.lending.guard import lent
+
+    return lent(who, seed, arrays=board_arrays(board))
+
+
+def board_arrays(board: ScoreBoard) -> dict[str, NDArray[Any]]:
+    """The tables on a board, by what a message calls them."""
+    return {f"the scores of '{name}'": board[name].samples for name in board.names}
 
 
 def layer_scores(use: Use, table: torch.Tensor, facts: Mapping[str, Any]) -> LayerScores:
     """A scorer's table with its name, its unit and what the scorer told besides."""
     unit = use.instance.unit if isinstance(use.instance, HasUnit) else ""
-    return LayerScores(use.name, table.cpu().double().numpy(), unit, dict(facts))
-
-
-def checked_table(use: Use, table: Any, depth: int) -> torch.Tensor:
-    """A scorer's table, if it is one: two axes, a column a layer, finite. Raises PluginError otherwise."""
-    import torch
-
-    who = f"scorer '{use.name}' of {use.offer.provider}"
-    if not isinstance(table, torch.Tensor):
-        raise PluginError(f"{who} gave {type(table).__name__} instead of a tensor (samples, layers)")
-    if table.dim() != 2 or table.shape[1] != depth or not len(table):
-        raise PluginError(f"{who} gave a table of shape {tuple(table.shape)} instead of (samples, {depth})")
-    if not bool(torch.isfinite(table).all()):
-        raise PluginError(f"{who} gave scores that are not finite")
-    return table.detach()
+    return LayerScores(use.name, table.cpu().double().numpy(), unit, checked_facts(use.who, facts))
 
 
 def is_observing(use: Use) -> bool:

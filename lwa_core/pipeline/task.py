@@ -19,6 +19,7 @@ from lwa_core.types import Batch, History, LayerScores, Reporter, TrainingSettin
 if TYPE_CHECKING:
     import torch
 
+    from lwa_core.measuring.performance import Timed
     from lwa_core.modeling.layers.layered import LayeredModel
     from lwa_core.modeling.probing.probe import Probe
     from lwa_core.modeling.probing.subset_answers import SubsetAnswers
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 Asked = tuple[Sequence[History], NDArray[np.int64]]
 """Histories and the target of each (examples,)."""
-
-Request = Callable[[Sequence[Any]], object]
 
 
 class Task(Protocol):
@@ -44,6 +43,12 @@ class Task(Protocol):
     @property
     def metric(self) -> str:
         """The name of the figure that `headline` gives."""
+
+    @property
+    def ranked(self) -> dict[str, Any]:
+        """How the report ranks a target, as `k` and `filter_seen` of a `Probe`, JSON-ready; `k`: None where it has no
+        NDCG.
+        """
 
     def data(self) -> Stage[Any]:
         """The stage that prepares the data and splits it."""
@@ -72,6 +77,12 @@ class Task(Protocol):
     def windows(self, data: Any, subject: TrainableSubject) -> list[History]:
         """The training examples."""
 
+    def for_selection(self, data: Any) -> Any:
+        """What of the data the scoring and choosing of layers may look at: no validation and no test target."""
+
+    def for_students(self, data: Any) -> Any:
+        """What of the data the making of a student may look at: no calibration and no test target."""
+
     def train(
         self,
         data: Any,
@@ -96,8 +107,15 @@ class Task(Protocol):
     def headline(self, quality: Any) -> float:
         """The figure of a quality that sentences are about."""
 
-    def figures(self, data: Any, qualities: Mapping[str, Any], baselines: Any) -> Quality:
-        """Every model's figures with intervals, the teacher's first; `baselines` is the value of their stage."""
+    def figures(self, data: Any, qualities: Mapping[str, Any], baselines: Any, controls: Mapping[str, str]) -> Quality:
+        """Every model's figures with intervals, the teacher's first.
+
+        Args:
+            data: What was measured on.
+            qualities: The values of the stages that measured, by model.
+            baselines: The value of the stage of the baselines.
+            controls: By the name of a student that of the model that it is held against besides the teacher.
+        """
 
     def account(self, data: Any) -> dict[str, Any]:
         """What the data is, JSON-ready, for results."""
@@ -108,11 +126,11 @@ class Task(Protocol):
     def quality_of(self, data: Any, model: LiveModel, report: Reporter) -> float:
         """The same figure of a model in memory, on all test examples."""
 
-    def requests(self, data: Any, count: int) -> tuple[Sequence[Any], Sequence[Mapping[str, Any]]]:
-        """At least `count` requests of test users for timing, and the first of them as a fresh process takes them."""
+    def requests(self, data: Any, count: int) -> Sequence[Mapping[str, Any]]:
+        """At most `count` requests of test users for timing, as they are sent, JSON-ready."""
 
-    def answering(self, model: LiveModel) -> Request:
-        """What answers many of these requests."""
+    def answering(self, model: LiveModel) -> Timed:
+        """What answers many of these requests, and what the network alone does with them."""
 
 
 def drawn(examples: Examples, count: int, seed: int) -> Examples:
@@ -142,13 +160,14 @@ def make_probe(
     from lwa_core.modeling.probing.probe import Probe
 
     calibration = task.recipe.calibration
-    histories, targets = task.calibration(data, model)
+    histories, targets = task.calibration(data, model)  # copies: they lead to nothing else of the data
     return Probe(
         network or model.layered,
         model.subject,
         histories,
         targets,
         utility=calibration.utility,
+        **task.ranked,
         batch=calibration.batch,
         seed=task.recipe.seed,
         report=report,

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from lwa_core.errors import DataError, ModelError
+from lwa_core.measuring.performance import Timed
 from lwa_core.modeling.devices import device
 from lwa_core.modeling.files.precision import cast
 from lwa_core.modeling.layers.layered import LayeredModel
@@ -25,6 +26,7 @@ from lwa_core.recipe.recipe import Recipe, Use
 from lwa_core.results.assembly import Quality
 from lwa_core.results.text_summary import LOWER_IS_BETTER, headline_of, summarise_texts
 from lwa_core.settings import unstructure
+from lwa_core.statistics.rank_metrics import headline_cutoff
 from lwa_core.store.files import digest, read_json, write_json
 from lwa_core.text.baselines import baselines
 from lwa_core.text.examples import TextExamples, by_text, make_examples, target_of, tokens
@@ -39,9 +41,9 @@ from lwa_core.training.trainer import Trained, train
 from lwa_core.types import Batch, History, LayerScores, Reporter, TrainingSettings
 
 DATA_VERSION = 1
-TEACHER_VERSION = 1
-QUALITY_VERSION = 1
-BASELINES_VERSION = 1
+TEACHER_VERSION = 2
+QUALITY_VERSION = 2
+BASELINES_VERSION = 2
 
 Qualities = dict[str, TextQuality]
 
@@ -110,6 +112,10 @@ class TextTask:
     @property
     def metric(self) -> str:
         return headline_of(self.ask, self.evaluate, bool(self.texts.score))
+
+    @property
+    def ranked(self) -> dict[str, Any]:
+        return {"k": headline_cutoff(self.evaluate.k) if self.ask == "encode" else None, "filter_seen": False}
 
     # Data and teacher
 
@@ -211,6 +217,12 @@ class TextTask:
         found: list[History] = subject.training_windows(windows)
         return found
 
+    def for_selection(self, data: TextData) -> TextData:
+        return data.only("calibration")
+
+    def for_students(self, data: TextData) -> TextData:
+        return data.only("train", "validation")
+
     def train(
         self,
         data: TextData,
@@ -275,11 +287,19 @@ class TextTask:
             raise ModelError(f"the model has no finite {self.metric} on the test texts")
         return figure.mean
 
-    def figures(self, data: TextData, qualities: Mapping[str, Qualities], baselines: Qualities | None) -> Quality:
+    def figures(
+        self,
+        data: TextData,
+        qualities: Mapping[str, Qualities],
+        baselines: Qualities | None,
+        controls: Mapping[str, str],
+    ) -> Quality:
         measured = {name: quality["model"] for name, quality in qualities.items()}
         return Quality(
             headline=self.metric,
-            figures=summarise_texts({**measured, **(baselines or {})}, self.evaluate, self.recipe.seed),
+            figures=summarise_texts(
+                {**measured, **(baselines or {})}, self.evaluate, self.recipe.seed, controls=controls
+            ),
             lower_is_better=LOWER_IS_BETTER,
         )
 
@@ -302,19 +322,22 @@ class TextTask:
 
     # Requests
 
-    def requests(self, data: TextData, count: int) -> tuple[Sequence[Any], Sequence[Mapping[str, Any]]]:
+    def requests(self, data: TextData, count: int) -> Sequence[Mapping[str, Any]]:
         texts = data["test"] or data["calibration"]
         rows = np.random.default_rng(self.recipe.seed).permutation(len(texts))[:count]
-        return [texts[row].text for row in rows], [{"text": texts[row].text} for row in rows]
+        return [{"text": texts[row].text} for row in rows]
 
-    def answering(self, model: Any) -> Callable[[Sequence[str]], object]:
+    def answering(self, model: Any) -> Timed:
         subject: TextModel = model.subject
         length = min(self.texts.length, subject.longest)
 
-        def answer(texts: Sequence[str]) -> object:
-            return subject.answer(texts, length)
+        def answer(sent: Sequence[Mapping[str, Any]]) -> object:
+            return subject.answer([each["text"] for each in sent], length)
 
-        return answer
+        def network(sent: Sequence[Mapping[str, Any]]) -> Callable[[], object]:
+            return partial(subject.outputs, subject.request_batch([each["text"] for each in sent], length))
+
+        return Timed(answer, network)
 
 
 def _write_qualities(folder: Path, qualities: Mapping[str, TextQuality]) -> None:

@@ -21,9 +21,15 @@ from lwa_core.errors import PluginError
 from lwa_core.plugins import hooks
 from lwa_core.plugins.hooks import ENTRY_POINT_GROUP, KINDS, PROJECT, Component
 from lwa_core.plugins.requirements import lacking_of
+from lwa_core.plugins.trust import Allowing
 from lwa_core.settings import did_you_mean, fields
 
 OK, BROKEN, BLOCKED, OTHER_API = "ok", "broken", "blocked", "other-api"
+
+LARGEST = 1 << 20
+"""Bytes of a local file."""
+
+NOT_ALLOWED = "its code was not allowed to run"
 
 COMPONENT_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
@@ -126,13 +132,15 @@ class Registry:
     manager: pluggy.PluginManager = attrs.field(repr=False)
 
     @classmethod
-    def discover(cls, local: Sequence[Path] = (), block: Collection[str] = (), allow_local: bool = True) -> Registry:
+    def discover(
+        cls, local: Sequence[Path] = (), block: Collection[str] = (), allow_local: Allowing = True
+    ) -> Registry:
         """Register every installed plugin and the given local files.
 
         Args:
             local: Python files to load as plugins.
             block: Names of plugins or distributions to leave out, on top of `LWA_BLOCK` (comma-separated).
-            allow_local: With False, local files are listed as blocked and never loaded.
+            allow_local: Local files that are not allowed are listed as blocked and never loaded.
         """
         blocked = {*block, *filter(None, (name.strip() for name in os.environ.get("LWA_BLOCK", "").split(",")))}
         manager = new_manager()
@@ -229,16 +237,31 @@ def _distribution(found: Distribution | None) -> tuple[str | None, str | None]:
         return None, None
 
 
-def _local(file: Path, allowed: bool) -> tuple[PluginInfo, Callable[[], Any]]:
+def _local(file: Path, allowed: Allowing) -> tuple[PluginInfo, Callable[[], Any]]:
     info = PluginInfo(file.stem, None, None, file=file)
-    if not allowed:
+    if allowed is False:
         return attrs.evolve(info, status=BLOCKED, error="local plugins are forbidden"), _nothing
     try:
-        content = file.read_bytes()
-    except OSError as error:
-        return attrs.evolve(info, status=BROKEN, error=f"cannot be read: {error.strerror}"), _nothing
+        content = _source(file)
+    except (OSError, ValueError) as error:
+        said = getattr(error, "strerror", None) or error
+        return attrs.evolve(info, status=BROKEN, error=f"cannot be read: {said}"), _nothing
     digest = hashlib.sha256(content).hexdigest()
-    return attrs.evolve(info, digest=digest), lambda: _execute(file, content, digest)
+    info = attrs.evolve(info, digest=digest)
+    if allowed is not True and not allowed(file, digest):
+        return attrs.evolve(info, status=BLOCKED, error=NOT_ALLOWED), _nothing
+    return info, lambda: _execute(file, content, digest)
+
+
+def _source(file: Path) -> bytes:
+    """The bytes of a Python file. Raises OSError or ValueError, also for what would never end."""
+    if file.exists() and not file.is_file() and not file.is_dir():
+        raise ValueError("a pipe or a device")
+    with file.open("rb") as opened:
+        content = opened.read(LARGEST + 1)
+    if len(content) > LARGEST:
+        raise ValueError("larger than 1 MiB, which no plugin is")
+    return content
 
 
 def _nothing() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -12,6 +13,12 @@ from lwa_core.settings.types import TomlPath
 
 LARGEST = 1 << 20
 """Bytes. What is larger is data that was named by mistake."""
+
+DEEPEST = 50
+"""Tables and lists inside each other. Python reads a thousand, and then has no room left to say what is wrong."""
+
+MOST_VALUES = 20_000
+"""Keys and members of lists."""
 
 SYNTAX_HINTS = {
     "illegal character '\\n'": "close the string on its line, or write it between three quotes",
@@ -66,17 +73,64 @@ def _bad(file: Path, code: str, message: str, hint: str | None = None) -> BadDoc
 
 
 def parse(text: str) -> dict[str, Any]:
-    """The TOML document. Raises BadDocumentError that says where its syntax breaks."""
+    """The TOML document. Raises BadDocumentError that says where its syntax breaks, or where it goes too far."""
     import tomli
 
     try:
-        return tomli.loads(text)
+        document = tomli.loads(text)
     except tomli.TOMLDecodeError as error:
         said = error.msg[:1].lower() + error.msg[1:]
         hint = next((hint for start, hint in SYNTAX_HINTS.items() if said.startswith(start)), None)
         raise BadDocumentError(Problem("syntax", said, hint=hint, line=error.lineno, column=error.colno)) from error
-    except (ValueError, RecursionError) as error:  # an integer of thousands of digits; brackets nested without end
-        raise BadDocumentError(Problem("syntax", f"no TOML that can be read: {error}")) from error
+    except RecursionError as error:
+        raise BadDocumentError(_too_deep(line=_first_line(text, RecursionError))) from error
+    except ValueError as error:  # Python reads no integer of more digits
+        said = "an integer of thousands of digits, which nothing here can be"
+        raise BadDocumentError(Problem("syntax", said, line=_first_line(text, ValueError))) from error
+    if problem := excess(document):
+        raise BadDocumentError(problem)
+    return document
+
+
+def excess(value: Any, at: TomlPath = ()) -> Problem | None:
+    """What no document has and nobody should wait for: tables in tables without end, or very many values."""
+    waiting: list[tuple[TomlPath, Any]] = [(at, value)]
+    count = 0
+    while waiting:
+        path, here = waiting.pop()
+        inner = here.items() if isinstance(here, dict) else enumerate(here) if isinstance(here, list) else ()
+        members = list(inner)
+        if members and len(path) >= DEEPEST:
+            return _too_deep(path=path)
+        count += len(members)
+        if count > MOST_VALUES:
+            said = f"more than {MOST_VALUES:,} keys and values, which no recipe has"
+            return Problem("too-large", said, path[:1], "is this a data file?")
+        waiting += [((*path, place), member) for place, member in members]
+    return None
+
+
+def _too_deep(line: int | None = None, path: TomlPath = ()) -> Problem:
+    said = f"nested more than {DEEPEST} levels deep, which nothing here is"
+    return Problem("too-deep", said, path, at_key=True, line=line)
+
+
+def _first_line(text: str, kind: type[Exception]) -> int:
+    """The first line whose end a parser does not reach, because of what `tomli` raises instead of a place."""
+    import tomli
+
+    lines = text.split("\n")
+
+    def fails(count: int) -> bool:
+        try:
+            tomli.loads("\n".join(lines[:count]))
+        except tomli.TOMLDecodeError:
+            return False
+        except kind:
+            return True
+        return False
+
+    return bisect_left(range(len(lines)), True, key=lambda place: fails(place + 1)) + 1
 
 
 @lru_cache(maxsize=8)

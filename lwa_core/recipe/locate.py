@@ -9,9 +9,16 @@ from typing import Any
 import attrs
 
 from lwa_core.errors import Problem
+from lwa_core.printable import one_line
+from lwa_core.recipe.document import DEEPEST
 from lwa_core.settings.types import TomlPath
 
 LONGEST_SOURCE = 160
+
+LONGEST_MESSAGE = 2000
+
+MOST_SHOWN = 100
+"""Problems that are rendered: nobody mends more at a time."""
 
 
 @attrs.frozen
@@ -24,7 +31,10 @@ class Span:
 
 
 class Locator:
-    """Finds keys and values of one TOML document, also of one that is not quite right."""
+    """Finds keys and values of one TOML document, also of one that is not quite right.
+
+    What a value holds is looked at only on the way to a place that is asked for: a list may have very many members.
+    """
 
     def __init__(self, text: str) -> None:
         import tree_sitter
@@ -32,21 +42,24 @@ class Locator:
 
         self.lines = [line.rstrip("\r") for line in text.split("\n")]
         self._bytes = [line.encode() for line in self.lines]
-        self._keys: dict[TomlPath, Span] = {}
-        self._values: dict[TomlPath, Span] = {}
+        self._keys: dict[TomlPath, Any] = {}
+        self._values: dict[TomlPath, Any] = {}
         self._lengths: dict[TomlPath, int] = {}
+        self._opened: set[TomlPath] = set()
         parser = tree_sitter.Parser(tree_sitter.Language(tree_sitter_toml.language()))
         self._document(parser.parse(text.encode()).root_node)
 
     def find(self, path: TomlPath, at_key: bool = False) -> Span:
         """The place of a path or, where that is not in the file, of the innermost table around it."""
+        for length in range(1, len(path)):
+            self._open(path[:length])
         for length in range(len(path), 0, -1):
             exact = length == len(path)
             here = path[:length]
             found = self._values.get(here) if exact and not at_key else None
             found = found or self._keys.get(here) or self._values.get(here)
             if found is not None:
-                return found
+                return self._span(found)
         return Span(1, 1, 1)
 
     def source(self, line: int) -> str:
@@ -63,17 +76,17 @@ class Locator:
     def _table(self, node: Any) -> None:
         header, *body = [child for child in node.children if child.is_named]
         path: TomlPath = ()
-        parts = list(self._parts(header))
-        for place, (name, span) in enumerate(parts):
+        parts = _parts(header)
+        for place, (name, key) in enumerate(parts):
             path = (*path, name)
             last = place == len(parts) - 1
             if last and node.type == "table_array_element":
-                self._keys.setdefault(path, span)
+                self._keys.setdefault(path, key)
                 self._lengths[path] = self._lengths.get(path, 0) + 1
             if path in self._lengths:
                 path = (*path, self._lengths[path] - 1)
             if last or path not in self._keys:
-                self._keys[path] = span
+                self._keys[path] = key
         for pair in body:
             if pair.type == "pair":
                 self._pair(pair, path)
@@ -81,32 +94,25 @@ class Locator:
     def _pair(self, node: Any, table: TomlPath) -> None:
         named = [child for child in node.children if child.is_named]
         path = table
-        for name, span in self._parts(named[0]):
+        for name, key in _parts(named[0]):
             path = (*path, name)
-            self._keys.setdefault(path, span)
+            self._keys.setdefault(path, key)
         if len(named) > 1:
-            self._value(named[1], path)
+            self._values[path] = named[1]
 
-    def _value(self, node: Any, path: TomlPath) -> None:
-        self._values[path] = self._span(node)
+    def _open(self, path: TomlPath) -> None:
+        """Look at the members of a list or inline table."""
+        node = self._values.get(path)
+        if node is None or path in self._opened:
+            return
+        self._opened.add(path)
         members = [child for child in node.children if child.is_named and child.type != "comment"]
         if node.type == "array":
-            for place, member in enumerate(members):
-                self._value(member, (*path, place))
+            self._values |= {(*path, place): member for place, member in enumerate(members)}
         elif node.type == "inline_table":
             for pair in members:
                 if pair.type == "pair":
                     self._pair(pair, path)
-
-    def _parts(self, key: Any) -> Iterator[tuple[str, Span]]:
-        """The names of a bare, quoted or dotted key."""
-        if key.type == "dotted_key":
-            for child in key.children:
-                if child.is_named:
-                    yield from self._parts(child)
-        else:
-            text = key.text.decode()
-            yield (_unquoted(text) if key.type == "quoted_key" else text), self._span(key)
 
     def _span(self, node: Any) -> Span:
         row, start = node.start_point
@@ -115,6 +121,20 @@ class Locator:
         end = end if end_row == row else len(line.rstrip())
         column = len(line[:start].decode(errors="replace"))
         return Span(row + 1, column + 1, max(1, len(line[start:end].decode(errors="replace"))))
+
+
+def _parts(key: Any) -> list[tuple[str, Any]]:
+    """The names of a bare, quoted or dotted key, each with its node; no more than a path can be of use for."""
+    waiting = [key]
+    found: list[tuple[str, Any]] = []
+    while waiting and len(found) <= DEEPEST:
+        node = waiting.pop()
+        if node.type == "dotted_key":
+            waiting += [child for child in reversed(node.children) if child.is_named]
+        else:
+            text = node.text.decode()
+            found.append((_unquoted(text) if node.type == "quoted_key" else text, node))
+    return found
 
 
 def _unquoted(key: str) -> str:
@@ -145,13 +165,17 @@ def locate(problems: Iterable[Problem], text: str, file: str) -> list[Problem]:
 
 
 def render(problems: Sequence[Problem]) -> str:
-    """All problems as text, each `file:line:col: error[code]: message`, the source line, a caret and what to do."""
-    return "\n".join(line for problem in problems for line in _rendered(problem))
+    """The problems as text, each `file:line:col: error[code]: message`, the source line, a caret and what to do."""
+    lines = [line for problem in problems[:MOST_SHOWN] for line in _rendered(problem)]
+    if len(problems) > MOST_SHOWN:
+        lines.append(f"… and {len(problems) - MOST_SHOWN:,} more problems")
+    return "\n".join(lines)
 
 
 def _rendered(problem: Problem) -> Iterator[str]:
-    place = "".join(f"{part}:" for part in (problem.file, problem.line, problem.column) if part is not None)
-    yield f"{place} {problem.severity}[{problem.code}]: {problem.message}".lstrip()
+    file = None if problem.file is None else one_line(problem.file)
+    place = "".join(f"{part}:" for part in (file, problem.line, problem.column) if part is not None)
+    yield f"{place} {problem.severity}[{problem.code}]: {_cut(problem.message)}".lstrip()
     gutter = ""
     if problem.source is not None and problem.line is not None and problem.column is not None:
         source, column = _window(problem.source, problem.column)
@@ -161,7 +185,13 @@ def _rendered(problem: Problem) -> Iterator[str]:
         yield f"  {problem.line} | {source}"
         yield f"{gutter}| {indent}{'^' * width}"
     if problem.hint:
-        yield f"{gutter or '  '}= {problem.hint}"
+        yield f"{gutter or '  '}= {_cut(problem.hint)}"
+
+
+def _cut(text: str) -> str:
+    """On one line, and cut: a message that quotes a file may be as long as the file."""
+    text = one_line(text)
+    return text if len(text) <= LONGEST_MESSAGE else f"{text[:LONGEST_MESSAGE]} …"
 
 
 def _window(source: str, column: int) -> tuple[str, int]:

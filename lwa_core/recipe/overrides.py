@@ -8,8 +8,11 @@ from typing import Any
 import attrs
 
 from lwa_core.errors import Problem
-from lwa_core.recipe.document import entry_name
-from lwa_core.settings.types import TomlPath
+from lwa_core.recipe.document import entry_name, excess
+from lwa_core.settings.types import TomlPath, shown
+
+LONGEST_ORIGIN = 200
+"""Characters of an override that are quoted."""
 
 
 @attrs.frozen
@@ -28,12 +31,15 @@ def apply(texts: Sequence[str], document: dict[str, Any]) -> tuple[list[Override
     """Change the document in place, in order. Gives what was changed, and a problem for each that cannot be."""
     applied, problems = [], []
     for text in texts:
-        origin = f"--set {text}"
+        origin = f"--set {text if len(text) <= LONGEST_ORIGIN else text[:LONGEST_ORIGIN] + ' …'}"
         try:
             key, sign, value = text.partition("=")
             if not sign:
                 raise _CannotError("'=' and a value are missing")
-            applied.append(Override(_assign(document, _names(key), _value(value)), origin))
+            names, given = _names(key), _value(value)
+            if too_much := excess(given, tuple(names)):
+                raise _CannotError(too_much.message)
+            applied.append(Override(_assign(document, names, given), origin))
         except _CannotError as error:
             hint = "write --set table.key=value, for example --set select.keep=4 or --set score.0.seed=1"
             problems.append(Problem("bad-override", str(error), hint=hint, file=origin))
@@ -46,12 +52,12 @@ def _names(key: str) -> list[str]:
 
     try:
         inner: Any = tomli.loads(f"{key} = 0" if key.isprintable() else "")
-    except ValueError:
-        raise _CannotError(f"'{key}' is no key") from None
+    except (ValueError, RecursionError):
+        raise _CannotError(f"{shown(key)} is no key") from None
     names = []
     while isinstance(inner, dict):
         if len(inner) != 1:  # no key, or one that brings more with it
-            raise _CannotError(f"'{key}' is no key")
+            raise _CannotError(f"{shown(key)} is no key")
         name, inner = next(iter(inner.items()))
         names.append(name)
     return names

@@ -9,13 +9,17 @@ from typing import Any, cast
 import attrs
 
 from lwa_core.errors import PluginError, Problem, RecipeError
-from lwa_core.plugins.registry import OK, Offer, Registry
+from lwa_core.plugins.registry import NOT_ALLOWED, OK, Offer, Registry
+from lwa_core.plugins.trust import Allowing
 from lwa_core.recipe.document import BadDocumentError, entry_name, parse, read_text
 from lwa_core.recipe.overrides import Override, apply
 from lwa_core.recipe.recipe import DEVICE, NAME, Head, Recipe, Use, combined_by, named_by
 from lwa_core.recipe.tables import TASKS, Table
 from lwa_core.settings import default_of, did_you_mean, fields, structure, unstructure
-from lwa_core.settings.types import TomlPath, called
+from lwa_core.settings.paths import resolved_path
+from lwa_core.settings.types import TomlPath, called, shown
+
+ALLOW = "read it, then run lwa on a terminal, or with --allow-local (LWA_ALLOW_LOCAL=1 in continuous integration)"
 
 
 class Reader:
@@ -28,7 +32,7 @@ class Reader:
     head: type = Head
     tables: Sequence[Table] = ()
 
-    def __init__(self, file: Path, document: dict[str, Any], block: Collection[str], allow_local: bool) -> None:
+    def __init__(self, file: Path, document: dict[str, Any], block: Collection[str], allow_local: Allowing) -> None:
         self.file = file
         self.folder = file.parent
         self.document = document
@@ -107,18 +111,29 @@ class Reader:
         """All plugins: the installed ones, and the local files that the recipe names."""
         named = self.document.get("plugins", [])
         files = [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
-        paths = [self.folder / Path(name).expanduser() for name in dict.fromkeys(files)]
-        registry = Registry.discover(paths, self.block, self.allow_local)
+        paths: dict[str, Path] = {}
         for place, name in enumerate(files):
+            try:
+                paths[name] = resolved_path(name, self.folder)
+            except ValueError as error:
+                self.problems.append(Problem("bad-path", f"plugin {shown(name)} {error}", ("plugins", place)))
+        registry = Registry.discover(list(dict.fromkeys(paths.values())), self.block, self.allow_local)
+        named_twice = _repeated(files, paths)
+        for place, name in enumerate(files):
+            if name not in paths:
+                continue
             path: TomlPath = ("plugins", place)
-            info = next(info for info in registry.plugins if info.file == self.folder / Path(name).expanduser())
-            if name in files[:place]:
-                self.problems.append(Problem("duplicate", f"plugin {name!r} is named twice", path))
-            elif not self.allow_local:
+            info = next(info for info in registry.plugins if info.file == paths[name])
+            if place in named_twice:
+                self.problems.append(Problem("duplicate", f"plugin {shown(name)} is named twice", path))
+            elif info.error == NOT_ALLOWED:
+                self.problems.append(Problem("local-plugin", f"plugin {shown(name)}: {NOT_ALLOWED}", path, ALLOW))
+            elif self.allow_local is False:
                 hint = "run without --no-local-plugins if you trust the file: its code is run"
                 self.problems.append(Problem("local-plugin", "local plugins are forbidden", path, hint))
             elif info.status != OK:
-                self.problems.append(Problem("broken-plugin", f"plugin {name!r} is {info.status}: {info.error}", path))
+                said = f"plugin {shown(name)} is {info.status}: {info.error}"
+                self.problems.append(Problem("broken-plugin", said, path))
         return registry
 
     def _table(self, table: Table) -> Any:
@@ -302,6 +317,18 @@ class Reader:
         return tables if isinstance(tables, list) else []
 
 
+def _repeated(names: Sequence[str], paths: Mapping[str, Path]) -> set[int]:
+    """The places of names that mean a file which an earlier one means, however it is spelt."""
+    met: set[Path] = set()
+    again = set()
+    for place, name in enumerate(names):
+        if (path := paths.get(name)) is None:
+            continue
+        again |= {place} if path in met else set()
+        met.add(path)
+    return again
+
+
 def _at_override(problem: Problem, applied: Sequence[Override]) -> Problem:
     """Blame the override that wrote what is wrong, the last one first."""
     for override in reversed(applied):
@@ -315,7 +342,7 @@ def load_recipe(
     overrides: Sequence[str] = (),
     *,
     block: Collection[str] = (),
-    allow_local: bool = True,
+    allow_local: Allowing = True,
 ) -> Recipe:
     """Read and check a recipe.
 
@@ -323,7 +350,8 @@ def load_recipe(
         file: The TOML file.
         overrides: `"select.keep=4"` each, applied in order under the same checks.
         block: Plugins to leave out.
-        allow_local: Whether `plugins = ["./file.py"]` may be loaded.
+        allow_local: Whether the code of `plugins = ["./file.py"]` may be run: all, none, or what is said of a file and
+            the sha256 of its content.
 
     Raises:
         RecipeError: With every problem, each at its place in the file.
@@ -341,7 +369,7 @@ def check_recipe(
     overrides: Sequence[str] = (),
     *,
     block: Collection[str] = (),
-    allow_local: bool = True,
+    allow_local: Allowing = True,
 ) -> tuple[Recipe | None, list[Problem]]:
     """Like `load_recipe`, but gives the problems back, placed and in file order."""
     try:

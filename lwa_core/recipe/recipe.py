@@ -53,6 +53,11 @@ class Use:
     path: TomlPath
 
     @property
+    def who(self) -> str:
+        """How messages call it: kind, name, and the plugin, distribution and version behind it."""
+        return f"{self.kind} '{self.name}' of {self.offer.provider}"
+
+    @property
     def combines(self) -> bool:
         """Whether it is a scorer that works on the scores of others."""
         return isinstance(self.instance, CombiningScorer)

@@ -29,6 +29,8 @@ RECENT = 10
 """How many of the last items of a history item-kNN looks at."""
 DECAY = 0.8
 """How much less each item counts for item-kNN than the one after it."""
+GRID = 2.0**32
+"""One over the difference by which two sums of item-kNN's similarities count as different."""
 BLOCK = 1024
 
 
@@ -70,9 +72,10 @@ def item_knn(data: PreparedData) -> UntrainedBaseline:
     """Items that share users with the last items of the history.
 
     The similarity of two items is the cosine of their sets of training users (Sarwar et al. 2001; Deshpande & Karypis
-    2004), of which the `NEIGHBOURS` largest an item are kept. An item's score is the sum of its similarities to the
-    last `RECENT` items of the history, the last one at weight 1, the one before it at `DECAY`, and so on. Popularity
-    only breaks ties.
+    2004), of which the `NEIGHBOURS` largest an item are kept; of equal ones at the end those of the lowest index, which
+    is decided by whole numbers and not by rounded cosines. An item's score is the sum of its similarities to the last
+    `RECENT` items of the history, the last one at weight 1, the one before it at `DECAY`, and so on, to the nearest
+    multiple of 1 / `GRID`. Popularity only breaks ties.
     """
     from scipy.sparse import csr_array
 
@@ -82,8 +85,7 @@ def item_knn(data: PreparedData) -> UntrainedBaseline:
     flat = np.concatenate([*sequences, np.zeros(0, dtype=np.int32)])
     seen = csr_array((np.ones(len(flat)), (users, flat)), shape=(len(sequences), items))
     seen.data[:] = 1  # what a user had twice is in the set once
-    norms = np.sqrt(np.maximum(seen.sum(axis=0), 1))
-    return _ItemKnn(_shares(data), _neighbours(seen, norms))
+    return _ItemKnn(_popularity_below_grid(data), _neighbours(seen, np.maximum(seen.sum(axis=0), 1)))
 
 
 def baselines(data: PreparedData) -> tuple[UntrainedBaseline, ...]:
@@ -119,7 +121,7 @@ class _Bigram:
 
 @attrs.frozen(eq=False)
 class _ItemKnn:
-    shares: Floats
+    popularity: Floats
     similar: Any
     name: str = "item-knn"
 
@@ -132,10 +134,11 @@ class _ItemKnn:
         weights = [DECAY ** np.arange(length - 1, -1, -1.0) for length in lengths]
         events = csr_array(
             (np.concatenate([*weights, np.zeros(0)]), (rows, np.concatenate([*recent, np.zeros(0, dtype=np.int32)]))),
-            shape=(len(recent), len(self.shares)),
+            shape=(len(recent), len(self.popularity)),
         )
-        # Similarities of different pairs differ by far more than this, rounding errors of equal ones by far less.
-        return _tensor((events @ self.similar).toarray() + 1e-9 * self.shares)
+        # The same similarities added in another order differ in the last digits: on the grid they are equal again.
+        sums = np.rint((events @ self.similar).toarray() * GRID) / GRID
+        return _tensor(sums + self.popularity)
 
 
 def _shares(data: PreparedData) -> Floats:
@@ -145,11 +148,26 @@ def _shares(data: PreparedData) -> Floats:
     return np.asarray(counts / max(len(events), 1))
 
 
-def _neighbours(seen: Any, norms: Floats) -> Any:
-    """The largest cosines of each item to others (items, items), sparse; of equal ones those of the lowest index."""
+def _popularity_below_grid(data: PreparedData) -> Floats:
+    """The order of the items by training events, equals sharing a place, as numbers below half of 1 / `GRID` (items,).
+
+    There are few different counts, so that a sum of similarities plus such a number is exact to a double's last digits.
+    """
+    events = np.concatenate([*data.training_sequences(), np.zeros(0, dtype=np.int32)])
+    counts, place = np.unique(np.bincount(events, minlength=len(data.catalogue)), return_inverse=True)
+    return np.asarray(place / (2 * GRID * len(counts)))
+
+
+def _neighbours(seen: Any, users: Floats) -> Any:
+    """The largest cosines of each item to others (items, items), sparse; of equal ones those of the lowest index.
+
+    Args:
+        seen: 1 where a user has an item (users, items).
+        users: How many users have each item, at least 1 (items,).
+    """
     from scipy.sparse import csr_array, vstack
 
-    items = len(norms)
+    items = len(users)
     by_item = seen.T.tocsr()
     blocks = []
     for start in range(0, items, BLOCK):
@@ -157,9 +175,12 @@ def _neighbours(seen: Any, norms: Floats) -> Any:
         rows, columns = common.coords
         keep = rows + start != columns
         rows, columns, count = rows[keep], columns[keep], common.data[keep]
-        cosine = count / (norms[rows + start] * norms[columns])
-        order = np.lexsort((columns, -cosine, rows))
-        rows, columns, cosine = rows[order], columns[order], cosine[order]
+        # In a row squared cosines are as count^2 / users: whole part and rest of that division order them exactly.
+        squares, others = count * count, users[columns]
+        order = np.lexsort((columns, -((squares % others) / others), -(squares // others), rows))
+        rows, columns = rows[order], columns[order]
+        # Every step is rounded correctly, so that equal cosines are equal numbers.
+        cosine = np.sqrt(squares[order] / (users[rows + start] * others[order]))
         begins = np.searchsorted(rows, rows)  # where each entry's row begins
         near = np.arange(len(rows)) - begins < NEIGHBOURS
         shape = (min(BLOCK, items - start), items)

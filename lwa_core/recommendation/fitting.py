@@ -7,19 +7,20 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from lwa_core.data import PreparedData
-from lwa_core.errors import DataError
+from lwa_core.errors import DataError, PluginError
 from lwa_core.modeling.devices import device
 from lwa_core.modeling.files.precision import cast
 from lwa_core.modeling.kernels.matmul import fast_linear_maps
-from lwa_core.modeling.probing.batches import checked, moved
-from lwa_core.plugins.protocols import Adapting, Recommender
-from lwa_core.recommendation.metrics import ndcg
+from lwa_core.modeling.probing.batches import HINT, checked, moved
+from lwa_core.plugins.protocols import Adapting, Recommender, Trainable
 from lwa_core.recommendation.ranking import rank_examples
+from lwa_core.statistics.rank_metrics import ndcg
 from lwa_core.training.trainer import Trained, train
 from lwa_core.types import Batch, History, Reporter, TrainingSettings
 
@@ -41,12 +42,12 @@ def fit_model(
     Raises:
         DataError: The recommender looks at the times of events, and the data has none.
     """
-    data = data.for_recommender(recommender)
+    data = data.for_recommender(recommender).only("validation")
     torch.manual_seed(seed)
     model = cast(recommender.build(data.catalogue, report).to(device()), "float32")
     adapting = recommender if isinstance(recommender, Adapting) else None
     if adapting is not None:
-        model = adapting.adapt(model, data.training_sequences(), report)
+        model = adapting.adapt(model, data.only().training_sequences(), report)
     trained = train_on(
         recommender,
         data,
@@ -95,12 +96,12 @@ def train_on(
     def validate(current: torch.nn.Module) -> float:
         scores = partial(score_histories, recommender, current)
         ranking = rank_examples(scores, data, data.validation, filter_seen=filter_seen, depth=10)
-        return float(ndcg(ranking.ranks, 10).mean())
+        return float(ndcg(ranking.ranks, 10, ranking.tied).mean())
 
     return train(
         model,
         loss,
-        windows=recommender.training_windows(data.training_sequences()),
+        windows=windows_of(recommender, data),
         collate=collate,
         evaluate=validate,
         settings=settings,
@@ -123,8 +124,36 @@ def generators_kept() -> Iterator[None]:
         np.random.set_state(states[1])
 
 
+def windows_of(subject: Trainable, data: PreparedData) -> list[History]:
+    """What a subject trains on, made of nothing but the users' training parts.
+
+    Raises:
+        PluginError: It gives something else than a list of windows, or none at all.
+    """
+    windows: Any = subject.training_windows(data.only().training_sequences())
+    kind = f"{type(subject).__module__}.{type(subject).__qualname__}"
+    if not isinstance(windows, Sequence) or not all(isinstance(window, np.ndarray) for window in windows):
+        raise PluginError(f"`training_windows` of {kind} gave no list of arrays", HINT)
+    if not windows:
+        longest = max(map(len, data.training_sequences()), default=0)
+        raise PluginError(f"`training_windows` of {kind} gave no windows of sequences up to {longest} long", HINT)
+    return list(windows)
+
+
 def score_histories(recommender: Recommender, model: torch.nn.Module, histories: Sequence[History]) -> torch.Tensor:
     """Scores of all items after each history (histories, items), on the model's device, without gradients."""
-    with torch.no_grad(), fast_linear_maps() if len(histories) > 1 else nullcontext():
-        batch = recommender.example_batch(histories)
-        return recommender.scores(model, moved(batch, model))
+    return scoring(recommender, model, histories)()
+
+
+def scoring(
+    recommender: Recommender, model: torch.nn.Module, histories: Sequence[History]
+) -> Callable[[], torch.Tensor]:
+    """What `score_histories` does once the histories are a batch on the model's device: the network alone."""
+    with torch.no_grad():
+        batch = moved(recommender.example_batch(histories), model)
+
+    def scores() -> torch.Tensor:
+        with torch.no_grad(), fast_linear_maps() if len(histories) > 1 else nullcontext():
+            return recommender.scores(model, batch)
+
+    return scores

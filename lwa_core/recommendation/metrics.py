@@ -1,4 +1,4 @@
-"""Ranking metrics from ranks and top lists. One target an example, so that the ideal DCG is 1."""
+"""Ranking metrics of many users, from ranks and top lists."""
 
 from __future__ import annotations
 
@@ -9,26 +9,11 @@ from numpy.typing import NDArray
 
 from lwa_core.data import Catalogue
 from lwa_core.recommendation.ranking import Ranking
+from lwa_core.statistics.rank_metrics import ndcg, recall, reciprocal_rank
 
 Floats = NDArray[np.float64]
 
 PAIRS_AT_ONCE = 2**22
-
-
-def ndcg(ranks: NDArray[np.int64], k: int) -> Floats:
-    """1 / log2(1 + rank) where 1 <= rank <= k, else 0 (examples,). Järvelin & Kekäläinen 2002, binary relevance."""
-    hit = (ranks >= 1) & (ranks <= k)
-    return np.where(hit, 1 / np.log2(1 + np.maximum(ranks, 1)), 0.0)
-
-
-def recall(ranks: NDArray[np.int64], k: int) -> Floats:
-    """1 where 1 <= rank <= k, else 0 (examples,). With one target this is also the hit rate."""
-    return ((ranks >= 1) & (ranks <= k)).astype(np.float64)
-
-
-def reciprocal_rank(ranks: NDArray[np.int64]) -> Floats:
-    """1 / rank over the whole list, 0 for rank 0 (examples,)."""
-    return np.where(ranks >= 1, 1 / np.maximum(ranks, 1), 0.0)
 
 
 def coverage(ranking: Ranking, catalogue: Catalogue, k: int) -> float:
@@ -69,9 +54,10 @@ def per_user(ranking: Ranking, catalogue: Catalogue, ks: Sequence[int]) -> dict[
     `diversity@k` is left out where the catalogue has no categories, and NaN for the users for whom it is not defined.
     """
     _check(ranking, max(ks))
-    values = {f"ndcg@{k}": ndcg(ranking.ranks, k) for k in ks}
-    values |= {f"recall@{k}": recall(ranking.ranks, k) for k in ks}
-    values["mrr"] = reciprocal_rank(ranking.ranks)
+    ranks, tied = ranking.ranks, ranking.tied
+    values = {f"ndcg@{k}": ndcg(ranks, k, tied) for k in ks}
+    values |= {f"recall@{k}": recall(ranks, k, tied) for k in ks}
+    values["mrr"] = reciprocal_rank(ranks, tied)
     for k, diverse in (diversity(ranking, catalogue, ks) or {}).items():
         values[f"diversity@{k}"] = diverse
     return values

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,19 @@ from lwa_core.errors import LwaError, ModelError, PluginError, StoreError
 from lwa_core.modeling.files.saving import save_config, save_model, without_weights
 from lwa_core.plugins.protocols import Recommender, Restoring
 from lwa_core.plugins.registry import Registry
-from lwa_core.recommendation.fitting import score_histories
+from lwa_core.recommendation.fitting import score_histories, scoring
 from lwa_core.recommendation.ranking import top_items
 from lwa_core.recommendation.requests import read_count, read_history, read_items, read_many
 from lwa_core.settings import structure
+from lwa_core.store.checksums import checksums, difference
 from lwa_core.store.files import read_json, write_json
+from lwa_core.store.sealing import MANIFEST
 from lwa_core.types import History, Recommendations
 
 DESCRIPTION = "ranker.json"
 ITEMS = "items.json"
+FORMAT = 2
+"""Since 2 the description lists the other files."""
 
 BATCH = 256
 """Histories that are answered at once, at most."""
@@ -210,8 +214,19 @@ class Ranker:
         seen = "seen items left out" if self.filter_seen else "seen items allowed"
         return f"Ranker({self.component!r}, {len(self.catalogue)} items, {seen})"
 
+    def network(self, sent: Sequence[Mapping[str, Any]]) -> Callable[[], torch.Tensor]:
+        """What the network alone does for requests, arguments of `recommend`: from a batch to scores of all items."""
+        histories = []
+        for each in sent:
+            times = each.get("times") if self.uses_times else None
+            histories.append(read_history(each["history"], self._index, times, each.get("time_unit") or AUTO)[0])
+        return scoring(self.recommender, self.model, histories)
+
     def save(self, folder: str | Path) -> None:
-        """Write the model (safetensors), its catalogue and description (JSON); `lwa_core.load` reads them."""
+        """Write the model (safetensors), its catalogue and description (JSON); `lwa_core.load` reads them.
+
+        The description holds the sha256 of every other file, and a folder that is not as it was saved is refused.
+        """
         folder = Path(folder)
         if self.restorers:
             save_config(self.model, folder)
@@ -222,10 +237,11 @@ class Ranker:
 
     def describe(self, folder: Path) -> None:
         """Write what is to stand beside a saved model for `load` to read it."""
+        write_json(folder / ITEMS, attrs.asdict(self.catalogue))
         write_json(
             folder / DESCRIPTION,
             {
-                "format": 1,
+                "format": FORMAT,
                 "recommender": self.component,
                 "settings": _told(self.settings),
                 "filter_seen": self.filter_seen,
@@ -233,9 +249,9 @@ class Ranker:
                 "restored_by": [
                     {"compressor": each.component, "settings": _told(each.settings)} for each in self.restorers
                 ],
+                "files": checksums(folder, but=DESCRIPTION),
             },
         )
-        write_json(folder / ITEMS, attrs.asdict(self.catalogue))
 
 
 def load_ranker(folder: Path, registry: Registry | None = None) -> Ranker:
@@ -249,23 +265,62 @@ def load_ranker(folder: Path, registry: Registry | None = None) -> Ranker:
         said, items = read_json(folder / DESCRIPTION), read_json(folder / ITEMS)
     except StoreError as error:
         raise ModelError(f"{folder} holds no model that lwa saved: {error.message}") from error
+    description = _description(said, folder)
     catalogue = _catalogue(items, folder / ITEMS)
-    try:
-        component, settings, filter_seen = said["recommender"], said["settings"], said["filter_seen"]
-    except (KeyError, TypeError) as error:
-        raise ModelError(f"{folder / DESCRIPTION} does not describe a model: {error!r}") from error
+    component, settings = description.recommender, description.settings
     registry = registry or Registry.discover()
     recommender = _made(registry, "recommender", component, settings, folder)
-    restorers = tuple(_restorer(registry, each, folder) for each in said.get("restored_by") or ())
+    restorers = tuple(_restorer(registry, each, folder) for each in description.restored_by)
     model = _restored(recommender, restorers, folder) if restorers else recommender.load(folder)
+    _check_loaded(model, f"recommender '{component}' of {registry.find('recommender', component).provider}")
+    seen, unit = description.filter_seen, description.time_unit
+    return Ranker(model, recommender, catalogue, component, settings, seen, restorers, unit)
+
+
+def _check_loaded(model: Any, who: str) -> None:
+    """Raise PluginError where a recommender's `load` gave no model in eval mode."""
+    if not isinstance(model, torch.nn.Module):
+        raise PluginError(f"{who}: `load` gave {type(model).__name__}, not a model (torch.nn.Module)")
+    if model.training:
+        raise PluginError(f"{who}: `load` gave a model in train mode", "call its `eval()` before it is returned")
+
+
+@attrs.frozen
+class _Description:
+    """What `DESCRIPTION` says."""
+
+    recommender: str
+    settings: dict[str, Any]
+    filter_seen: bool
+    time_unit: str
+    restored_by: list[tuple[str, dict[str, Any]]]
+
+
+def _description(said: Any, folder: Path) -> _Description:
+    """What is said of a model, once its files were seen to be those that were saved. Raises ModelError otherwise."""
+    file = folder / DESCRIPTION
+    if not isinstance(said, dict) or said.get("format") not in (1, FORMAT):
+        raise ModelError(f"{file} does not describe a model in a format that this version of lwa reads")
+    if said["format"] == FORMAT:
+        wrong = difference(folder, said.get("files"), holder=DESCRIPTION, others=(MANIFEST,))
+        if wrong:
+            raise ModelError(f"the model in {folder} is not as it was saved: {wrong}", "copy or make it again")
+    by = said.get("restored_by", [])
+    made = by if isinstance(by, list) and all(isinstance(each, dict) for each in by) else [{}]
+    restored = [(each.get("compressor"), each.get("settings")) for each in made]
+    parts = [(said.get("recommender"), said.get("settings")), *restored]
+    if not isinstance(said.get("filter_seen"), bool) or not all(
+        isinstance(name, str) and isinstance(settings, dict) for name, settings in parts
+    ):
+        raise ModelError(f"{file} does not describe a model: a part is missing, or of another type")
     unit = said.get("time_unit", AUTO)
     if unit not in (AUTO, *UNITS):
-        raise ModelError(f"{folder / DESCRIPTION} names no unit of time: {unit!r}")
-    return Ranker(model, recommender, catalogue, component, settings, filter_seen, restorers, unit)
+        raise ModelError(f"{file} names no unit of time: {str(unit)[:40]!r}")
+    return _Description(said["recommender"], said["settings"], said["filter_seen"], unit, restored)
 
 
-def _restorer(registry: Registry, said: Mapping[str, Any], folder: Path) -> Restorer:
-    component, settings = said["compressor"], said["settings"]
+def _restorer(registry: Registry, said: tuple[str, dict[str, Any]], folder: Path) -> Restorer:
+    component, settings = said
     instance = _made(registry, "compressor", component, settings, folder)
     if not isinstance(instance, Restoring):
         raise ModelError(f"the model in {folder} needs compressor '{component}', which restores no model any more")
@@ -310,11 +365,23 @@ def _told(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _catalogue(items: Any, file: Path) -> Catalogue:
-    try:
-        return Catalogue(
-            ids=tuple(items["ids"]),
-            titles=None if items["titles"] is None else tuple(items["titles"]),
-            categories=None if items["categories"] is None else tuple(map(tuple, items["categories"])),
-        )
-    except (KeyError, TypeError) as error:
-        raise ModelError(f"{file} holds no catalogue: {error!r}") from error
+    if not isinstance(items, dict) or not _is_texts(items.get("ids")):
+        raise ModelError(f"{file} holds no catalogue: `ids` is no list of texts")
+    ids, titles, categories = items["ids"], items.get("titles"), items.get("categories")
+    if len(set(ids)) < len(ids):
+        raise ModelError(f"{file} holds no catalogue: two items have the same id")
+    if titles is not None and not (_is_texts(titles) and len(titles) == len(ids)):
+        raise ModelError(f"{file} holds no catalogue: `titles` is no list of {len(ids)} texts")
+    if categories is not None and not (
+        isinstance(categories, list) and len(categories) == len(ids) and all(map(_is_texts, categories))
+    ):
+        raise ModelError(f"{file} holds no catalogue: `categories` is no list of {len(ids)} lists of texts")
+    return Catalogue(
+        ids=tuple(ids),
+        titles=None if titles is None else tuple(titles),
+        categories=None if categories is None else tuple(map(tuple, categories)),
+    )
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)

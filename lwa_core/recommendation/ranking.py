@@ -11,7 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from lwa_core.data import Examples, PreparedData
+from lwa_core.data.dataset import lent
 from lwa_core.errors import ModelError
+from lwa_core.modeling.kernels.target_ranks import places_of, target_ranks
 from lwa_core.types import History, Reporter
 
 Scores: TypeAlias = Callable[[Sequence[History]], torch.Tensor]
@@ -26,13 +28,21 @@ class Ranking:
     """Where a model puts the targets, and what it would recommend.
 
     Args:
-        ranks: Rank of each target in the whole catalogue (examples,), 1 is best. 0: the target cannot be recommended
-            (it is in the history, where seen items are filtered, or its score is -inf); every metric counts a miss.
+        ranks: Rank of each target in the whole catalogue (examples,), 1 is best, behind all items of the same score. 0:
+            the target cannot be recommended (it is in the history, where seen items are filtered, or its score is
+            -inf); every metric counts a miss.
         top: Item indices, best first (examples, depth); -1 where fewer items can be recommended.
+        tied: How many other items have the target's score (examples,), where there are any; metrics are those that are
+            expected where these come in any order.
     """
 
     ranks: NDArray[np.int64]
     top: NDArray[np.int32]
+    tied: NDArray[np.int64] = attrs.field()
+
+    @tied.default
+    def _none_tied(self) -> NDArray[np.int64]:
+        return np.zeros(len(self.ranks), dtype=np.int64)
 
     @property
     def depth(self) -> int:
@@ -53,28 +63,29 @@ def rank_examples(
 ) -> Ranking:
     """Rank the target of every example among all items.
 
-    Items are ordered by falling score, equal scores by rising index, in `ranks` as in `top`. `scores` is called once
-    for a batch of histories of similar length; the order of the results is that of `examples`.
+    Items are ordered by falling score, in `top` those of equal score by rising index. `scores` is called once for a
+    batch of histories of similar length; the order of the results is that of `examples`.
 
     Raises:
-        ModelError: `scores` gave NaN, or a table of another shape than (histories, items).
+        ModelError: `scores` gave NaN or +inf, or a table of another shape than (histories, items).
     """
     histories, targets = data.histories(examples), data.targets(examples)
-    ranks = np.zeros(len(examples), dtype=np.int64)
+    ranks, tied = np.zeros((2, len(examples)), dtype=np.int64)
     top = np.full((len(examples), depth), -1, dtype=np.int32)
     items = len(data.catalogue)
     done = 0
     for rows in _batches(histories, max(1, min(batch, LARGEST_TABLE // max(items, 1)))):
         part = [histories[row] for row in rows]
-        table = _checked(scores(part), (len(part), items))
+        table = _checked(scores(lent(part)), (len(part), items))
         if filter_seen:
             table = without_seen(table, part)
-        ranks[rows] = _ranks(table, torch.from_numpy(targets[rows]).to(table.device))
+        placed = target_ranks(table, torch.from_numpy(targets[rows]).to(table.device))
+        ranks[rows], tied[rows] = (found.cpu().numpy() for found in placed)
         top[rows] = _top(table, depth)[0]
         done += len(rows)
         if report is not None:
             report.progress(done, len(examples))
-    return Ranking(ranks, top)
+    return Ranking(ranks, top, tied)
 
 
 @torch.no_grad()
@@ -92,7 +103,7 @@ def top_items(
         Item indices (histories, k), -1 where fewer items are left, and their scores, -inf there.
 
     Raises:
-        ModelError: There are NaN scores.
+        ModelError: There are scores of NaN or +inf.
     """
     table = _checked(scores, tuple(scores.shape))
     return _top(table if seen is None else without_seen(table, seen), k)
@@ -100,10 +111,8 @@ def top_items(
 
 def without_seen(scores: torch.Tensor, seen: Sequence[History]) -> torch.Tensor:
     """A copy of `scores` (histories, items) with -inf at the seen items of each row."""
-    rows = torch.from_numpy(np.repeat(np.arange(len(seen)), [len(items) for items in seen]))
-    columns = torch.from_numpy(np.concatenate([*seen, np.zeros(0, dtype=np.int64)]).astype(np.int64))
     low = torch.tensor(-torch.inf, dtype=scores.dtype, device=scores.device)
-    return scores.index_put((rows.to(scores.device), columns.to(scores.device)), low)
+    return scores.index_put(places_of(seen, scores.device), low)
 
 
 def _batches(histories: Sequence[History], size: int) -> Iterator[NDArray[np.int64]]:
@@ -116,22 +125,13 @@ def _batches(histories: Sequence[History], size: int) -> Iterator[NDArray[np.int
 def _checked(scores: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
     if tuple(scores.shape) != shape:
         raise ModelError(f"the model gave scores of shape {tuple(scores.shape)}, not {shape} (histories, items)")
-    # A sum is NaN where any score is (or where both infinities are), and costs far less than `isnan` of the table.
-    if bool(torch.isnan(scores.sum(dtype=torch.float64))):
-        wrong = int(torch.isnan(scores).sum())
+    # A sum is NaN or infinite where any score is, and costs far less than a look at every score of the table.
+    if not bool(torch.isfinite(scores.sum(dtype=torch.float64))):
+        wrong = int((torch.isnan(scores) | torch.isposinf(scores)).sum())
         if wrong:
             hint = "train with a lower learning rate, or leave out the compression step that broke it"
-            raise ModelError(f"the model gave NaN for {wrong} of {scores.numel()} scores", hint)
+            raise ModelError(f"the model gave NaN or +inf for {wrong} of {scores.numel()} scores", hint)
     return scores
-
-
-def _ranks(scores: torch.Tensor, targets: torch.Tensor) -> NDArray[np.int64]:
-    """1 + items of a higher score + items of the same score and a lower index; 0 where the target's is -inf."""
-    own = scores.gather(1, targets[:, None])  # (histories, 1)
-    place = torch.arange(scores.shape[1], device=scores.device)
-    before = (scores > own) | ((scores == own) & (place < targets[:, None]))
-    ranks = (1 + before.sum(1)).masked_fill(torch.isneginf(own[:, 0]), 0)
-    return np.asarray(ranks.cpu().numpy(), dtype=np.int64)
 
 
 def _top(scores: torch.Tensor, k: int) -> tuple[NDArray[np.int32], NDArray[np.float64]]:

@@ -2,19 +2,52 @@
 
 from __future__ import annotations
 
-from lwa_core.results.figures import between, mean, megabytes, metric_name, percent, ratio, signed, with_interval
+from lwa_core.results import convergence
+from lwa_core.results.figures import (
+    NOT_MEASURED,
+    between,
+    mean,
+    megabytes,
+    metric_name,
+    milliseconds,
+    percent,
+    ratio,
+    signed,
+    with_interval,
+    without_interval,
+)
 from lwa_core.results.reading import Results
-from lwa_core.results.schema import ModelResult
+from lwa_core.results.schema import Figure, ModelResult
+from lwa_core.results.verdict import Verdict, compared, verdict
+from lwa_core.results.words import CONTROL, UNCONTROLLED
+
+DIFFERENCES = {
+    Verdict.BETTER: "a gain",
+    Verdict.WORSE: "a loss",
+    Verdict.EITHER: "so these {examples} show neither a loss nor that there is none",
+    Verdict.UNKNOWN: "so these {examples} show neither a loss nor that there is none",
+}
+"""What the interval of the difference to the teacher shows."""
 
 
 def answer(results: Results) -> list[str]:
     """What each final student keeps and costs, and what the baselines reach."""
     measured = results.figure(results.teacher) is not None
-    said = [_quality(results, student) + _aside(results, student) for student in results.finals if measured]
+    said = [
+        _quality(results, student) + _control(results, student) + _aside(results, student)
+        for student in results.finals
+        if measured
+    ]
     if measured and not said:
         said = [_teacher(results)]
+    said += _request(results)
     said += [sentence for student in results.finals if (sentence := _cost(results, student))]
-    return said + _baseline(results)
+    first = [f"{_capital(each.message)}." for each in results.metrics.warnings if each.code == convergence.CODE]
+    return first + said + _baseline(results)
+
+
+def _capital(message: str) -> str:
+    return message[:1].upper() + message[1:]
 
 
 def _tested_on(results: Results) -> str:
@@ -25,7 +58,7 @@ def _tested_on(results: Results) -> str:
 def _teacher(results: Results) -> str:
     """What is left to say where no student was made."""
     teacher, name = results.teacher, metric_name(results.headline)
-    shown = with_interval(results.figure(teacher))
+    shown = with_interval(results.figure(teacher), of=results.words.examples)
     return f"{teacher.name} ({teacher.depth} layers) reaches {name} {shown} {_tested_on(results)}."
 
 
@@ -36,17 +69,33 @@ def _quality(results: Results, student: ModelResult) -> str:
     lost, kept = results.figure(student, "difference"), results.figure(student, "kept")
     said = f"{layers} reaches {name} {mean(own)} {_tested_on(results)} and the teacher {mean(full)}"
     if kept is not None:
-        share = f"{mean(kept, percent)} ({results.confidence} interval {between(kept, percent)})"
+        share = _share(results, kept)
         said += f": {share} of the teacher's, where less is better" if results.less_is_better else f": it keeps {share}"
-    gain = results.gain(student)
-    if gain is None or gain.low is None or gain.high is None:
+    if lost is None or lost.mean is None:
         return f"{said}."
-    told = f"the difference is {with_interval(lost, signed)}"
-    if gain.high < 0:
-        return f"{said}; {told}, a loss."
-    if gain.low > 0:
-        return f"{said}; {told}, a gain."
-    return f"{said}; {told}, so these {results.words.examples} show neither a loss nor that there is none."
+    told = f"the difference is {with_interval(lost, signed, results.words.examples)}"
+    return f"{said}; {told}, {DIFFERENCES[verdict(results.gain(student))].format(examples=results.words.examples)}."
+
+
+def _control(results: Results, student: ModelResult) -> str:
+    """The share of a teacher that had as much training, or that there is none."""
+    if not student.healed:
+        return ""
+    found = results.control(student)
+    if found is None:
+        return f" It was trained after the cut, and is {UNCONTROLLED}."
+    model, ahead, kept = found
+    shown = DIFFERENCES[verdict(ahead)].format(examples=results.words.examples)
+    share = NOT_MEASURED if kept is None else _share(results, kept)
+    does = f"that is {share}, where less is better" if results.less_is_better else f"it keeps {share}"
+    return f" Of the figure of {CONTROL} ({model.name}, {mean(results.figure(model))}) {does}, {shown}."
+
+
+def _share(results: Results, kept: Figure) -> str:
+    """`97.5 % (95 % interval 93.5 % to 101.5 %)`."""
+    inside = between(kept, percent)
+    told = f"{results.confidence} interval {inside}" if inside else without_interval(kept, results.words.examples)
+    return f"{mean(kept, percent)} ({told})" if told else mean(kept, percent)
 
 
 def _aside(results: Results, student: ModelResult) -> str:
@@ -55,7 +104,25 @@ def _aside(results: Results, student: ModelResult) -> str:
     kept = None if aside is None else results.figure(student, "kept", aside)
     if aside is None or kept is None:
         return ""
-    return f" Its {metric_name(aside)} is {with_interval(kept, percent)} of the teacher's."
+    return f" Its {metric_name(aside)} is {with_interval(kept, percent, results.words.examples)} of the teacher's."
+
+
+def _request(results: Results) -> list[str]:
+    """How long a request takes, and how much of that is not the network; nothing where it is not known reliably."""
+    measured = results.latency(results.teacher.name)
+    if measured is None or measured.p50 is None:
+        return []
+    if results.unreliable:
+        return [
+            f"How long a request takes is not stated, for the timing is unreliable: {'; '.join(results.unreliable)}."
+        ]
+    if measured.network is None or measured.added is None:
+        return []
+    return [
+        f"A whole answer of the teacher takes {milliseconds(measured.p50)} (median) and its network alone "
+        f"{milliseconds(measured.network)}: what lwa adds to a request is "
+        f"{with_interval(measured.added, milliseconds)}."
+    ]
 
 
 def _cost(results: Results, student: ModelResult) -> str | None:
@@ -81,9 +148,11 @@ def _baseline(results: Results) -> list[str]:
     chosen = (min if results.less_is_better else max)(means, key=lambda name: means[name])
     best = next(baseline for baseline in results.of_kind("baseline") if baseline.name == chosen)
     versus, ahead = results.versus(results.teacher, best), results.ahead(results.teacher, best)
-    by = f", {with_interval(versus, signed)} from it to the teacher" if versus is not None else ""
+    of = results.words.examples
+    by = f", {with_interval(versus, signed, of)} from it to the teacher" if versus is not None else ""
     extreme = "lowest" if results.less_is_better else "highest"
-    said = f"The {extreme} baseline is {best.name} with {with_interval(results.figure(best))}{by}"
-    if ahead is not None and ahead.low is not None and ahead.low <= 0:
-        return [f"{said}: the teacher is not shown to be worth its layers here."]
-    return [f"{said}."]
+    said = f"Of the baselines {best.name} has the {extreme} figure, {with_interval(results.figure(best), of=of)}{by}"
+    shown = verdict(ahead)
+    worth = "" if shown is Verdict.WORSE else ", so that it is not shown to be worth its layers here"
+    told = "" if shown is Verdict.BETTER else f": the teacher {compared(shown, results.words.rank)} it{worth}"
+    return [f"{said}{told}."]

@@ -25,7 +25,7 @@ THEME = {
     SECOND: "var(--second)",
     CARD: "var(--card)",
 }
-KINDS = {"teacher": (INK, "s"), "student": (ACCENT, "o"), "baseline": (SECOND, "^")}
+KINDS = {"teacher": (INK, "s"), "student": (ACCENT, "o"), "control": (INK, "D"), "baseline": (SECOND, "^")}
 
 STYLE = {
     "svg.fonttype": "none",

@@ -26,7 +26,9 @@ def table(results: Results) -> Table:
     if found is None:
         raise ValueError("every test target occurs in training")
     names = [results.headline, results.headline.replace("ndcg", "recall")]
-    rows = [(m.name, *(with_interval(found.models[m.name][name]) for name in names)) for m in results.models]
+    rows = [
+        (m.name, *(with_interval(found.models[m.name][name], of="targets") for name in names)) for m in results.models
+    ]
     return Table(
         ("model", *map(metric_name, names)),
         rows,

@@ -11,8 +11,10 @@ import tomli_w
 from lwa_core.report import certainty
 from lwa_core.report.answer import answer
 from lwa_core.report.tables import Table
+from lwa_core.results.convergence import validated
 from lwa_core.results.figures import (
     NOT_MEASURED,
+    counted,
     megabytes,
     metric_name,
     milliseconds,
@@ -25,8 +27,9 @@ from lwa_core.results.figures import (
     with_interval,
 )
 from lwa_core.results.reading import Results
-from lwa_core.results.schema import Data, Figure, ModelResult, PlanResult, ScorerResult, Step, Training
+from lwa_core.results.schema import Data, Figure, ModelLatency, ModelResult, PlanResult, ScorerResult, Step, Training
 from lwa_core.results.warnings import performance_warnings
+from lwa_core.results.words import CONTROL, UNCONTROLLED
 
 
 @attrs.frozen
@@ -69,10 +72,14 @@ def sections(results: Results) -> dict[str, Any]:
         "measured": any(model.metrics for model in metrics.models),
         "quality": quality(results),
         "kinds": {model.kind for model in metrics.models},
+        "healed": any(model.healed for model in metrics.models),
+        "controlled": controlled(results),
         "all_metrics": all_metrics(results),
         "size": size(results),
         "time": time(results),
         "timing": results.timing,
+        "unreliable": "; ".join(results.unreliable),
+        "load": _load(results),
         "memory": results.performance is not None and bool(results.performance.memory),
         "scores": metrics.scores,
         "notes": {scores.name: certainty.note(scores) for scores in metrics.scores},
@@ -127,18 +134,20 @@ def asked(recipe: Mapping[str, Any], results: Results) -> Table:
 
 def quality(results: Results) -> Table:
     """The headline metric of every model, its difference to the teacher and the share of the teacher's."""
-    name, aside = metric_name(results.headline), results.aside
+    name, aside, of = metric_name(results.headline), results.aside, results.words.examples
+    healed = any(model.healed for model in results.models)
     rows = [
         (
             model.name,
             _layers(model),
-            with_interval(results.figure(model)),
-            _or_nothing(results.figure(model, "difference"), signed),
-            _or_nothing(results.figure(model, "kept"), percent),
+            with_interval(results.figure(model), of=of),
+            _or_nothing(results.figure(model, "difference"), signed, of),
+            _or_nothing(results.figure(model, "kept"), percent, of),
+            *([_of_control(results, model)] if healed else ()),
             *(
                 (
-                    _or_nothing(results.figure(model, metric=aside)),
-                    _or_nothing(results.figure(model, "kept", aside), percent),
+                    _or_nothing(results.figure(model, metric=aside), of=of),
+                    _or_nothing(results.figure(model, "kept", aside), percent, of),
                 )
                 if aside
                 else ()
@@ -147,15 +156,28 @@ def quality(results: Results) -> Table:
         for model in results.models
     ]
     columns = ["model", "layers", name, "difference to the teacher", "share of the teacher's"]
+    columns += [f"share of {CONTROL}"] if healed else []
     columns += [metric_name(aside), "share of the teacher's"] if aside else []
     return Table(columns, rows, kinds=[model.kind for model in results.models])
+
+
+def controlled(results: Results) -> str:
+    """What healed students are held against, for the note under the figures."""
+    names = [model.name for model in results.uncontrolled]
+    if not names:
+        return f"the share that counts is that of {CONTROL}, of the same data, epochs and learning rate."
+    asked = "`control = true` in [evaluate] measures it"
+    return f"{', '.join(names)}: {UNCONTROLLED} ({asked})."
 
 
 def all_metrics(results: Results) -> Table:
     """Every metric of every model."""
     names = list(results.teacher.metrics)
     rows = [
-        (model.name, *(with_interval(results.figure(model, metric=metric)) for metric in names))
+        (
+            model.name,
+            *(with_interval(results.figure(model, metric=metric), of=results.words.examples) for metric in names),
+        )
         for model in results.models
     ]
     return Table(("model", *map(metric_name, names)), rows, kinds=[model.kind for model in results.models])
@@ -183,22 +205,40 @@ def time(results: Results) -> Table:
     """Latency and throughput of every model that has layers, beside what the layer count alone would give."""
     models = _layered(results)
     rate = f"{results.words.requests}/s"
-    columns = ("model", "p50", "p95", "p99", "p50 over the teacher's", "layers over the teacher's", rate)
+    columns = (
+        *("model", "p50", "p95", "p99", "network alone", "added by lwa", "CPU"),
+        *("time over the teacher's", "CPU over the teacher's", "layers over the teacher's", rate),
+    )
     rows = [_times(results, model) for model in models]
     return Table(columns, rows, kinds=[model.kind for model in models])
 
 
 def _times(results: Results, model: ModelResult) -> tuple[str, ...]:
     measured, teacher = results.latency(model.name), model.kind == "teacher"
-    p50, p95, p99 = (None,) * 3 if measured is None else (measured.p50, measured.p95, measured.p99)
-    rate = None if measured is None or measured.throughput is None else measured.throughput.median
+    measured = measured or ModelLatency()
+    rate = None if measured.throughput is None else measured.throughput.median
     return (
         model.name,
-        *(_shown(p, milliseconds) for p in (p50, p95, p99)),
-        "" if teacher else with_interval(results.time_ratio(model), ratio),
+        *(_shown(time, milliseconds) for time in (measured.p50, measured.p95, measured.p99, measured.network)),
+        with_interval(measured.added, milliseconds),
+        _shown(measured.cpu, milliseconds),
+        *("" if teacher else with_interval(figure, ratio) for figure in (measured.ratio, measured.cpu_ratio)),
         "" if teacher else _shown(results.layer_ratio(model), ratio),
         _shown(rate, lambda r: f"{r:,.0f}"),
     )
+
+
+def _load(results: Results) -> str:
+    """What else the machine did while the models were timed."""
+    timing = results.timing
+    if timing is None or timing.cpu_share is None:
+        return ""
+    loads = [load for load in (timing.load_before, timing.load_after) if load is not None]
+    said = f"processor time was {percent(timing.cpu_share)} of wall time"
+    if not loads:
+        return said
+    of = "" if timing.processors is None else f" on {counted(timing.processors, 'processors')}"
+    return f"{said}; load {' before and '.join(f'{load:.1f}' for load in loads)} after{of}"
 
 
 def _layered(results: Results) -> list[ModelResult]:
@@ -246,8 +286,7 @@ def score_table(scores: Sequence[ScorerResult]) -> Table:
 
 def training(entry: Training) -> Trained:
     """A model's history, the epoch that was kept, and the metric beside the loss."""
-    first = entry.history[0] if entry.history else {}
-    metric = next((key for key in first if key not in ("epoch", "loss")), None)
+    metric = validated(entry.history) if entry.history else None
     kept = [epoch[metric] for epoch in entry.history if metric and epoch["epoch"] == entry.best_epoch]
     shown, best = metric_name(metric) if metric else "", number(kept[0]) if kept else NOT_MEASURED
     return Trained(entry.name, entry.history, entry.best_epoch, metric, shown, best)
@@ -282,13 +321,21 @@ def _stages(results: Results) -> Table | None:
 def _layers(model: ModelResult) -> str:
     if model.layers is None:
         return ""
-    if model.kind == "teacher":
+    if model.kind in ("teacher", "control"):
         return f"all {model.depth}"
     return f"{model.depth}: {', '.join(map(str, model.layers))}"
 
 
-def _or_nothing(figure: Figure | None, show: Any = number) -> str:
-    return "" if figure is None else with_interval(figure, show)
+def _of_control(results: Results, model: ModelResult) -> str:
+    """A healed student's share of the teacher trained as much longer, or that it is not compared with it."""
+    found = results.control(model)
+    if found is None:
+        return "not compared" if model.healed else ""
+    return with_interval(found[2], percent, results.words.examples)
+
+
+def _or_nothing(figure: Figure | None, show: Any = number, of: str = "examples") -> str:
+    return "" if figure is None else with_interval(figure, show, of)
 
 
 def _shown(value: Any, show: Any) -> str:

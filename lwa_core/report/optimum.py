@@ -13,7 +13,7 @@ from lwa_core.results.schema import Figure, Metrics, Optimality
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-UTILITIES = {"loss": "minus the cross-entropy", "ndcg": "NDCG@10"}
+UTILITIES = {"loss": "minus the cross-entropy", "ndcg": "NDCG"}
 UNITS = {"loss": "nats", "ndcg": ""}
 
 
@@ -88,10 +88,11 @@ def chart(found: Optimality) -> str:
 def _marks(axes: Axes, entries: Iterable[tuple[int, Figure]], color: str, marker: str, aside: float) -> None:
     """Means with their intervals, a little aside so that they do not cover each other."""
     for layers, figure in entries:
-        if figure.mean is None or figure.low is None or figure.high is None:
+        if figure.mean is None:
             continue
         x = layers + aside
-        axes.plot([x, x], [figure.low, figure.high], color=color, linewidth=1.2)
+        if figure.low is not None and figure.high is not None:
+            axes.plot([x, x], [figure.low, figure.high], color=color, linewidth=1.2)
         face = "none" if marker == "D" else color
         axes.plot([x], [figure.mean], marker, color=color, markerfacecolor=face, markersize=4.5)
 

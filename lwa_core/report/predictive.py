@@ -9,6 +9,7 @@ from typing import Any
 from lwa_core.report.tables import Table
 from lwa_core.results.figures import number, percent, short, signed, with_interval
 from lwa_core.results.schema import Figure, Metrics, ScorerResult
+from lwa_core.results.verdict import Verdict, compared, verdict
 from lwa_core.results.words import Words, words_of
 from lwa_core.statistics.estimate import student_half
 
@@ -101,14 +102,11 @@ def calibration(told: Mapping[str, Any], gain: Figure) -> Table:
 
 
 def _verdict(gain: Figure) -> str:
-    if gain.low is None or gain.high is None:
+    """`gain`: the loss of the mean prediction less that of the model alone."""
+    shown = verdict(gain, less_is_better=True)
+    if shown is Verdict.UNKNOWN:
         return ""
-    if gain.low <= 0 <= gain.high:
-        return (
-            "Averaging over the posterior is not shown to predict these examples better or worse than the model alone."
-        )
-    better = "better" if gain.high < 0 else "worse"
-    return f"Averaging over the posterior predicts these examples {better} than the model alone."
+    return f"Averaging over the posterior {compared(shown, 'predict these examples')} the model alone."
 
 
 def _origin(laplace: Mapping[str, Any]) -> str:

@@ -17,15 +17,18 @@ from lwa_core.report.content import Trained, process_memory, sections
 from lwa_core.report.tables import Table, escaped, markdown_table
 from lwa_core.results.figures import metric_name
 from lwa_core.results.reading import Results, read_results
-from lwa_core.store.files import write_atomically
+from lwa_core.store.shared import Content, Say, SharedFolder, quiet
+
+TIME = "median latency at batch 1 [ms]"
 
 UNIT = re.compile(r"(?<=\d) (?=%|(?:ms|MB|s)\b)")
 
 
-def write_report(run_folder: Path) -> list[Path]:
+def write_report(run_folder: Path, say: Say = quiet) -> list[Path]:
     """Write the report of a run from its `metrics.json` and, where it is there, `performance.json`.
 
-    The same files give the same report, byte for byte. Returns the paths of the HTML and of the Markdown.
+    The same files give the same report, byte for byte. A report that somebody changed is kept under another name, and
+    `say` is told. Returns the paths of the HTML and of the Markdown.
 
     Raises:
         StoreError: `metrics.json` is missing or damaged, or the report cannot be written.
@@ -37,11 +40,9 @@ def write_report(run_folder: Path) -> list[Path]:
         "cold_start": cold_start.told(results),
     }
     told = {**sections(results), **parts}
-    written = []
-    for name, text in (("report.html", html(results, told)), ("report.md", markdown(told))):
-        write_atomically(run_folder / name, text.encode())
-        written.append(run_folder / name)
-    return written
+    files = {"report.html": html(results, told), "report.md": markdown(told)}
+    SharedFolder(run_folder, say).put({name: Content.of(text.encode()) for name, text in files.items()})
+    return [run_folder / name for name in files]
 
 
 def html(results: Results, told: dict[str, Any]) -> str:
@@ -92,18 +93,19 @@ def _markdown_table(table: Table | Matrix) -> _Ready:
 def _charts(results: Results, told: dict[str, Any]) -> dict[str, Any]:
     label = metric_name(results.headline)
     points = _points(results)
-    models = [point for point in points if point.kind != "baseline"]
+    models = [point for point in points if point.kind in ("teacher", "student")]
     costs = {
-        "median latency at batch 1 [ms]": {
-            p.name: None if (t := results.latency(p.name)) is None else t.p50 for p in models
-        },
+        TIME: {p.name: None if (t := results.latency(p.name)) is None else t.p50 for p in models},
         "memory of the process above its imports [MB]": {
             p.name: None if (held := process_memory(results, p.name)) is None else held / 1e6 for p in models
         },
     }
-    trade_offs = []
+    trade_offs: list[tuple[str, Markup | None]] = []
     for across, cost in costs.items():
         placed = [attrs.evolve(point, x=x) for point in models if (x := cost[point.name]) is not None]
+        if results.unreliable and across == TIME:
+            trade_offs.append((f"{across}: the timing is unreliable", None))
+            continue
         trade_offs.append((across, Markup(charts.trade_off(placed, across, label)) if placed else None))
     return {
         "forest": Markup(charts.forest(points, label)) if points else None,

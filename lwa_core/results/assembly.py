@@ -11,6 +11,7 @@ import attrs
 
 from lwa_core.measuring.performance import folder_bytes
 from lwa_core.recipe.recipe import Recipe
+from lwa_core.results.convergence import convergence_warnings
 from lwa_core.results.reading import Results
 from lwa_core.results.schema import (
     FORMAT,
@@ -59,6 +60,7 @@ class Found:
         facts: What the stage of each model wrote down, by name, the teacher first.
         folders: Where each model lies.
         made_by: The component that made each student, and the number of its tier.
+        controls: By the name of a student that of the teacher that was trained as much longer.
         quality: Of all models.
         board: The scores; None where nothing was scored.
         calibration_examples: How many examples the scorers and selectors looked at.
@@ -72,6 +74,7 @@ class Found:
     facts: Mapping[str, Mapping[str, Any]]
     folders: Mapping[str, Path]
     made_by: Mapping[str, tuple[str | None, int]]
+    controls: Mapping[str, str]
     quality: Quality
     board: ScoreBoard | None
     calibration_examples: int
@@ -118,7 +121,15 @@ def assemble(found: Found) -> Metrics:
         ),
         warnings=tuple(Caution(**warning) for warning in found.warnings),
     )
-    return attrs.evolve(metrics, warnings=(*metrics.warnings, *warnings_for(Results(metrics))))
+    results = Results(metrics)
+    first = convergence_warnings(results)
+    return attrs.evolve(metrics, warnings=(*first, *metrics.warnings, *warnings_for(results)))
+
+
+def _healed(found: Found, name: str, tier: int) -> bool:
+    """Whether the step that made a student, or one before it, trained."""
+    steps = [student for student, (_, own) in found.made_by.items() if own == tier]
+    return any(found.facts[student].get("healing") for student in steps[: 1 + steps.index(name)])
 
 
 def _model(found: Found, name: str) -> ModelResult:
@@ -128,9 +139,11 @@ def _model(found: Found, name: str) -> ModelResult:
     if facts is None:
         return ModelResult(name=name, kind="baseline", **figures)
     step, tier = found.made_by.get(name, (None, None))
+    control = name in found.controls.values()
     return ModelResult(
         name=name,
-        kind="teacher" if tier is None else "student",
+        kind="student" if tier is not None else "control" if control else "teacher",
+        healed=tier is not None and _healed(found, name, tier),
         step=step,
         tier=tier,
         layers=tuple(facts["layers"]),

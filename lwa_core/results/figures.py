@@ -10,6 +10,9 @@ NOT_MEASURED = "not measured"
 ASIDES = {"_other": "other texts", "_own_index": "own index"}
 """What stands behind the name of a metric that is measured elsewhere too -> where that is."""
 
+FEW = 20
+"""Of fewer examples their number alone says why there is no interval."""
+
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -69,10 +72,24 @@ def between(figure: Figure | None, show: Any = number) -> str:
     return f"{show(figure.low)} to {show(figure.high)}"
 
 
-def with_interval(figure: Figure | None, show: Any = number) -> str:
-    """Mean and interval: `0.0921 (0.0873 to 0.0970)`."""
-    inside = between(figure, show)
+def with_interval(figure: Figure | None, show: Any = number, of: str = "examples") -> str:
+    """Mean and interval: `0.0921 (0.0873 to 0.0970)`; `of`: what they are over, to say of how few there is none."""
+    inside = between(figure, show) or without_interval(figure, of)
     return f"{mean(figure, show)} ({inside})" if inside else mean(figure, show)
+
+
+def without_interval(figure: Figure | None, of: str = "examples") -> str:
+    """Why a mean over examples has no interval: `no interval: 2 users`; nothing where it has one, or needs none."""
+    if figure is None or figure.mean is None or figure.units is None or between(figure):
+        return ""
+    if figure.units < FEW:
+        return f"no interval: {counted(figure.units, of)}"
+    return f"no interval: too few of {figure.units:,} {of} differ"
+
+
+def counted(count: int, of: str) -> str:
+    """`1 user`, `2 users`."""
+    return f"{count:,} {of.removesuffix('s') if count == 1 else of}"
 
 
 def metric_name(metric: str) -> str:

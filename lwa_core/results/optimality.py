@@ -87,4 +87,7 @@ def _rank(table: Floats, depth: int, kept: Sequence[int]) -> int:
 
 
 def _difference(found: StudentEstimate | Regret) -> Difference:
-    return Difference(*map(ten_digits, (found.mean, found.low, found.high, found.standard_error)))
+    mean, low, high, error = (
+        None if v is None else ten_digits(v) for v in (found.mean, found.low, found.high, found.standard_error)
+    )
+    return Difference(mean, low, high, standard_error=error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -12,6 +13,7 @@ from lwa_core.errors import StoreError
 from lwa_core.results.as_json import from_json
 from lwa_core.results.figures import ASIDES
 from lwa_core.results.schema import FORMAT, Figure, Latency, Memory, Metrics, ModelLatency, ModelResult, Performance
+from lwa_core.results.verdict import advantage
 from lwa_core.results.words import Words, words_of
 from lwa_core.store.files import read_json
 
@@ -29,7 +31,7 @@ class Results:
     def models(self) -> tuple[ModelResult, ...]:
         return self.metrics.models
 
-    def of_kind(self, kind: Literal["teacher", "student", "baseline"]) -> list[ModelResult]:
+    def of_kind(self, kind: Literal["teacher", "student", "control", "baseline"]) -> list[ModelResult]:
         """The models of one kind."""
         return [model for model in self.models if model.kind == kind]
 
@@ -51,6 +53,25 @@ class Results:
             if other.tier == student.tier:
                 before = other
         return before
+
+    def control(self, student: ModelResult) -> tuple[ModelResult, Figure | None, Figure | None] | None:
+        """The teacher trained as much longer than a student: the model, the student's advantage over it, its share."""
+        held = student.control
+        if held is None:
+            return None
+        model = next(each for each in self.models if each.name == held.name)
+        ahead = advantage(held.difference.get(self.headline), self.less_is_better)
+        return model, ahead, held.kept.get(self.headline)
+
+    @property
+    def control_names(self) -> list[str]:
+        """The teachers that were trained as much longer as students were."""
+        return [model.name for model in self.of_kind("control")]
+
+    @property
+    def uncontrolled(self) -> list[ModelResult]:
+        """The healed students that no teacher trained as much longer was measured beside."""
+        return [each for each in self.of_kind("student") if each.healed and each.control is None and each.metrics]
 
     @property
     def words(self) -> Words:
@@ -86,17 +107,11 @@ class Results:
 
     def ahead(self, model: ModelResult, other: ModelResult) -> Figure | None:
         """`versus` as an advantage: above 0 where the model is the better one, whichever way the metric goes."""
-        return self._gain(self.versus(model, other))
+        return advantage(self.versus(model, other), self.less_is_better)
 
     def gain(self, model: ModelResult) -> Figure | None:
         """The difference to the teacher as an advantage: below 0 is a loss, whichever way the metric goes."""
-        return self._gain(self.figure(model, "difference"))
-
-    def _gain(self, difference: Figure | None) -> Figure | None:
-        if difference is None or not self.less_is_better:
-            return difference
-        mean, low, high = (None if v is None else -v for v in (difference.mean, difference.high, difference.low))
-        return Figure(mean, low, high)
+        return advantage(self.figure(model, "difference"), self.less_is_better)
 
     @property
     def confidence(self) -> str:
@@ -122,10 +137,15 @@ class Results:
         """Of a model in a fresh process; None where not measured."""
         return None if self.performance is None else self.performance.memory.get(name)
 
+    @property
+    def unreliable(self) -> tuple[str, ...]:
+        """What speaks against believing the times; empty where nothing does, and where there are none."""
+        return () if self.timing is None else self.timing.unreliable
+
     def time_ratio(self, model: ModelResult) -> Figure | None:
-        """Median latency of a model over the teacher's, with its interval."""
+        """How many times as long as the teacher a model takes; None where that is not known reliably."""
         measured = self.latency(model.name)
-        if self.timing is None or measured is None or self.timing.first != self.teacher.name:
+        if self.timing is None or measured is None or self.timing.first != self.teacher.name or self.unreliable:
             return None
         return measured.ratio
 
@@ -136,12 +156,30 @@ class Results:
         return model.depth / self.teacher.depth
 
 
+UNFINISHED = "UNFINISHED"
+"""A file that lies in a run folder while the run has not written all of it."""
+
+
+def is_finished(run_folder: Path) -> bool:
+    """Whether a folder is that of a run that has written all of it."""
+    return (run_folder / "metrics.json").is_file() and not os.path.lexists(run_folder / UNFINISHED)
+
+
+def assert_finished(run_folder: Path) -> None:
+    """Raise StoreError where a folder is not that of a finished run."""
+    if os.path.lexists(run_folder / UNFINISHED):
+        raise StoreError(f"the run in {run_folder} has not finished", "`lwa run` with the same recipe goes on with it")
+    if not is_finished(run_folder):
+        raise StoreError(f"{run_folder} is not the folder of a finished run", "`lwa run` prints the folder of its run")
+
+
 def read_results(run_folder: Path) -> Results:
     """Read a run folder.
 
     Raises:
-        StoreError: A file is damaged, `metrics.json` is missing or of another format than this version reads.
+        StoreError: The run has not finished, a file is damaged, or `metrics.json` has a format that is not read here.
     """
+    assert_finished(run_folder)
     file, measured = run_folder / "metrics.json", run_folder / "performance.json"
     told = read_json(file)
     found = told.get("format") if isinstance(told, dict) else None

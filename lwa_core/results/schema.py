@@ -28,16 +28,19 @@ class Figure:
         mean: In the unit of the quantity; null where it is not finite.
         low: Lower end of the interval; null where there is none.
         high: Upper end.
+        units: How many examples it is the mean of; null where that is not known.
     """
 
     mean: float | None
     low: float | None = None
     high: float | None = None
+    units: int | None = None
 
     @classmethod
-    def of(cls, found: Estimate) -> Figure:
-        """An estimate, with the digits that are told."""
-        return Figure(*map(finite_digits, (found.mean, found.low, found.high)))
+    def of(cls, found: Estimate, units: int | None = None) -> Figure:
+        """An estimate over so many examples, with the digits that are told."""
+        mean, low, high = (None if v is None else finite_digits(v) for v in (found.mean, found.low, found.high))
+        return Figure(mean, low, high, units)
 
 
 @attrs.frozen
@@ -46,8 +49,9 @@ class Difference(Figure):
 
     Args:
         mean: In the unit of the quantity.
-        low: Lower end of the interval.
+        low: Lower end of the interval; null where there is none.
         high: Upper end.
+        units: How many examples it is the mean of; null where that is not known.
         standard_error: Of the mean.
     """
 
@@ -143,6 +147,21 @@ class CalibrationUsed:
 
 
 @attrs.frozen(kw_only=True)
+class AgainstControl:
+    """A healed student beside the teacher that was trained for as long as it was healed.
+
+    Args:
+        name: What that model is called.
+        difference: Each metric less the control's, paired.
+        kept: Each over the control's, 1: the same.
+    """
+
+    name: str
+    difference: Figures
+    kept: Figures
+
+
+@attrs.frozen(kw_only=True)
 class ModelQuality:
     """How good a model is on the test examples.
 
@@ -151,12 +170,14 @@ class ModelQuality:
         difference: Each less the teacher's, paired; null for the teacher.
         kept: Each over the teacher's, 1: the same; null for the teacher.
         versus: By the name of another model the paired difference to it.
+        control: Beside the teacher trained as much longer; null where that was not measured.
     """
 
     metrics: Figures
     difference: Figures | None = None
     kept: Figures | None = None
     versus: Mapping[str, Figures] = attrs.field(factory=dict)
+    control: AgainstControl | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -165,7 +186,7 @@ class ModelResult:
 
     Args:
         name: Unique in the run.
-        kind: The full model, what was made of it, or what needs no layers.
+        kind: The full model, what was made of it, the full model trained further, or what needs no layers.
         step: Which compressor made it; null for the others.
         tier: The number of its tier, from 0; null for the others.
         layers: Which of the teacher's layers it has, rising; null for a baseline.
@@ -177,10 +198,12 @@ class ModelResult:
         difference: Each less the teacher's, paired; null for the teacher.
         kept: Each over the teacher's, 1: the same; null for the teacher.
         versus: By the name of another model the paired difference to it.
+        healed: Whether it was trained after layers were removed.
+        control: Beside the teacher trained as much longer; null where that was not measured.
     """
 
     name: str
-    kind: Literal["teacher", "student", "baseline"]
+    kind: Literal["teacher", "student", "control", "baseline"]
     step: str | None = None
     tier: int | None = None
     layers: tuple[int, ...] | None = None
@@ -192,6 +215,8 @@ class ModelResult:
     difference: Figures | None = None
     kept: Figures | None = None
     versus: Mapping[str, Figures] = attrs.field(factory=dict)
+    healed: bool = False
+    control: AgainstControl | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -511,14 +536,25 @@ class ModelLatency:
         p50: Median over the requests.
         p95: 95th percentile.
         p99: 99th percentile.
-        ratio: Of its median to the first model's, with a 95 % interval; null for the first.
+        cpu: Median of the processor's time, all threads together.
+        network: Median of the network alone, on the same requests made ready.
+        added: What a whole answer takes beyond the network, with a 95 % interval.
+        ratio: To the first model's time, with a 95 % interval over blocks of requests; null for the first. Models of
+            one architecture share it.
+        cpu_ratio: The same of the processor's time.
+        twins: The other models of the same architecture.
         throughput: Null where it was not measured.
     """
 
     p50: float | None = None
     p95: float | None = None
     p99: float | None = None
+    cpu: float | None = None
+    network: float | None = None
+    added: Figure | None = None
     ratio: Figure | None = None
+    cpu_ratio: Figure | None = None
+    twins: tuple[str, ...] = ()
     throughput: Throughput | None = None
 
 
@@ -535,6 +571,11 @@ class Latency:
         distinct_histories: How many different requests there were.
         threads: That torch used.
         device: `cpu`, or the GPU.
+        load_before: Of the machine over the minute before: how many processes wanted a processor; null where unknown.
+        load_after: The same at the end.
+        processors: That this process could use.
+        cpu_share: Processor time over wall time of all single requests.
+        unreliable: What speaks against believing any of it, in words.
         models: By name.
     """
 
@@ -546,6 +587,11 @@ class Latency:
     distinct_histories: int
     threads: int
     device: str
+    load_before: float | None = None
+    load_after: float | None = None
+    processors: int | None = None
+    cpu_share: float | None = None
+    unreliable: tuple[str, ...] = ()
     models: Mapping[str, ModelLatency]
 
 

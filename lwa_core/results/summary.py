@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from lwa_core.data import Catalogue, PreparedData
-from lwa_core.recommendation.metrics import coverage, ndcg, per_user, recall
+from lwa_core.recommendation.metrics import coverage, per_user
 from lwa_core.recommendation.ranking import Ranking
 from lwa_core.recommendation.sections import Evaluate
 from lwa_core.results.schema import (
+    AgainstControl,
     Agreement,
     Bottom,
     ColdStart,
@@ -24,6 +25,7 @@ from lwa_core.results.schema import (
 from lwa_core.statistics.agreement import concordance, correlations, overlap
 from lwa_core.statistics.bootstrap import compare, intervals
 from lwa_core.statistics.estimate import Estimate, finite_digits, ten_digits
+from lwa_core.statistics.rank_metrics import ndcg, recall
 from lwa_core.statistics.stability import RESAMPLES
 from lwa_core.types import Floats, LayerScores, ScoreBoard
 
@@ -34,6 +36,7 @@ def summarise(
     evaluate: Evaluate,
     seed: int,
     teacher: str = "teacher",
+    controls: Mapping[str, str] | None = None,
 ) -> dict[str, ModelQuality]:
     """Every model's metrics, its difference to the teacher, and the share of the teacher's figure that it keeps.
 
@@ -44,6 +47,7 @@ def summarise(
         evaluate: Cut-offs, resamples and confidence.
         seed: Of the resamples, which all models and metrics share.
         teacher: Which of the rankings the others are compared with.
+        controls: By the name of a student that of the ranking that it is compared with besides.
 
     Returns:
         By name; `difference` and `kept` are None for the teacher. A metric that is not defined is None; one without an
@@ -60,6 +64,10 @@ def summarise(
         {(n, m): (a, values[teacher][m]) for n, arrays in values.items() if n != teacher for m, a in arrays.items()},
         **how,
     )
+    controls = controls or {}
+    longer = compare(
+        {(n, m): (a, values[other][m]) for n, other in controls.items() for m, a in values[n].items()}, **how
+    )
     each = compare(
         {
             (n, other, f"ndcg@{k}"): (arrays[f"ndcg@{k}"], values[other][f"ndcg@{k}"])
@@ -74,20 +82,36 @@ def summarise(
     names += [f"{metric}@{k}" for metric in ("coverage", "diversity") for k in ks]
 
     def figures(name: str) -> ModelQuality:
-        own = {m: _figure(alone.get((name, m)), covered[name].get(m)) for m in names}
+        users = {m: _users(array) for m, array in values[name].items()}
+        own = {m: _figure(alone.get((name, m)), covered[name].get(m), users.get(m)) for m in names}
         versus: dict[str, dict[str, Figure | None]] = {other: {} for other in values if other != name}
         for (one, other, metric), pair in each.items():
             if one == name:
-                versus[other][metric] = _figure(pair.difference)
+                versus[other][metric] = _figure(pair.difference, units=users[metric])
         if name == teacher:
             return ModelQuality(metrics=own, versus=versus)
         pairs = {m: against.get((name, m)) for m in names}
+        both = {m: _users(array + values[teacher][m]) for m, array in values[name].items()}
         lost = {m: covered[name][m] - covered[teacher][m] if m in covered[name] else None for m in names}
         return ModelQuality(
             metrics=own,
-            difference={m: _figure(pair.difference if pair else None, lost[m]) for m, pair in pairs.items()},
-            kept={m: _figure(pair.ratio) for m, pair in pairs.items() if pair is not None},
+            difference={m: _figure(p.difference if p else None, lost[m], both.get(m)) for m, p in pairs.items()},
+            kept={m: _figure(pair.ratio, units=both[m]) for m, pair in pairs.items() if pair is not None},
             versus=versus,
+            control=against_control(name),
+        )
+
+    def against_control(name: str) -> AgainstControl | None:
+        if name not in controls:
+            return None
+        other = controls[name]
+        pairs = {m: longer.get((name, m)) for m in names}
+        both = {m: _users(array + values[other][m]) for m, array in values[name].items()}
+        lost = {m: figure - covered[other][m] for m, figure in covered[name].items()}
+        return AgainstControl(
+            name=other,
+            difference={m: _figure(p.difference if p else None, lost.get(m), both.get(m)) for m, p in pairs.items()},
+            kept={m: _figure(pair.ratio, units=both[m]) for m, pair in pairs.items() if pair is not None},
         )
 
     return {name: figures(name) for name in rankings}
@@ -111,7 +135,7 @@ def cold_start(rankings: Mapping[str, Ranking], data: PreparedData, evaluate: Ev
         return None
     names = {f"{name}@{k}": (measure, k) for name, measure in (("ndcg", ndcg), ("recall", recall)) for k in evaluate.k}
     values = {
-        (model, name): measure(ranking.ranks[cold], k)
+        (model, name): measure(ranking.ranks[cold], k, ranking.tied[cold])
         for model, ranking in rankings.items()
         for name, (measure, k) in names.items()
     }
@@ -121,7 +145,9 @@ def cold_start(rankings: Mapping[str, Ranking], data: PreparedData, evaluate: Ev
         examples=int(cold.sum()),
         of=len(targets),
         items=len(np.unique(targets[cold])),
-        models={model: {name: _figure(found[model, name]) for name in names} for model in rankings},
+        models={
+            model: {name: _figure(found[model, name], units=int(cold.sum())) for name in names} for model in rankings
+        },
     )
 
 
@@ -227,10 +253,15 @@ def _off_diagonal(table: Floats) -> tuple[tuple[float | None, ...], ...]:
     return tuple(tuple(None if i == j else p for j, p in enumerate(_rounded(row))) for i, row in enumerate(table))
 
 
-def _figure(estimate: Estimate | None, alone: float | None = None) -> Figure | None:
-    """An estimate, or a figure that has no interval, or None where there is neither."""
+def _users(values: Floats) -> int:
+    """For how many users a metric is defined."""
+    return int(np.count_nonzero(~np.isnan(values)))
+
+
+def _figure(estimate: Estimate | None, alone: float | None = None, units: int | None = None) -> Figure | None:
+    """An estimate over so many users, or a figure that has no interval, or None where there is neither."""
     if estimate is not None:
-        return Figure.of(estimate)
+        return Figure.of(estimate, units)
     return None if alone is None else Figure(finite_digits(alone))
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
-from lwa_core.results.schema import Figure, ModelQuality
+from lwa_core.results.schema import AgainstControl, Figure, ModelQuality
 from lwa_core.statistics.bootstrap import Comparison, compare, compare_correlations, compare_exponentials
+from lwa_core.statistics.rank_metrics import headline_cutoff, ndcg, recall, reciprocal_rank
 from lwa_core.text.quality import TextQuality
 from lwa_core.text.sections import EvaluateText
 
@@ -24,15 +23,20 @@ def headline_of(task: str, evaluate: EvaluateText, scored: bool) -> str:
     """The metric of sentences about a model that is asked for this; `scored`: pairs of texts have scores."""
     if task != "encode":
         return HEADLINES[task]
-    return "spearman" if scored else f"ndcg@{10 if 10 in evaluate.k else max(evaluate.k)}"
+    return "spearman" if scored else f"ndcg@{headline_cutoff(evaluate.k)}"
 
 
 def summarise_texts(
-    qualities: Mapping[str, TextQuality], evaluate: EvaluateText, seed: int, teacher: str = "teacher"
+    qualities: Mapping[str, TextQuality],
+    evaluate: EvaluateText,
+    seed: int,
+    teacher: str = "teacher",
+    controls: Mapping[str, str] | None = None,
 ) -> dict[str, ModelQuality]:
     """Every model's metrics, its difference to the teacher's and its ratio, paired by text.
 
     A perplexity is that of all tokens together, exp(Σ nll / Σ tokens); its interval is over the texts.
+    `controls`: by the name of a student that of the model that it is compared with besides.
     """
     if not qualities:
         return {}  # a recipe may keep no texts for a test
@@ -42,26 +46,47 @@ def summarise_texts(
     names = list(dict.fromkeys(metric for _, metric in alone))
 
     def figures(name: str) -> ModelQuality:
-        own = {m: Figure.of(alone[name, m].difference) if (name, m) in alone else None for m in names}
+        texts = {m: _texts(qualities[name], m) for m in names}
+        own = {m: Figure.of(alone[name, m].difference, texts[m]) if (name, m) in alone else None for m in names}
         one = {name: qualities[name]}
-        versus = {
-            other: {
-                m: Figure.of(pair.difference) for (_, m), pair in _compared(one, None, evaluate, how, quality).items()
-            }
+        pairwise = {
+            other: {m: pair for (_, m), pair in _compared(one, None, evaluate, how, quality).items()}
             for other, quality in qualities.items()
             if other != name
         }
+
+        def differences(pairs: Mapping[str, Comparison]) -> dict[str, Figure | None]:
+            return {m: Figure.of(pair.difference, texts[m]) for m, pair in pairs.items()}
+
+        def ratios(pairs: Mapping[str, Comparison]) -> dict[str, Figure | None]:
+            return {m: Figure.of(pair.ratio, texts[m]) if pair.ratio else None for m, pair in pairs.items()}
+
+        versus = {other: differences(pairs) for other, pairs in pairwise.items()}
         if name == teacher:
             return ModelQuality(metrics=own, versus=versus)
-        pairs = {m: against.get((name, m)) for m in names}
+        pairs = {m: against[name, m] for m in names if (name, m) in against}
+        control = (controls or {}).get(name)
         return ModelQuality(
             metrics=own,
-            difference={m: Figure.of(pair.difference) if pair else None for m, pair in pairs.items()},
-            kept={m: Figure.of(pair.ratio) if pair.ratio else None for m, pair in pairs.items() if pair is not None},
+            difference=dict.fromkeys(names) | differences(pairs),
+            kept=ratios(pairs),
             versus=versus,
+            control=None
+            if control is None
+            else AgainstControl(
+                name=control, difference=differences(pairwise[control]), kept=ratios(pairwise[control])
+            ),
         )
 
     return {name: figures(name) for name in qualities}
+
+
+def _texts(quality: TextQuality, metric: str) -> int:
+    """Over how many texts, or pairs of them, a metric is."""
+    arrays = quality.arrays
+    if metric in PERPLEXITIES:
+        return len(arrays.get(f"{PERPLEXITIES[metric]}nll", ()))
+    return len(arrays.get("gold" if metric == "spearman" else "correct" if "correct" in arrays else "ranks", ()))
 
 
 def _compared(
@@ -107,10 +132,10 @@ def _per_text(arrays: Mapping[str, Any], evaluate: EvaluateText) -> dict[str, An
             found["loss"] = arrays["nll"]
     for key, after in (("ranks", ""), ("own_ranks", "_own_index")):
         if key in arrays:
-            ranks = arrays[key]
+            ranks, tied = arrays[key], arrays[key.replace("ranks", "tied")]
             for k in sorted(set(evaluate.k)):
-                found[f"ndcg@{k}{after}"] = np.where(ranks <= k, 1 / np.log2(1 + ranks), 0.0)
+                found[f"ndcg@{k}{after}"] = ndcg(ranks, k, tied)
             for k in sorted(set(evaluate.k)):
-                found[f"recall@{k}{after}"] = (ranks <= k).astype(np.float64)
-            found[f"mrr{after}"] = 1 / ranks
+                found[f"recall@{k}{after}"] = recall(ranks, k, tied)
+            found[f"mrr{after}"] = reciprocal_rank(ranks, tied)
     return found

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lwa_core.results.figures import between, mean, metric_name, number, percent, signed, with_interval
+from lwa_core.results.figures import (
+    NOT_MEASURED,
+    between,
+    mean,
+    metric_name,
+    milliseconds,
+    number,
+    percent,
+    signed,
+    with_interval,
+)
 from lwa_core.results.reading import Results
-from lwa_core.results.schema import Caution, ModelResult
+from lwa_core.results.schema import Caution, Figure, ModelResult
+from lwa_core.results.verdict import Verdict, compared, verdict
 
 STABLE = 0.7
 FEW_EXAMPLES = 500
@@ -26,33 +37,29 @@ def warnings_for(results: Results) -> list[Caution]:
 
 def performance_warnings(results: Results) -> list[Caution]:
     """What is to be said about timed figures, which `metrics.json` does not hold."""
-    return list(_slower(results))
+    return [*_unreliable(results), *_slower(results)]
 
 
 def _below_baseline(results: Results) -> Iterator[Caution]:
+    """Of each model the baselines that it is not shown to be better than, by what is shown instead."""
     for model in [results.teacher, *results.of_kind("student")]:
-        worse, unsure = [], []
+        found: dict[Verdict, list[str]] = {}
         for baseline in results.of_kind("baseline"):
-            own, other = results.figure(model), results.figure(baseline)
-            if own is None or other is None or own.mean is None or other.mean is None:
+            other = results.figure(baseline)
+            if mean(results.figure(model)) == NOT_MEASURED or mean(other) == NOT_MEASURED:
                 continue
             ahead = results.ahead(model, baseline)
-            if own.mean > other.mean if results.less_is_better else own.mean < other.mean:
-                worse.append(f"{baseline.name} ({mean(other)})")
-            elif ahead is not None and ahead.low is not None and ahead.low <= 0:
-                unsure.append(f"{baseline.name} ({mean(other)}; advantage {with_interval(ahead, signed)})")
-        yield from _not_better(results, model, worse, unsure)
+            told = "" if ahead is None else f"; advantage {_figure(results, ahead)}"
+            found.setdefault(verdict(ahead), []).append(f"{baseline.name} ({mean(other)}{told})")
+        own = f"{model.name} ({metric_name(results.headline)} {mean(results.figure(model))})"
+        for shown in (Verdict.WORSE, Verdict.EITHER, Verdict.UNKNOWN):
+            if shown in found:
+                said = f"{own} {compared(shown, results.words.rank)} {_listed('baseline', found[shown])}"
+                yield Caution("below-baseline", said)
 
 
-def _not_better(results: Results, model: ModelResult, worse: list[str], unsure: list[str]) -> Iterator[Caution]:
-    own = f"{model.name} ({metric_name(results.headline)} {mean(results.figure(model))})"
-    if worse:
-        yield Caution("below-baseline", f"{own} {results.words.ranks} worse than {_listed('baseline', worse)}")
-    if unsure:
-        yield Caution(
-            "below-baseline",
-            f"{own} is not shown to {results.words.rank} better than {_listed('baseline', unsure)}",
-        )
+def _figure(results: Results, figure: Figure) -> str:
+    return with_interval(figure, signed, results.words.examples)
 
 
 def _listed(what: str, names: list[str]) -> str:
@@ -101,16 +108,20 @@ def _random_selection(results: Results) -> Iterator[Caution]:
 def _touches_zero(results: Results) -> Iterator[Caution]:
     for student in results.of_kind("student"):
         lost = results.figure(student, "difference")
-        if lost is None or lost.low is None or lost.high is None or not lost.low <= 0 <= lost.high:
+        if lost is None or lost.mean is None:
             continue
-        if lost.low == lost.high:
-            continue
-        yield Caution(
-            "interval-touches-zero",
-            f"no difference between {student.name} and the teacher is shown, which does not show that there is "
-            f"none: the {results.confidence} interval of the {metric_name(results.headline)} difference is "
-            f"{between(lost, signed)}{_worst(results, student)}",
+        shown, name = verdict(lost), metric_name(results.headline)
+        nothing = (
+            f"no difference between {student.name} and the teacher is shown, which does not show that there is none"
         )
+        if shown is Verdict.UNKNOWN:
+            yield Caution("no-interval", f"{nothing}: the {name} difference is {_figure(results, lost)}")
+        elif shown is Verdict.EITHER and lost.low != lost.high:
+            yield Caution(
+                "interval-touches-zero",
+                f"{nothing}: the {results.confidence} interval of the {name} difference is "
+                f"{between(lost, signed)}{_worst(results, student)}",
+            )
 
 
 def _worst(results: Results, student: ModelResult) -> str:
@@ -122,17 +133,28 @@ def _worst(results: Results, student: ModelResult) -> str:
     return "" if worst == percent(0) else f", which is a loss of up to {worst}"
 
 
+def _unreliable(results: Results) -> Iterator[Caution]:
+    if results.unreliable:
+        yield Caution(
+            "timing-unreliable",
+            f"the timing is unreliable, and no model is called faster or slower: {'; '.join(results.unreliable)}",
+        )
+
+
 def _slower(results: Results) -> Iterator[Caution]:
     for student in results.of_kind("student"):
         source = results.source(student)
-        own, before = results.latency(student.name), results.latency(source.name)
-        if own is None or before is None or own.p50 is None or before.p50 is None or own.p50 <= before.p50:
-            continue
-        limit = 1.0 if before.ratio is None or before.ratio.high is None else before.ratio.high
-        if own.ratio is not None and own.ratio.low is not None and own.ratio.low <= limit:
-            continue  # the intervals meet: this may be noise
+        own, before = results.time_ratio(student), results.time_ratio(source)
+        limit = 1.0 if source.kind == "teacher" else None if before is None else before.high
+        if limit is None or verdict(own, same=limit, less_is_better=True) is not Verdict.WORSE:
+            continue  # the intervals meet, or there is none: this may be noise
+        times = [
+            milliseconds(measured.p50)
+            for name in (student.name, source.name)
+            if (measured := results.latency(name)) and measured.p50
+        ]
         yield Caution(
             "slower-than-source",
-            f"{student.name} is slower than {source.name}, which it was made from: {own.p50:.3g} ms against "
-            f"{before.p50:.3g} ms at batch 1 on this machine",
+            f"{student.name} is shown to be slower than {source.name}, which it was made from: "
+            f"{' against '.join(times)} at batch 1 on this machine",
         )

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import attrs
 
+CONTROL = "the teacher trained as much longer"
+"""What a healed student is held against, where that was measured."""
+
+UNCONTROLLED = f"not compared with {CONTROL}"
+"""What is said beside the share of a healed student where it was not."""
+
 
 @attrs.frozen(kw_only=True)
 class Words:
@@ -18,8 +24,7 @@ class Words:
         answer: What a model predicts, one of it.
         predicted: The same as it is spoken of beforehand.
         right: The one that would have been right.
-        ranks: What a better model does, as in "ranks better".
-        rank: The same after "to".
+        rank: What a better model does, as in "is shown to rank better".
         identity: Of what the hash of the test part is.
         others: What results with another hash are of.
         measured: On what.
@@ -33,7 +38,6 @@ class Words:
     answer: str
     predicted: str
     right: str
-    ranks: str
     rank: str
     identity: str
     others: str
@@ -49,7 +53,6 @@ RECOMMENDATION = Words(
     answer="item",
     predicted="next item",
     right="the item that followed",
-    ranks="ranks",
     rank="rank",
     identity="test items",
     others="users or targets",
@@ -65,7 +68,6 @@ TEXT = Words(
     answer="answer",
     predicted="answer",
     right="the right answer",
-    ranks="is",
     rank="be",
     identity="test texts",
     others="texts",

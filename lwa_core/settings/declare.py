@@ -6,13 +6,18 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
+from weakref import WeakKeyDictionary
 
 import attrs
 
 from lwa_core.errors import Problem
+from lwa_core.settings.paths import resolved_path
 from lwa_core.settings.types import SettingType, TomlPath, called, plain, setting_type, shown
 
 NOTHING: Any = attrs.NOTHING
+
+LONGEST_WORD = 100
+"""Characters. What is longer is no misspelt name, and would take long to compare."""
 
 SCHEMA_BOUNDS = {"minimum": "minimum", "maximum": "maximum", "above": "exclusiveMinimum"}
 
@@ -40,7 +45,7 @@ class About:
         if isinstance(value, (list, tuple)):
             return next((said for member in value if (said := self.objection(member))), None)
         if self.choices is not None and value not in self.choices:
-            return f"must be one of {', '.join(map(repr, self.choices))}, not {value!r}"
+            return f"must be one of {', '.join(map(repr, self.choices))}, not {shown(value)}"
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return None
         wanted = self._wanted(value)
@@ -130,12 +135,21 @@ class Field:
         return not self.required and not default_of(self)
 
 
+_known: WeakKeyDictionary[type, tuple[Field, ...]] = WeakKeyDictionary()
+
+
 def fields(cls: type) -> tuple[Field, ...]:
     """The settings of an attrs class, in their order: its own, then those that it inherits.
 
     Raises:
         TypeError: `cls` is no attrs class, or a field has no usable type.
     """
+    if cls not in _known:
+        _known[cls] = _fields(cls)
+    return _known[cls]
+
+
+def _fields(cls: type) -> tuple[Field, ...]:
     if not attrs.has(cls):
         raise TypeError(f"{cls.__name__} is no attrs class")
     try:
@@ -230,7 +244,10 @@ def _read(field: Field, raw: Any, path: TomlPath, base_folder: Path | None) -> t
         if not any(inner[: len(place)] == place for place in wrong_places):
             problems += _bounded(_dotted(field.name, inner), field.about, member, (*path, *inner))
     if field.about.path and base_folder is not None and not problems:
-        value = _resolved(value, base_folder)
+        try:
+            value = _resolved(value, base_folder)
+        except ValueError as error:
+            problems.append(Problem("bad-path", f"'{field.name}' {error}", path))
     return value, problems
 
 
@@ -261,18 +278,18 @@ def _resolved(value: Any, base_folder: Path) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value)(_resolved(member, base_folder) for member in value)
     if isinstance(value, str) and value:  # "" stands for no path
-        return str(_resolved(Path(value), base_folder))
-    if isinstance(value, Path):
-        return base_folder / value.expanduser()
-    return value
+        return str(resolved_path(value, base_folder))
+    return resolved_path(value, base_folder) if isinstance(value, Path) else value
 
 
 def did_you_mean(word: object, known: Iterable[str]) -> str | None:
     """The known word nearest to a misspelt one, or None where none is near."""
+    if not isinstance(word, str) or len(word) > LONGEST_WORD:
+        return None
     from difflib import get_close_matches
 
     lower = {name.lower(): name for name in known}
-    near = get_close_matches(str(word).lower(), lower, n=1)
+    near = get_close_matches(word.lower(), lower, n=1)
     return lower[near[0]] if near else None
 
 

@@ -16,6 +16,9 @@ import attrs
 
 TomlPath: TypeAlias = tuple[str | int, ...]
 
+LONGEST_SHOWN = 40
+"""Characters of a string that messages show."""
+
 
 @attrs.frozen
 class Objection:
@@ -65,6 +68,15 @@ class Leaf:
     def schema(self, limits: Mapping[str, Any]) -> dict[str, Any]:
         numeric = self.json in ("integer", "number")
         return {"type": self.json, **{name: limit for name, limit in limits.items() if numeric or name == "enum"}}
+
+
+class IntegerLeaf(Leaf):
+    """An integer of 64 bits, as TOML has them."""
+
+    def read(self, value: Any) -> Reading:
+        if type(value) is int and not -(2**63) <= value < 2**63:
+            return None, [Objection("out-of-range", "is an integer of more than 64 bits")]
+        return super().read(value)
 
 
 class NumberLeaf(Leaf):
@@ -201,7 +213,7 @@ def _read_each(kind: SettingType, members: Any) -> tuple[dict[Any, Any], list[Ob
 LEAVES: dict[Any, SettingType] = {
     Any: Anything(),
     bool: Leaf(bool, "true or false", "booleans", "boolean"),
-    int: Leaf(int, "an integer", "integers", "integer"),
+    int: IntegerLeaf(int, "an integer", "integers", "integer"),
     float: NumberLeaf(float, "a number", "numbers", "number"),
     str: Leaf(str, "a string", "strings", "string"),
     Path: PathLeaf(str, "a path", "paths", "string"),
@@ -237,7 +249,7 @@ def mismatch(kind: SettingType, value: Any) -> Objection:
 
 def _requoted(kind: SettingType, value: Any) -> str | None:
     """What to do where quotes are all that is wrong."""
-    if type(value) is str:
+    if type(value) is str and value.isascii() and len(value) <= LONGEST_SHOWN:
         bare: Any = {"true": True, "false": False}.get(value.lower())
         for number in (int, float):
             try:
@@ -247,7 +259,7 @@ def _requoted(kind: SettingType, value: Any) -> str | None:
         if bare is not None and any(type(bare) is shape for shape in _shapes(kind)):
             return f"write {value.lower()} without quotes"
     if type(value) in (int, float) and str in _shapes(kind):
-        return f'write it in quotes: "{value}"'
+        return f'write it in quotes: "{shown(value)}"' if not _is_huge(value) else None
     return None
 
 
@@ -260,18 +272,25 @@ def called(value: Any) -> str:
     for kind, name in ((bool, ""), (str, "the string "), (int, "the integer "), (float, "the number ")):
         if isinstance(value, kind):
             return name + shown(value)
-    return (
-        "a list" if isinstance(value, list) else "a table" if isinstance(value, dict) else f"the date or time {value}"
-    )
+    return shown(value) if isinstance(value, (list, dict)) else f"the date or time {value}"
 
 
 def shown(value: Any) -> str:
     """A leaf as TOML would have it, cut where it is long."""
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, int) and value.bit_length() > 128:
+    if _is_huge(value):
         return "with too many digits"
-    return repr(value if len(value) <= 40 else value[:37] + "...") if isinstance(value, str) else str(value)
+    if isinstance(value, (list, dict)):
+        return "a list" if isinstance(value, list) else "a table"
+    if isinstance(value, str):
+        return repr(value if len(value) <= LONGEST_SHOWN else value[: LONGEST_SHOWN - 3] + "...")
+    return str(value)
+
+
+def _is_huge(value: Any) -> bool:
+    """Whether it is an integer that nobody would read; Python refuses to write one of more than 4,300 digits."""
+    return isinstance(value, int) and value.bit_length() > 128
 
 
 def plain(value: Any) -> Any:

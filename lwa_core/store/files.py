@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import secrets
 from pathlib import Path
 from typing import Any
 
 from lwa_core.errors import StoreError
+from lwa_core.json_text import BadJsonError, parse_json
+from lwa_core.store.refusals import explained
 
 
 def canonical_json(value: Any) -> str:
@@ -36,41 +35,50 @@ def file_digest(path: Path) -> str:
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON that a person can read, through a temporary file and a rename."""
-    text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-    write_atomically(path, text.encode())
+    write_atomically(path, readable_json(value))
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is never seen half-written."""
-    with explained(path), tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+def readable_json(value: Any) -> bytes:
+    """JSON that a person can read."""
+    return (json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode()
+
+
+def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """Write a file so that it is never seen half-written.
+
+    A link that stands at `path` is replaced: what it points to is never written. With `durable` the content is on the
+    disk before the name is.
+    """
+    with explained(path):
+        temporary, handle = _open_beside(path)
         try:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-            os.chmod(file.name, 0o644)
-            os.replace(file.name, path)
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                if durable:
+                    os.fsync(handle)
+            os.replace(temporary, path)
         except BaseException:
-            Path(file.name).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
+
+
+def beside(path: Path) -> Path:
+    """A name in the same folder that nobody has yet."""
+    return path.with_name(f".lwa-{secrets.token_hex(8)}")
+
+
+def _open_beside(path: Path) -> tuple[Path, int]:
+    temporary = beside(path)
+    # Not by `tempfile`, whose files are for their owner alone: who may read results is for the umask to say.
+    return temporary, os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
 
 
 def read_json(path: Path) -> Any:
     """Read a JSON file. Raises StoreError if it is missing or damaged."""
     try:
-        return json.loads(path.read_text("utf-8"))
+        return parse_json(path.read_bytes())
+    except BadJsonError as error:
+        raise StoreError(f"cannot read {path}:{error.line}: {error.message}") from error
     except (OSError, ValueError) as error:
-        raise StoreError(f"cannot read {path}: {error}") from error
-
-
-@contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turn what the file system refuses into a StoreError that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            hint = "free some space or choose another store with --store; what is finished is kept"
-            raise StoreError(f"no space left to write {path}", hint) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise StoreError(f"no permission to write {path}", "choose another folder with --store") from error
-        raise StoreError(f"cannot write {path}: {error}") from error
+        raise StoreError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error

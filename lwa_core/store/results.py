@@ -6,50 +6,27 @@
 
 The folders are those of the store. A result is written to a temporary folder on the same file system, its files and
 manifest are fsynced, then the folder is renamed. A kill at any moment leaves either no result or a whole one.
+
+A folder is a result where it holds the files that its manifest names and no others, and the manifest was written for
+this kind and key. Anything else is renamed, never removed: it may hold what somebody else put there.
 """
 
 from __future__ import annotations
 
-import errno
-import json
+import hashlib
 import os
+import secrets
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import attrs
 
-from lwa_core.store.files import explained, file_digest, write_json
-
-MANIFEST = "manifest.json"
-
-
-def seal(folder: Path, facts: Mapping[str, Any] | None = None) -> None:
-    """Write the manifest of a finished folder: size and sha256 of every file, all on disk before the manifest is."""
-    files = {}
-    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST):
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-        files[path.relative_to(folder).as_posix()] = {"bytes": path.stat().st_size, "sha256": file_digest(path)}
-    write_json(folder / MANIFEST, {**(facts or {}), "files": files})
-
-
-def damage(folder: Path) -> str | None:
-    """What is wrong with a sealed folder, or None: every file there, with the size and sha256 of the manifest."""
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
-        for name, expected in manifest["files"].items():
-            path = folder / name
-            if not path.is_file():
-                return f"{name} is missing"
-            if path.stat().st_size != expected["bytes"] or file_digest(path) != expected["sha256"]:
-                return f"{name} does not match its checksum"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        return f"no readable manifest ({error})"
-    return None
+from lwa_core.store.locks import locked
+from lwa_core.store.places import below, set_aside
+from lwa_core.store.refusals import explained, shortage_explained
+from lwa_core.store.sealing import damage, seal
 
 
 @attrs.frozen
@@ -62,12 +39,17 @@ class Store:
         return self.root / "results" / kind / key
 
     def has(self, kind: str, key: str) -> bool:
-        """Whether a result is there (its checksums are looked at when it is used)."""
-        return (self.path(kind, key) / MANIFEST).is_file()
+        """Whether a result is there, by its names and sizes (its checksums are looked at when it is used)."""
+        return damage(self.path(kind, key), {"kind": kind, "key": key}, contents=False) is None
+
+    def find(self, kind: str, key: str) -> Path | None:
+        """The folder of a result, if it is there and whole."""
+        path = self.path(kind, key)
+        return path if damage(path, {"kind": kind, "key": key}) is None else None
 
     def workspace(self, kind: str, key: str) -> Path:
         """The folder of an unfinished stage; it survives a kill and goes when the result is stored."""
-        path = self.root / "work" / kind / key
+        path = below(self.root, "work", kind, key)
         with explained(path):
             path.mkdir(parents=True, exist_ok=True)
         return path
@@ -80,74 +62,65 @@ class Store:
         *,
         facts: Mapping[str, Any] | None = None,
         on_damage: Callable[[str], None] | None = None,
-        on_wait: Callable[[], None] | None = None,
+        on_wait: Callable[[str], None] | None = None,
     ) -> tuple[Path, bool]:
         """The folder of a result, made by `make(folder)` if it is not there; and whether it was there already.
 
-        A stored result that fails its checksums is reported through `on_damage`, set aside and made again. While
-        another process makes the same result, this one waits (`on_wait` is called once).
+        A stored result that is damaged is reported through `on_damage`, set aside and made again. While another process
+        makes the same result, this one waits (`on_wait` is told once who that is).
+
+        Raises:
+            StoreError: The disk is full, or the store cannot be written.
         """
-        target = self.path(kind, key)
-        with self._lock(kind, key, on_wait):
-            if self.has(kind, key):
-                wrong = damage(target)
+        below(self.root, "results", kind)
+        target, sealed = self.path(kind, key), {"kind": kind, "key": key}
+        with locked(below(self.root, "locks"), f"{kind}-{key}", on_wait):
+            if os.path.lexists(target):
+                wrong = damage(target, sealed)
                 if wrong is None:
                     return target, True
+                with explained(target):
+                    aside = set_aside(target)
                 if on_damage is not None:
-                    on_damage(f"stored result {kind}/{key[:12]} is damaged ({wrong}); it is made again")
-                with explained(target):
-                    shutil.rmtree(target)
-            with explained(target):
-                target.parent.mkdir(parents=True, exist_ok=True)
-                # Left by a process that was killed: whoever holds the lock is the only one at work on this key.
-                for leftover in [target, *target.parent.glob(f".{key[:12]}-*")]:
-                    if leftover.exists():
-                        shutil.rmtree(leftover)
-                temporary = Path(tempfile.mkdtemp(prefix=f".{key[:12]}-", dir=target.parent))
-            try:
-                with _no_space_explained(target):
-                    make(temporary)
-                with explained(target):
-                    seal(temporary, {"kind": kind, "key": key, **(facts or {})})
-                    os.chmod(temporary, 0o755)
-                    os.replace(temporary, target)
-                    _fsync_folder(target.parent)
-            except BaseException:
-                shutil.rmtree(temporary, ignore_errors=True)
-                raise
-            shutil.rmtree(self.root / "work" / kind / key, ignore_errors=True)
+                    what = f"stored result {kind}/{key[:12]} is damaged ({wrong})"
+                    on_damage(f"{what}; it is made again, and what was there is kept in {aside}")
+            self._make(target, make, {**(facts or {}), **sealed})
+            self._forget_work(kind, key)
             return target, False
 
-    @contextmanager
-    def _lock(self, kind: str, key: str, on_wait: Callable[[], None] | None) -> Iterator[None]:
-        import filelock  # no command that only looks needs it, and it takes longer to load than they have
-
-        folder = self.root / "locks"
-        with explained(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = filelock.FileLock(folder / f"{kind}-{key}.lock")
-            try:
-                lock.acquire(timeout=0)
-            except filelock.Timeout:
-                if on_wait is not None:
-                    on_wait()
-                lock.acquire()
+    def _make(self, target: Path, make: Callable[[Path], None], facts: Mapping[str, Any]) -> None:
+        with explained(target):
+            temporary = _fresh_folder(target)
         try:
-            yield
-        finally:
-            lock.release()
+            with shortage_explained(target):
+                make(temporary)
+                seal(temporary, facts)
+            with explained(target):
+                os.replace(temporary, target)
+                _fsync_folder(target.parent)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+
+    def _forget_work(self, kind: str, key: str) -> None:
+        place = self.root / "work" / kind / key
+        if not any(path.is_symlink() for path in (place, *place.parents[:2])):
+            shutil.rmtree(place, ignore_errors=True)
 
 
-@contextmanager
-def _no_space_explained(path: Path) -> Iterator[None]:
-    """Inside a stage only a full disk is the store's business; other OSErrors are the stage's own."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            with explained(path):
-                raise
-        raise
+def _fresh_folder(target: Path) -> Path:
+    """An empty folder beside a result that is to be made; those that killed processes left for it are removed.
+
+    Whoever holds the lock of a key is the only one at work on it: the name is made of the whole key.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    prefix = f".{hashlib.sha256(target.name.encode()).hexdigest()[:24]}-"
+    for leftover in target.parent.glob(f"{prefix}*"):
+        if leftover.is_dir() and not leftover.is_symlink():
+            shutil.rmtree(leftover)
+    temporary = target.with_name(prefix + secrets.token_hex(8))
+    temporary.mkdir()
+    return temporary
 
 
 def _fsync_folder(folder: Path) -> None:

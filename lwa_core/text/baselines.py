@@ -65,7 +65,7 @@ def tf_idf(data: TextData) -> Arrays:
     ranks = ranks_in(scores, torch.tensor([places[answer_of(text)] for text in texts]))
     scored = [text for text in texts if text.score is not None]
     if not scored:
-        return {"ranks": ranks, "own_ranks": ranks}
+        return {**ranks, **{f"own_{name}": values for name, values in ranks.items()}}
     second = vectorizer.transform([text.pair or "" for text in scored])
     cosine = np.asarray(queries[: len(scored)].multiply(second).sum(axis=1)).ravel()
-    return {"ranks": ranks, "cosine": cosine, "gold": np.array([text.score for text in scored], dtype=np.float64)}
+    return {**ranks, "cosine": cosine, "gold": np.array([text.score for text in scored], dtype=np.float64)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,9 +12,12 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from lwa_core.errors import ModelError
+from lwa_core.modeling.files.model_folder import json_object, read_values
 from lwa_core.modeling.files.saving import load_pretrained, save_model
 from lwa_core.modeling.layers.layered import base_of
-from lwa_core.store.files import read_json, write_json
+from lwa_core.store.checksums import checksums, difference
+from lwa_core.store.files import write_json
+from lwa_core.store.sealing import MANIFEST
 from lwa_core.text.subject import Head, TextModel
 from lwa_core.text.tokenizers import load_tokenizer
 
@@ -25,6 +28,10 @@ TASKS = {
     "encode": "AutoModel",
 }
 """What a model is asked for -> the class that loads it."""
+
+POOLINGS = ("mean", "cls", "last")
+FORMAT = 2
+"""Since 2 the description lists the other files."""
 
 SUBJECT, HEAD = "subject.json", "head.safetensors"
 """What lies beside a saved model: how it is asked, and a head that is not its own."""
@@ -52,7 +59,7 @@ def load_text_model(
     import transformers
 
     if (folder / SUBJECT).is_file():
-        said = read_json(folder / SUBJECT)
+        said = _described(folder)
         task, pooling, bare = said["ask"], said["pooling"], said["head"] is not None
     else:
         said, made_for = None, task_of(folder, task)
@@ -86,14 +93,48 @@ def describe(asked: TextModel, folder: Path) -> None:
         tensors = {"vectors": head.vectors, **({} if head.bias is None else {"bias": head.bias})}
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, folder / HEAD)
     own = None if head is None else {"scale": head.scale, "unit": head.unit, "names": list(head.names)}
-    write_json(folder / SUBJECT, {"format": 1, "ask": asked.task, "pooling": asked.pooling, "head": own})
+    told = {"format": FORMAT, "ask": asked.task, "pooling": asked.pooling, "head": own}
+    write_json(folder / SUBJECT, {**told, "files": checksums(folder, but=SUBJECT)})
+
+
+def _described(folder: Path) -> dict[str, Any]:
+    """How a saved model is asked, once its files were seen to be those that were saved. Raises ModelError otherwise."""
+    said, file = json_object(folder / SUBJECT), folder / SUBJECT
+    if said.get("format") not in (1, FORMAT):
+        raise ModelError(f"{file} is in a format that this version of lwa does not read")
+    if said["format"] == FORMAT:
+        wrong = difference(folder, said.get("files"), holder=SUBJECT, others=(MANIFEST,))
+        if wrong:
+            raise ModelError(f"the model in {folder} is not as it was saved: {wrong}", "copy or make it again")
+    head = said.get("head")
+    known = said.get("ask") in tuple(TASKS) and said.get("pooling") in POOLINGS  # tuples: what is said may be a list
+    if not known or not (head is None or _is_head(head)):
+        raise ModelError(f"{file} does not say how a model is asked: a part is missing, or of another type")
+    return {**said, "head": head}
+
+
+def _is_head(said: Any) -> bool:
+    if not isinstance(said, dict) or not isinstance(said.get("unit"), bool):
+        return False
+    scale, names = said.get("scale"), said.get("names")
+    number = isinstance(scale, (int, float)) and not isinstance(scale, bool) and math.isfinite(scale)
+    return number and isinstance(names, list) and all(isinstance(name, str) for name in names)
 
 
 def _read_head(said: Any, folder: Path) -> Head | None:
     if said is None:
         return None
-    own, tensors = said["head"], load_file(folder / HEAD)
-    return Head(tensors["vectors"], tensors.get("bias"), own["scale"], own["unit"], tuple(own["names"]))
+    own = said["head"]
+    try:
+        tensors = load_file(folder / HEAD)
+    except Exception as error:  # safetensors raises its own kind, the system others
+        raise ModelError(f"cannot read {folder / HEAD}: {error}") from error
+    vectors, bias = tensors.get("vectors"), tensors.get("bias")
+    items = 0 if vectors is None or vectors.dim() != 2 else len(vectors)
+    if not items or (bias is not None and bias.shape != (items,)) or (own["names"] and len(own["names"]) != items):
+        raise ModelError(f"{folder / HEAD} holds no head: vectors (items, width), and a bias (items,) or none")
+    assert vectors is not None
+    return Head(vectors, bias, own["scale"], own["unit"], tuple(own["names"]))
 
 
 def _tell_spare(folder: Path, note: Callable[[str], None], names: list[str]) -> None:
@@ -110,13 +151,10 @@ def task_of(folder: Path, wanted: str | None = None) -> str:
         "classify": auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
         "encode": auto.MODEL_MAPPING_NAMES,
     }
-    try:
-        config = json.loads((folder / "config.json").read_text("utf-8"))
-        (name,) = config["architectures"]
-    except FileNotFoundError as error:
-        raise ModelError(f"no model in {folder}: config.json is missing") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{folder}/config.json does not say what the model is", "say it with --task") from error
+    named = read_values(folder).get("architectures")
+    if not isinstance(named, list) or len(named) != 1 or not isinstance(named[0], str):
+        raise ModelError(f"{folder}/config.json does not say what the model is", "say it with --task")
+    name = named[0]
     for task, mapping in mappings.items():
         if any(name in names or name == names for names in mapping.values()):
             return task

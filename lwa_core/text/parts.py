@@ -43,6 +43,11 @@ class TextData:
         """How many texts there are, without those of another domain."""
         return sum(map(len, self.parts.values()))
 
+    def only(self, *parts: str) -> TextData:
+        """The same without the texts of all other parts and of the other domain; the index stays."""
+        held = {part: texts if part in parts else [] for part, texts in self.parts.items()}
+        return attrs.evolve(self, parts=held, other=[])
+
     def places(self) -> dict[str, int]:
         """Where in the corpus each of its texts is."""
         return {text: place for place, text in enumerate(self.corpus)}

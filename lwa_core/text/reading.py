@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, BinaryIO
 import attrs
 
 from lwa_core.errors import DataError
+from lwa_core.json_text import BadJsonError, parse_json
 
 TABLES = {".csv": ",", ".tsv": "\t"}
 """Endings of tables -> what stands between their columns."""
@@ -109,9 +109,9 @@ def _lines(opened: BinaryIO, file: Path) -> Iterator[tuple[int, dict[str, Any]]]
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"no JSON: {error}", file=file, line=number, hint="one object a line") from error
+            row = parse_json(line)
+        except BadJsonError as error:
+            raise DataError(error.message, file=file, line=number, hint="one object a line") from error
         if not isinstance(row, dict):
             raise DataError("no JSON object", file=file, line=number, hint="one object a line")
         yield number, row

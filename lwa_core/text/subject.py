@@ -199,11 +199,19 @@ class TextModel:
 
     def answer(self, texts: Sequence[str], length: int) -> torch.Tensor:
         """What a request gets: the vector of each text, or the first item where it is asked for."""
+        outputs = self.outputs(self.request_batch(texts, length))
+        return outputs if self.task == "encode" else outputs.argmax(dim=1)
+
+    def request_batch(self, texts: Sequence[str], length: int) -> Batch:
+        """Texts as the network takes them, on its device."""
         ids = self.tokenizer(list(texts), truncation=True, max_length=length)["input_ids"]
-        batch = moved(self.example_batch([np.array(text, dtype=np.int32) for text in ids]), self.model)
+        return moved(self.example_batch([np.array(text, dtype=np.int32) for text in ids]), self.model)
+
+    def outputs(self, batch: Batch) -> torch.Tensor:
+        """What the network alone makes of a batch: the vector of each text, or its logits."""
         with torch.no_grad():
             hidden, _ = self.encode(self.model, batch)
-            return hidden if self.task == "encode" else self.head(self.model, hidden).argmax(dim=1)
+            return hidden if self.task == "encode" else self.head(self.model, hidden)
 
     # As what is trained
 

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 
 from lwa_core.errors import LwaError, StageError
+from lwa_core.training.parent import end_with
 
 if TYPE_CHECKING:
     import torch
@@ -122,6 +123,7 @@ def joined() -> Iterator[None]:
 
     from lwa_core.modeling.devices import device
 
+    end_with(os.getppid())
     with _reached():
         store, rank, count = next(iter(rendezvous("env://", timeout=LONGEST)))
         _crowd.rank, _crowd.world, _crowd.joined = rank, count, True

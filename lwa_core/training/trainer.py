@@ -33,7 +33,8 @@ from lwa_core.modeling.devices import device
 from lwa_core.modeling.kernels.matmul import fast_linear_maps
 from lwa_core.modeling.layers.equivalence import ties
 from lwa_core.modeling.libraries import quiet_transformers
-from lwa_core.store.results import damage, seal
+from lwa_core.store.places import set_aside
+from lwa_core.store.sealing import damage, seal
 from lwa_core.training import processes
 from lwa_core.types import Batch, History, Reporter, TrainingSettings
 
@@ -274,12 +275,13 @@ class _Watch(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
         processes.wait()
 
     def _seal(self, state: Any) -> None:
-        seal(self.folder / f"checkpoint-{state.global_step}")
+        sealed = self.folder / f"checkpoint-{state.global_step}"
+        seal(sealed, _sealed_as(sealed))
         history = _entries(state.log_history)
         keep = {int(entry["step"]) for entry in [_best(history), *history[-2:]]}
-        for checkpoint in self.folder.glob("checkpoint-*"):
-            if int(checkpoint.name.removeprefix("checkpoint-")) not in keep:
-                shutil.rmtree(checkpoint, ignore_errors=True)
+        for step, checkpoint in _checkpoints(self.folder).items():
+            if step not in keep:
+                _remove(checkpoint)
 
 
 def _part(collate: Callable[[Sequence[History]], Batch], spare: Sequence[History], windows: Sequence[History]) -> Batch:
@@ -325,17 +327,35 @@ def _newest_checkpoint(folder: Path, report: Reporter) -> Path | None:
 
 
 def _newest_name(folder: Path, report: Reporter) -> str | None:
-    checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda p: -int(p.name.removeprefix("checkpoint-")))
-    for checkpoint in checkpoints:
-        wrong = damage(checkpoint)
+    for _, checkpoint in sorted(_checkpoints(folder).items(), reverse=True):
+        wrong = damage(checkpoint, _sealed_as(checkpoint))
         if wrong is None:
             best = folder / f"checkpoint-{int(_best(_history(checkpoint))['step'])}"
-            if damage(best) is None:
+            if damage(best, _sealed_as(best)) is None:
                 return checkpoint.name
             wrong = f"its best checkpoint {best.name} is damaged"
         report.note(f"{checkpoint.name} is passed over: {wrong}")
-        shutil.rmtree(checkpoint, ignore_errors=True)
+        _remove(checkpoint)
     return None
+
+
+def _checkpoints(folder: Path) -> dict[int, Path]:
+    """What stands where checkpoints do, by step."""
+    named = {path.name.removeprefix("checkpoint-"): path for path in folder.glob("checkpoint-*")}
+    return {int(step): path for step, path in named.items() if step.isascii() and step.isdecimal()}
+
+
+def _sealed_as(checkpoint: Path) -> dict[str, str]:
+    """What a checkpoint's manifest says: it is of this training, and of this step."""
+    return {"training": checkpoint.parent.name, "checkpoint": checkpoint.name}
+
+
+def _remove(checkpoint: Path) -> None:
+    """Make room where a checkpoint stood; what is no folder was put there by somebody else."""
+    if checkpoint.is_dir() and not checkpoint.is_symlink():
+        shutil.rmtree(checkpoint, ignore_errors=True)
+    else:
+        set_aside(checkpoint)
 
 
 def _load_weights(model: torch.nn.Module, checkpoint: Path) -> None:

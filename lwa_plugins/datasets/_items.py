@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lwa_core import DataError
+from lwa_core import BadJsonError, DataError, parse_json
 from lwa_plugins.datasets._reading import Layout, existing_file, first_line, read_delimited
 
 if TYPE_CHECKING:
@@ -96,11 +95,9 @@ def read_json_items(path: Path) -> polars.DataFrame:
 def read_json_object(path: Path) -> dict[str, Any]:
     """A file that is one JSON object. Raises DataError with the line."""
     try:
-        value = json.loads(existing_file(path).read_text("utf-8"))
-    except json.JSONDecodeError as error:
-        raise DataError(f"is not JSON: {error.msg}", file=path, line=error.lineno) from error
-    except UnicodeDecodeError as error:
-        raise DataError("is not UTF-8 text", file=path) from error
+        value = parse_json(existing_file(path).read_bytes())
+    except BadJsonError as error:
+        raise DataError(error.message, file=path, line=error.line) from error
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror}", file=path) from error
     if not isinstance(value, dict):

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lwa_core import BadJsonError, parse_json
 from lwa_core.data import gather_blocks
 from lwa_plugins.datasets._reading import NUMBERS, FileBlock, blocks, first_line
 
@@ -50,7 +51,7 @@ def _parse(block: FileBlock, keep: Mapping[str, str]) -> polars.DataFrame:
     fields: dict[str, Any] = {keep[name]: dtype for name, dtype in _schema(keep).items()}
     try:
         frame = pl.read_ndjson(block.data, schema=fields)
-    except pl.exceptions.PolarsError:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
         return _by_line(block, keep)
     frame = frame.select(pl.col(field).alias(name) for name, field in keep.items())
     # A null may be a value that polars could not read, and a text that begins with a bracket a value that is no text.
@@ -85,10 +86,10 @@ def _objects(block: FileBlock) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _object(block: FileBlock, line: int, text: str) -> dict[str, Any]:
     try:
-        value = json.loads(text)
-    except ValueError as error:
+        value = parse_json(text, missing=True)
+    except BadJsonError as error:
         hint = "every line must be one JSON object; files of Python dicts (single quotes) must be converted first"
-        raise block.fault(line, f"is not JSON: {error}", hint) from error
+        raise block.fault(line, error.message, hint) from error
     if not isinstance(value, dict):
         raise block.fault(line, f"is JSON, but no object: {text[:40]}")
     return value
@@ -106,7 +107,10 @@ def _value(block: FileBlock, line: int, value: Any, name: str, field: str) -> An
         return str(value)
     if isinstance(value, str):
         raise block.fault(line, f"{value!r} is no number, and {field!r} holds the {name}")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise block.fault(line, f"{field!r} holds a number that is too large, and holds the {name}") from None
 
 
 def _flat(block: FileBlock, line: int, value: Any, field: str) -> list[str]:

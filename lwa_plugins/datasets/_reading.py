@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import stat
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -27,6 +28,12 @@ if TYPE_CHECKING:
 BLOCK_BYTES = 1 << 22
 LONGEST_RECORD = 1 << 26
 """A quoted field that runs on for more bytes than this was not closed."""
+
+CARRIAGE_RETURN = "a carriage return stands inside this line"
+LINE_ENDS = "lines end in \\n or \\r\\n"
+
+SINGLE = "\x1f"
+"""Stands for a separator of several characters."""
 
 NUMBERS = frozenset({"rating", "timestamp"})
 """The columns that hold numbers; all others hold text."""
@@ -68,10 +75,17 @@ class Layout:
 def existing_file(path: str | Path, *, hint: str | None = None) -> Path:
     """`path`, if it is a file. Raises DataError."""
     path = Path(path)
-    if path.is_dir():
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        hint = hint or "a path counts from the folder of the recipe"
+        raise DataError("there is no such file", file=path, hint=hint) from None
+    except (OSError, ValueError) as error:  # no permission, links in a circle, a name that is too long, NUL
+        raise DataError(f"cannot be opened: {getattr(error, 'strerror', None) or error}", file=path) from error
+    if stat.S_ISDIR(mode):
         raise DataError("is a folder, and a file is needed", file=path, hint=hint)
-    if not path.is_file():
-        raise DataError("there is no such file", file=path, hint=hint or "a path counts from the folder of the recipe")
+    if not stat.S_ISREG(mode):
+        raise DataError("is no file but a pipe, a device or a socket", file=path, hint=hint)
     return path
 
 
@@ -145,11 +159,11 @@ def _parsed(path: Path, layout: Layout, whole: set[str]) -> Iterator[polars.Data
 
 
 def read_column(block: FileBlock) -> polars.Series:
-    """The lines of a block as one text column; blank ones are null."""
+    """The lines of a block as one text column."""
     import polars as pl
 
-    options = {"separator": "\x1f", "quote_char": None, "has_header": False}
-    return pl.read_csv(block.data, schema={"line": pl.String}, **options)["line"]  # type: ignore[arg-type]
+    # Not by read_csv: every byte that could separate columns may stand in a line.
+    return pl.Series("line", block.data.decode().removesuffix("\n").split("\n"), dtype=pl.String)
 
 
 def _read(file: IO[bytes], path: Path, line: int) -> bytes:
@@ -199,11 +213,13 @@ def _parse(block: FileBlock, layout: Layout, whole: set[str]) -> polars.DataFram
 
     data, separator = block.data, layout.separator
     if len(separator) > 1:
-        data, separator = data.replace(separator.encode(), b"\x1f"), "\x1f"
+        if SINGLE.encode() in data:  # polars takes one character, and this one is not free
+            return _by_record(block, layout)
+        data, separator = data.replace(separator.encode(), SINGLE.encode()), SINGLE
     options = {"has_header": False, "separator": separator, "quote_char": '"' if layout.quoted else None}
     frame = None
     if not whole or _spelled_in_one_way(data, separator):
-        with suppress(pl.exceptions.PolarsError):
+        with suppress(pl.exceptions.PolarsError, pl.exceptions.PanicException):
             frame = pl.read_csv(data, schema=_schema(layout, whole), **options)  # type: ignore[arg-type]
     if frame is None:
         frame = _parse_texts(block, data, layout, options)
@@ -232,10 +248,25 @@ def _parse_texts(block: FileBlock, data: bytes, layout: Layout, options: Mapping
     schema = dict.fromkeys(layout.fields, pl.String)
     try:
         return pl.read_csv(data, schema=schema, **options)
-    except pl.exceptions.PolarsError:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
         # Either a line is at fault, which is said here, or polars is too strict, for example with a blank first line.
-        rows = [fields for _, fields in _records(block, layout)]
-        return pl.DataFrame(rows, schema=schema, orient="row")
+        return _texts(block, layout)
+
+
+def _texts(block: FileBlock, layout: Layout) -> polars.DataFrame:
+    """Every field of every record as text, empty ones as null, read in Python."""
+    import polars as pl
+
+    rows = [[field or None for field in fields] for _, fields in _records(block, layout)]
+    return pl.DataFrame(rows, schema=dict.fromkeys(layout.fields, pl.String), orient="row")
+
+
+def _by_record(block: FileBlock, layout: Layout) -> polars.DataFrame:
+    """`_parse` without polars' reader."""
+    import polars as pl
+
+    kept = _texts(block, layout).select(pl.col(field).alias(name) for name, field in layout.keep.items())
+    return _numbers(block, layout, kept)
 
 
 def _spelled_in_one_way(data: bytes, separator: str) -> bool:
@@ -312,4 +343,6 @@ def _split_quoted(block: FileBlock, text: str, separator: str) -> Iterator[tuple
                 yield block.line + begin, fields
             begin = reader.line_num
     except csv.Error as error:
+        if "new-line character" in str(error):
+            raise block.fault(block.line + begin, CARRIAGE_RETURN, LINE_ENDS) from error
         raise block.fault(block.line + begin, f"the quotes of this line do not match ({error})") from error

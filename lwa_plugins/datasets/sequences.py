@@ -149,12 +149,12 @@ def _read_map(path: Path) -> polars.DataFrame:
         fields = _fields(block)
         if not bool((fields["fields"].list.len() == 2).all()):
             raise _unlike_pairs(block, fields)
-        frames.append(fields.select(item=pl.col("fields").list.first(), other=pl.col("fields").list.last()))
+        frames.append(fields.select("line", item=pl.col("fields").list.first(), other=pl.col("fields").list.last()))
     ids = pl.concat(frames)
-    if ids["item"].is_duplicated().any():
-        twice = ids.filter(pl.col("item").is_duplicated())["item"][0]
-        raise DataError(f"item {twice!r} is mapped twice", file=path)
-    return ids
+    again = ids.filter(~pl.col("item").is_first_distinct())
+    if again.height:
+        raise DataError(f"item {again['item'][0]!r} is mapped twice", file=path, line=again["line"][0])
+    return ids.drop("line")
 
 
 def _read_attributes(path: Path) -> polars.DataFrame:

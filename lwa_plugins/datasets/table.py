@@ -10,9 +10,16 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from lwa_core import DataError, Source, setting
-from lwa_core.data import narrow, source_from_frame
+from lwa_core.data import narrow, polars_faults, source_from_frame
 from lwa_plugins.datasets._json_lines import first_record, read_json_events
-from lwa_plugins.datasets._reading import Layout, existing_file, first_line, read_events
+from lwa_plugins.datasets._reading import (
+    CARRIAGE_RETURN,
+    LINE_ENDS,
+    Layout,
+    existing_file,
+    first_line,
+    read_events,
+)
 
 if TYPE_CHECKING:
     import polars
@@ -68,7 +75,7 @@ class Table:
         if len(self.separator) != 1:
             raise DataError(f"the separator must be one character, not {self.separator!r}", hint='a tab is "\\t"')
         line, text = first_line(path)
-        header = next(csv.reader([text], delimiter=self.separator))
+        header = _header(path, line, text, self.separator)
         _check_fields(path, line, keep, header, f"is the separator {self.separator!r}? ")
         if len(set(header)) != len(header):
             twice = next(name for name in header if header.count(name) > 1)
@@ -78,17 +85,26 @@ class Table:
     def _parquet(self, path: Path) -> Source:
         import polars as pl
 
-        try:
-            source = source_from_frame(pl.scan_parquet(path), **self._columns())  # type: ignore[arg-type]
+        with polars_faults("is no Parquet file, or a damaged one", file=path):
+            try:
+                source = source_from_frame(pl.scan_parquet(path, glob=False), **self._columns())  # type: ignore[arg-type]
+            except DataError as error:
+                raise DataError(error.message, file=path, hint=error.hint) from error
             # Column by column, each made small before the next one is read.
             names = source.events.collect_schema().names()
             columns = [narrow(source.events.select(name).collect(engine="streaming")) for name in names]
             events = pl.concat(columns, how="horizontal")
-        except pl.exceptions.PolarsError as error:
-            raise DataError(f"is no Parquet file, or a damaged one: {error}".splitlines()[0], file=path) from error
-        except DataError as error:
-            raise DataError(error.message, file=path, hint=error.hint) from error
         return attrs.evolve(source, events=events.lazy())
+
+
+def _header(path: Path, line: int, text: str, separator: str) -> list[str]:
+    """The names of the columns. Raises DataError."""
+    if "\r" in text.rstrip("\r"):
+        raise DataError(CARRIAGE_RETURN, file=path, line=line, hint=LINE_ENDS)
+    try:
+        return next(csv.reader([text.rstrip("\r")], delimiter=separator))
+    except (csv.Error, ValueError, TypeError) as error:
+        raise DataError(f"the header cannot be read: {error}", file=path, line=line) from error
 
 
 def _json_lines(path: Path, keep: Mapping[str, str]) -> polars.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 
 from lwa_core import Event, RunContext
 
@@ -13,5 +14,16 @@ def append(event: Event, run: RunContext) -> None:
     if event.kind == "progress":
         return
     line = {"time": round(time.time(), 3), "kind": event.kind, "stage": event.stage, "message": event.message}
-    with (run.folder / "events.jsonl").open("a", encoding="utf-8") as file:
+    with _own(run.folder / "events.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps({**line, **event.data}) + "\n")
+
+
+def _own(file: Path) -> Path:
+    """The file, which must be one that no other place shares: what is appended would show there as well."""
+    if file.is_symlink():
+        raise OSError(f"{file} is a link")
+    if file.exists() and file.stat().st_nlink > 1:  # as a backup made of hard links leaves it
+        content = file.read_bytes()
+        file.unlink()
+        file.write_bytes(content)
+    return file

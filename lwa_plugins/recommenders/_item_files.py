@@ -5,7 +5,6 @@ An item that a file does not know has no attribute, and zeros for a vector; how 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from lwa_core import DataError
+from lwa_core import BadJsonError, DataError, parse_json
 from lwa_plugins.datasets._items import read_json_object
 from lwa_plugins.datasets._reading import existing_file
 
@@ -166,23 +165,23 @@ def _single(table: NDArray[Any]) -> NDArray[Any]:
 
 def _ids(path: Path) -> list[str]:
     try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"the file cannot be read: {error}", file=path) from error
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"the file cannot be read: {error.strerror}", file=path) from error
     if path.suffix == ".json":
-        value = _parsed(text, path)
+        value = _parsed(content, path)
     else:
-        value = [_parsed(line, path, number) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+        value = [_parsed(line, path, number) for number, line in enumerate(content.split(b"\n"), 1) if line.strip()]
     if not isinstance(value, list) or not all(type(item) in (str, int) for item in value):
         raise DataError("the file holds no list of item ids", file=path, hint=IDS)
     return [str(item) for item in value]
 
 
-def _parsed(text: str, path: Path, line: int | None = None) -> Any:
+def _parsed(text: bytes, path: Path, line: int | None = None) -> Any:
     try:
-        return json.loads(text)
-    except ValueError as error:
-        raise DataError(f"no JSON: {error}", file=path, line=line) from error
+        return parse_json(text)
+    except BadJsonError as error:
+        raise DataError(error.message, file=path, line=line or error.line, hint=IDS) from error
 
 
 def _compare(path: Path, known: Mapping[str, Any], catalogue: Catalogue, what: str, report: Reporter) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf, isfinite
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,10 +14,51 @@ if TYPE_CHECKING:
 
 UTILITIES = ("", "loss", "kl", "ndcg")
 UTILITY_HELP = (
-    "what a subset of layers is worth: minus the loss, minus the divergence from the full model (kl), or NDCG@10; "
+    "what a subset of layers is worth: minus the loss, minus the divergence from the full model (kl), or the report's "
+    "NDCG@k (ndcg); "
     "the recipe's calibration.utility where left out"
 )
-UNITS = {"": "utility", "loss": "nats", "kl": "nats", "ndcg": "NDCG@10"}
+UNITS = {"": "utility", "loss": "nats", "kl": "nats", "ndcg": "NDCG"}
+
+
+def utilities(probe: Probe, keeps: Sequence[Sequence[int]], utility: str) -> NDArray[np.float64]:
+    """Utility of every calibration example under every subset of layers (subsets, examples), all of them finite.
+
+    Args:
+        probe: Who is asked.
+        keeps: The subsets.
+        utility: Which one; empty: the probe's own.
+
+    Raises:
+        LwaError: Some are not, so that there are no differences to take.
+    """
+    import numpy as np
+
+    from lwa_core import LwaError
+
+    values = probe.evaluate(keeps, utility or None)
+    lost = np.isinf(values).sum(axis=1)
+    if lost.any():
+        worst = int(lost.argmax())
+        kept = ", ".join(map(str, keeps[worst])) or "none"
+        some = f"{int((lost > 0).sum())} of {len(keeps)} sets of layers that are asked about give answers that are not "
+        said = f"{some}finite; the model with just layers {kept}: on {lost[worst]} of {probe.examples} examples"
+        raise LwaError(
+            said, "use greedy-order, which takes no differences, or a model in float32 or of a lower learning rate"
+        )
+    return values
+
+
+def mean_utilities(probe: Probe, keeps: Sequence[Sequence[int]], utility: str = "") -> list[float]:
+    """Mean utility of each subset of layers; -inf where some answer is not finite, whatever the utility makes of it."""
+    means = probe.evaluate(keeps, utility or None).mean(axis=1).tolist()
+    lost = probe.unanswered(keeps).tolist()
+    return [-inf if count else mean for mean, count in zip(means, lost, strict=True)]
+
+
+def finite(value: float) -> float | None:
+    """A value, JSON-ready: None for an infinite one."""
+    return value if isfinite(value) else None
 
 
 def by_example(weights: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -13,6 +13,7 @@ from lwa_plugins.scorers._values import (
     UTILITY_HELP,
     by_example,
     tell_sampling_of_examples,
+    utilities,
 )
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Banzhaf:
         from lwa_core.statistics import interactions, marginal_weights
 
         depth = probe.depth
-        values = probe.evaluate(probe.subsets(), self.utility or None)  # (subsets, examples)
+        values = utilities(probe, probe.subsets(), self.utility)  # (subsets, examples)
         pairs = interactions(values.mean(axis=1), depth, lambda _: 0.5 ** (depth - 2))
         probe.tell("interactions", pairs.tolist())
         return by_example(marginal_weights(depth, lambda _: 0.5 ** (depth - 1)), values)
@@ -72,7 +73,7 @@ class Banzhaf:
         holds = probe.generator.random((self.subsets, probe.depth)) < 0.5  # (subsets, layers)
         while not (holds.any(axis=0) & ~holds.all(axis=0)).all():
             holds = probe.generator.random((self.subsets, probe.depth)) < 0.5
-        values = probe.evaluate([tuple(np.flatnonzero(row).tolist()) for row in holds], self.utility or None)
+        values = utilities(probe, [tuple(np.flatnonzero(row).tolist()) for row in holds], self.utility)
         # Weight of each subset in the estimate of each layer: one over how many have it, or minus one over the others.
         share = np.where(holds, 1 / holds.sum(axis=0), -1 / (~holds).sum(axis=0))  # (subsets, layers)
         means = values.mean(axis=1)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 import attrs
 
 from lwa_core import setting
-from lwa_plugins.scorers._values import UTILITIES, UTILITY_HELP, without
+from lwa_plugins.scorers._values import UTILITIES, UTILITY_HELP, finite, mean_utilities, without
 
 if TYPE_CHECKING:
     import torch
@@ -34,14 +34,14 @@ class GreedyOrder:
         kept = tuple(range(probe.depth))
         table = torch.zeros(1, probe.depth)
         with probe.holding():
-            utilities = [float(probe.evaluate([kept], self.utility or None).mean())]
+            utilities = mean_utilities(probe, [kept], self.utility)
             for number in range(1, probe.depth):
                 candidates = kept[::-1]
-                values = probe.evaluate([without(layer, kept) for layer in candidates], self.utility or None)
-                best = int(values.mean(axis=1).argmax())
+                means = mean_utilities(probe, [without(layer, kept) for layer in candidates], self.utility)
+                best = means.index(max(means))
                 table[0, candidates[best]] = number
-                utilities.append(float(values[best].mean()))
+                utilities.append(means[best])
                 kept = without(candidates[best], kept)
         table[0, kept[0]] = probe.depth
-        probe.tell("utilities", utilities)
+        probe.tell("utilities", [finite(utility) for utility in utilities])
         return table

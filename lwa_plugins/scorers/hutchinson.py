@@ -36,6 +36,9 @@ class Hutchinson:
         import torch.nn.functional as F
         from torch.nn.attention import SDPBackend, sdpa_kernel
 
+        from lwa_core.modeling import assert_plain_weights
+
+        assert_plain_weights(probe.model, "second derivatives")
         weights = list(
             {id(w): w for layer in probe.model.layers for w in layer.parameters() if w.requires_grad}.values()
         )

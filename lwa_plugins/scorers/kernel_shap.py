@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 import attrs
 
 from lwa_core import setting
-from lwa_plugins.scorers._values import UNITS, UTILITIES, UTILITY_HELP, by_example, tell_sampling_of_examples, tell_sum
+from lwa_plugins.scorers._values import (
+    UNITS,
+    UTILITIES,
+    UTILITY_HELP,
+    by_example,
+    tell_sampling_of_examples,
+    tell_sum,
+    utilities,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,13 +54,13 @@ class KernelShap:
         depth = probe.depth
         ends = [(), tuple(range(depth))]
         if depth == 1:
-            return torch.from_numpy(np.diff(probe.evaluate(ends, self.utility or None), axis=0).T)
+            return torch.from_numpy(np.diff(utilities(probe, ends, self.utility), axis=0).T)
         first = self._subsets(probe)  # (pairs, layers)
         holds = np.stack([first, ~first], axis=1).reshape(-1, depth).astype(np.float64)  # (2 pairs, layers)
         if self.pairs < depth or np.linalg.matrix_rank(holds) < depth:
             raise LwaError(f"{self.pairs} pairs do not tell {depth} layers apart", "raise pairs")
         keeps = [tuple(np.flatnonzero(row).tolist()) for row in holds]
-        none, full, *values = probe.evaluate([*ends, *keeps], self.utility or None)
+        none, full, *values = utilities(probe, [*ends, *keeps], self.utility)
         gains = np.stack(values) - none  # (2 pairs, examples)
         inverse = np.linalg.inv(holds.T @ holds / len(holds))
         spread = inverse.sum(axis=1) / inverse.sum()  # how the layers share what the regression leaves over

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from lwa_core import setting
-from lwa_plugins.scorers._values import UNITS, UTILITIES, UTILITY_HELP, assert_fewer, without
+from lwa_plugins.scorers._values import UNITS, UTILITIES, UTILITY_HELP, assert_fewer, utilities, without
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,7 +57,7 @@ class LeaveOneOut:
 
     def _rows(self, probe: Probe) -> NDArray[np.float64]:
         layers = range(probe.depth)
-        values = probe.evaluate([tuple(layers), *(without(layer, layers) for layer in layers)], self.utility or None)
+        values = utilities(probe, [tuple(layers), *(without(layer, layers) for layer in layers)], self.utility)
         table: NDArray[np.float64] = (values[0] - values[1:]).T  # (examples, layers)
         return table
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from lwa_core import setting
-from lwa_plugins.scorers._values import UNITS, UTILITIES, UTILITY_HELP
+from lwa_plugins.scorers._values import UNITS, UTILITIES, UTILITY_HELP, utilities
 
 if TYPE_CHECKING:
     import torch
@@ -36,5 +36,5 @@ class LogitLens:
         import torch
 
         prefixes = [tuple(range(length)) for length in range(probe.depth + 1)]
-        values = torch.from_numpy(probe.evaluate(prefixes, self.utility or None))  # (layers + 1, examples)
+        values = torch.from_numpy(utilities(probe, prefixes, self.utility))  # (layers + 1, examples)
         return values.diff(dim=0).T

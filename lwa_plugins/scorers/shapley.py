@@ -17,6 +17,7 @@ from lwa_plugins.scorers._values import (
     by_example,
     tell_sampling_of_examples,
     tell_sum,
+    utilities,
 )
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class Shapley:
         from lwa_core.statistics import interactions, shapley_weights
 
         depth = probe.depth
-        values = probe.evaluate(probe.subsets(), self.utility or None)  # (subsets, examples)
+        values = utilities(probe, probe.subsets(), self.utility)  # (subsets, examples)
         table = by_example(shapley_weights(depth), values)
         # Of two layers: Σ_S |S|! (L − |S| − 2)! / (L − 1)! times their interaction beside S.
         pairs = interactions(values.mean(axis=1), depth, lambda size: 1 / ((depth - 1) * comb(depth - 2, size)))
@@ -117,7 +118,7 @@ class Shapley:
         steps = [[tuple(sorted(walk[:n])) for n in range(len(walk) + 1)] for walk in walks]
         keeps = sorted({kept for step in steps for kept in step})
         place = {kept: row for row, kept in enumerate(keeps)}
-        values = probe.evaluate(keeps, self.utility or None)  # (subsets, examples)
+        values = utilities(probe, keeps, self.utility)  # (subsets, examples)
         at = np.array([[place[kept] for kept in step] for step in steps])  # (orders, layers + 1)
         joined = np.array(walks)
         gains = np.empty(joined.shape)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class WeightMagnitude:
-    """(mean |w|^p)^(1/p) over all parameters of the layer. Looks at no data: a baseline, not a finding."""
+    """(mean |w|^p)^(1/p) over all parameters of the layer, 4- and 8-bit ones decoded. Looks at no data: a baseline."""
 
     unit: ClassVar[str] = "weight"
 
@@ -25,9 +25,11 @@ class WeightMagnitude:
     def score(self, probe: Probe) -> torch.Tensor:
         import torch
 
+        from lwa_core.modeling import layer_weights
+
         with torch.no_grad():
             sizes = [
-                torch.cat([p.flatten() for p in layer.parameters()]).double().abs().pow(self.power).mean()
+                torch.cat([weight.flatten() for weight in layer_weights(layer)]).double().abs().pow(self.power).mean()
                 for layer in probe.model.layers
             ]
             return torch.stack(sizes).pow(1 / self.power)[None, :]

@@ -13,10 +13,14 @@ from lwa_core.statistics import ten_digits
 if TYPE_CHECKING:
     import numpy as np
 
+    from lwa_core import Probe
+
 Kept: TypeAlias = tuple[int, ...]
 """The layers that stay, in order."""
 
 KINDS = ("parameters", "megabytes", "milliseconds")
+
+FINITE = "keep more layers, or train the model with a lower learning rate or in float32"
 
 SLACK = 1e-9
 """Relative: the same costs added in another order still fit."""
@@ -103,12 +107,21 @@ class Asked:
         return self.limit is None or any(self.limit.fits((layer,)) for layer in kept)
 
     def answers(self, looked: Mapping[Kept, float]) -> list[Kept]:
-        """The best of each size that is asked for, or the best that fits; of equals the first."""
+        """The best of each size that is asked for, or the best that fits; of equals the first.
+
+        Raises:
+            LwaError: Even the best has the value -inf: none gives finite answers.
+        """
         if self.limit is None:
             best = best_by_size(looked)
-            return [best[count] for count in self.counts]
-        fitting = [kept for kept in looked if self.limit.fits(kept)]
-        return [max(fitting, key=lambda kept: looked[kept])]
+            found = [best[count] for count in self.counts]
+        else:
+            fitting = [kept for kept in looked if self.limit.fits(kept)]
+            found = [max(fitting, key=lambda kept: looked[kept])]
+        for kept in found:
+            if looked[kept] == float("-inf"):
+                raise LwaError(f"no set of {len(kept)} layers that was measured gives finite answers", FINITE)
+        return found
 
     def filled(self, order: Iterable[int], count: int | None = None) -> Kept:
         """Layers in this order, as long as they fit or until there are `count`."""
@@ -164,13 +177,26 @@ def depth_plan(
         looked: Sets of at least one layer and the selector's own value of each; higher is better.
         criterion: What that value is, for readers of the trace.
         trace: What else the selector tells.
+
+    Raises:
+        LwaError: A chosen set gives answers that are not finite on some calibration example.
     """
     tiers = asked.answers(looked)
     passes = selection.probe.cost  # what the choice took, before the front is measured
+    assert_answering(selection.probe, tiers)
     told: dict[str, Any] = {"criterion": criterion, "sets": len(looked), "passes": passes, **trace}
     if asked.limit is not None:
         told["budget"] = asked.limit.told(tiers[0])
     return DepthPlan(selection.depth, tiers, {**told, **front(selection, looked, asked.limit)})
+
+
+def assert_answering(probe: Probe, tiers: Sequence[Kept]) -> None:
+    """Raise LwaError where chosen layers give answers that are not finite: a criterion of its own does not see it."""
+    for kept, lost in zip(tiers, probe.unanswered(tiers).tolist(), strict=True):
+        if lost:
+            named = ", ".join(map(str, kept))
+            said = f"the chosen layers {named} give no finite answer on {lost} of {probe.examples} calibration examples"
+            raise LwaError(said, "choose by measured utilities, as `greedy` does; or " + FINITE)
 
 
 def front(selection: Selection, looked: Mapping[Kept, float], limit: Limit | None) -> dict[str, Any]:
@@ -178,10 +204,12 @@ def front(selection: Selection, looked: Mapping[Kept, float], limit: Limit | Non
 
     `difference` is the utility less the full model's, example by example, `standard_error` that of its mean (None for
     one example). A depth is `dominated` where a smaller one has at least its utility. What was chosen on these examples
-    looks better on them than it is.
+    looks better on them than it is. A depth whose best set gives answers that are not finite is left out.
     """
     probe = selection.probe
     best = best_by_size(looked)
+    lost = probe.unanswered(list(best.values())).tolist()
+    best = {size: kept for (size, kept), count in zip(best.items(), lost, strict=True) if not count}
     table = probe.evaluate([*best.values(), tuple(range(selection.depth))])
     own, full = table[:-1], table[-1]
     points: list[dict[str, Any]] = []

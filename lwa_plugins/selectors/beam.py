@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from lwa_core import DepthPlan, Selection, setting
+from lwa_plugins.scorers._values import mean_utilities
 from lwa_plugins.selectors._sets import Asked, Kept, SetSelector, depth_plan
 
 if TYPE_CHECKING:
@@ -34,12 +35,11 @@ def descend(probe: Probe, asked: Asked, width: int) -> dict[Kept, float]:
     """The mean utility of every set that is measured on the way down; of equals the later layer goes."""
     beam = [tuple(range(asked.depth))]
     with probe.holding():
-        looked = {beam[0]: float(probe.evaluate(beam).mean())}
+        looked = dict(zip(beam, mean_utilities(probe, beam), strict=True))
         while len(beam[0]) > asked.sizes[-1]:
             smaller = {child for kept in beam for child in _without_one(kept) if asked.leads_on(child)}
             options = sorted(smaller)  # those without later layers first
-            values = probe.evaluate(options).mean(axis=1).tolist()
-            looked.update(zip(options, values, strict=True))
+            looked.update(zip(options, mean_utilities(probe, options), strict=True))
             beam = sorted(options, key=lambda kept: -looked[kept])[:width]
     return looked
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from lwa_core import DepthPlan, Selection, setting
+from lwa_plugins.scorers._values import finite
 from lwa_plugins.selectors._sets import Asked, Kept, SetSelector, depth_plan
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ class Evolution(SetSelector):
         asked, probe = self.asked(selection), selection.probe
         rng = np.random.default_rng(selection.seed)
         looked: dict[Kept, float] = {}
-        histories = [self._evolve(probe, asked, count, rng, looked) for count in asked.counts or (None,)]
+        parents = [self._evolve(probe, asked, count, rng, looked) for count in asked.counts or (None,)]
+        histories = [[finite(divergence) for divergence in history] for history in parents]
         return depth_plan(selection, asked, looked, "minus KL(full ‖ cut)", {"divergence": histories})
 
     def _evolve(

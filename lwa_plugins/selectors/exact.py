@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 
 from lwa_core import DepthPlan, Selection
+from lwa_plugins.scorers._values import mean_utilities
 from lwa_plugins.selectors._sets import SetSelector, depth_plan
 
 
@@ -20,7 +21,7 @@ class Exact(SetSelector):
     def select(self, selection: Selection) -> DepthPlan:
         asked, probe = self.asked(selection), selection.probe
         subsets = probe.subsets()
-        values = probe.evaluate(subsets).mean(axis=1).tolist()
+        values = mean_utilities(probe, subsets)
         order = sorted(range(1, len(subsets)), key=lambda row: (len(subsets[row]), -row))
         looked = {subsets[row]: values[row] for row in order}
         return depth_plan(selection, asked, looked, "mean utility", {})

@@ -7,6 +7,7 @@ from itertools import pairwise
 import attrs
 
 from lwa_core import DepthPlan, Selection
+from lwa_plugins.scorers._values import finite
 from lwa_plugins.selectors._sets import SetSelector, best_by_size, depth_plan
 from lwa_plugins.selectors.beam import descend
 
@@ -23,7 +24,7 @@ class Greedy(SetSelector):
         asked = self.asked(selection)
         looked = descend(selection.probe, asked, width=1)
         removals = [
-            {"removed": (set(before) - set(after)).pop(), "utility": looked[after]}
+            {"removed": (set(before) - set(after)).pop(), "utility": finite(looked[after])}
             for before, after in pairwise(best_by_size(looked).values())
         ]
         return depth_plan(selection, asked, looked, "mean utility", {"removals": removals})

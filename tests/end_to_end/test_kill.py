@@ -10,7 +10,9 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from lwa_core import StoreError
 from lwa_core.cli import main
+from lwa_core.results.reading import read_results
 
 KILLER = Path(__file__).parents[1] / "plugins" / "killer"
 
@@ -63,10 +65,14 @@ def arguments(folder, text):
     return ["run", str(folder / "recipe.toml"), "--store", str(folder / "store")]
 
 
-def start(folder, text=TEXT, kill=None):
-    """The command in a process of its own, with one thread; `kill` says where it ends."""
+def start(folder, text=TEXT, kill=None, by="SIGKILL"):
+    """The command in a process of its own, with one thread; `kill` says where it ends, and `by` which signal."""
     path = os.pathsep.join(filter(None, [str(KILLER), os.environ.get("PYTHONPATH")]))
-    told = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", **({"LWA_TEST_KILL": kill} if kill else {})}
+    told = {
+        "PYTHONPATH": path,
+        "OMP_NUM_THREADS": "1",
+        **({"LWA_TEST_KILL": kill, "LWA_TEST_SIGNAL": by} if kill else {}),
+    }
     return subprocess.Popen(
         [sys.executable, "-c", "from lwa_core.cli import main; main()", *arguments(folder, text)],
         env={**os.environ, **told},
@@ -140,6 +146,31 @@ def test_killed_while_the_teacher_trains(undisturbed, tmp_path):
 
     assert "data: stored already" in told
     assert "passed over" not in told
+
+
+@pytest.mark.parametrize(
+    ("by", "point"),
+    [
+        ("SIGTERM", "teacher:progress:11:0"),
+        *(
+            pytest.param(by, point, marks=pytest.mark.slow)
+            for by in ("SIGINT", "SIGTERM", "SIGHUP")
+            for point in ("run-started:1:0", "data:stage-started:1:5", "distill-2:progress:3:7", "*:fsync:20:0")
+        ),
+    ],
+)
+def test_told_to_end_in_whatever_way_it_says_how_to_go_on(undisturbed, tmp_path, by, point):
+    ended = start(tmp_path, TEXT, point if point.count(":") == 3 else f":{point}", by)
+    told, _ = ended.communicate(timeout=300)
+
+    assert 130 == ended.returncode, told
+    assert told.endswith("\ninterrupted; run the same command to go on\n")
+    assert "Traceback" not in told
+    (folder,) = (tmp_path / "store" / "runs").iterdir()
+    with pytest.raises(StoreError, match="has not finished"):
+        read_results(folder)
+    assert not list((tmp_path / "store" / "results").glob("*/.*"))
+    assert_goes_on(tmp_path, undisturbed)
 
 
 def test_killed_inside_a_write(undisturbed, tmp_path):

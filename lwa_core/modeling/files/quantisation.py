@@ -17,29 +17,11 @@ from lwa_core.errors import ModelError
 from lwa_core.modeling.devices import device
 from lwa_core.modeling.files.saving import forbid_repacking
 from lwa_core.modeling.layers.layered import LayeredModel
+from lwa_core.modeling.layers.packed_weights import assert_decodes, decode_nf4
 from lwa_core.modeling.libraries import quiet_transformers
 
 BLOCK = 64
 TOLERANCE = 1e-5
-
-
-def decode_nf4(packed: torch.Tensor, state: Any) -> torch.Tensor:
-    """Decode 4-bit weights from their definition: code book entry times the scale of its block of the flattened tensor.
-
-    Args:
-        packed: The codes, two a byte, the first in the high bits.
-        state: bitsandbytes' QuantState, nested (double quantisation) or not.
-    """
-    scales = state.absmax
-    if state.nested:
-        inner = state.state2
-        blocks = torch.arange(len(scales), device=scales.device) // inner.blocksize
-        scales = inner.code[scales.long()] * inner.absmax[blocks] + state.offset
-    flat = packed.flatten().view(torch.uint8)
-    codes = torch.stack([flat >> 4, flat & 15], dim=1).flatten()[: state.shape.numel()]
-    blocks = torch.arange(len(codes), device=codes.device) // state.blocksize
-    decoded: torch.Tensor = (state.code[codes.long()] * scales[blocks]).reshape(state.shape)
-    return decoded
 
 
 def decoding_error(weight: torch.Tensor) -> float:
@@ -102,21 +84,9 @@ def quantise_nf4(student: LayeredModel) -> tuple[nn.Module, list[str], list[str]
     model.config._name_or_path = model.name_or_path = ""  # else the adapter would name the temporary folder
     for name in set(layered) - set(unsafe):
         weight = model.get_submodule(name).weight
-        _assert_decodes(name, weight)
+        assert_decodes(name, weight)
     return model, layered, unsafe
 
 
 def _safe(weight: torch.Tensor) -> bool:
     return decoding_error(weight) <= TOLERANCE * float(weight.detach().abs().max())
-
-
-def _assert_decodes(name: str, weight: Any) -> None:
-    import bitsandbytes.functional as bnb
-
-    decoded = bnb.dequantize_4bit(weight.data, weight.quant_state).float()
-    error = float((decoded - decode_nf4(weight.data, weight.quant_state).float()).abs().max())
-    if error > 0.01 * float(decoded.abs().max()):
-        raise ModelError(
-            f"the 4-bit weights of {name} are decoded wrongly on this machine (off by {error:.3g})",
-            "leave out the qlora step here; `lwa doctor` shows the check",
-        )

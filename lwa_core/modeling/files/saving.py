@@ -14,20 +14,15 @@ from torch import nn
 
 from lwa_core.errors import ModelError
 from lwa_core.modeling.devices import device
+from lwa_core.modeling.files.adapter_folder import assert_readable
+from lwa_core.modeling.files.model_folder import read_values
 from lwa_core.modeling.files.precision import cast
+from lwa_core.modeling.files.pretrained import open_pretrained, read_config
+from lwa_core.modeling.layers.packed_weights import assert_loaded_weights_decode
 from lwa_core.modeling.libraries import quiet_transformers
 
 ADAPTER = "adapter"
 WEIGHTS = "model.safetensors"
-
-SAFE_LOADING: dict[str, Any] = {
-    "local_files_only": True,
-    "trust_remote_code": False,
-    "use_safetensors": True,
-    "output_loading_info": True,
-    "ignore_mismatched_sizes": True,  # they come back in the information, where the error would only hint at them
-}
-"""How `from_pretrained` loads weights of others: nothing fetched, no code, nothing unpickled, and all told."""
 
 
 def load_pretrained(cls: Any, folder: Path, spare: Callable[[list[str]], None] | None = None) -> nn.Module:
@@ -40,23 +35,12 @@ def load_pretrained(cls: Any, folder: Path, spare: Callable[[list[str]], None] |
 
     Raises:
         ModelError: There is no such model, it is damaged, or weights are missing or left over, which transformers
-            would fill with random numbers or drop with a warning.
+            would fill with random numbers or drop with a warning; or the weights hold less than it describes.
     """
-    if not (folder / "config.json").is_file():
-        raise ModelError(f"no model in {folder}: config.json is missing")
     if _BLANK.get():
         return _blank(cls, folder)
-    try:
-        quantised = "quantization_config" in (folder / "config.json").read_text("utf-8")
-        placement = {"device_map": {"": device()}} if quantised else {}
-        with quiet_transformers():
-            model, info = cls.from_pretrained(
-                folder,
-                **SAFE_LOADING,
-                **placement,
-            )
-    except Exception as error:  # transformers and safetensors raise many kinds for a bad folder
-        raise ModelError(f"cannot load the model in {folder}: {error}") from error
+    quantised = "quantization_config" in read_values(folder)
+    model, info = open_pretrained(cls, folder, **({"device_map": {"": device()}} if quantised else {}))
     odd = {
         what: sorted(map(str, info[what]))
         for what in ("missing_keys", "unexpected_keys", "mismatched_keys")
@@ -68,12 +52,13 @@ def load_pretrained(cls: Any, folder: Path, spare: Callable[[list[str]], None] |
         raise ModelError(f"the weights in {folder} do not fit its config.json: {odd}")
     if quantised:
         forbid_repacking(model)
+        assert_loaded_weights_decode(model)
     if (folder / ADAPTER).is_dir():
         model = _with_adapter(model, folder / ADAPTER)
     if not quantised:
         model.to(device())
     model.eval()
-    return model  # type: ignore[no-any-return]  # transformers is untyped
+    return model
 
 
 _BLANK: ContextVar[bool] = ContextVar("lwa_without_weights", default=False)
@@ -95,7 +80,7 @@ def without_weights() -> Iterator[None]:
 def _blank(cls: Any, folder: Path) -> nn.Module:
     try:
         with quiet_transformers():
-            config = cls.config_class.from_pretrained(folder, local_files_only=True)
+            config = read_config(folder, cls)
             made: nn.Module = cls(config).to(device())
             if str(config.dtype) == "torch.bfloat16":
                 cast(made, "bfloat16")
@@ -172,9 +157,7 @@ def _with_adapter(model: nn.Module, folder: Path) -> nn.Module:
     """
     from peft import PeftModel, get_peft_model_state_dict
 
-    for name in ("adapter_config.json", "adapter_model.safetensors"):
-        if not (folder / name).is_file():
-            raise ModelError(f"cannot load the adapter in {folder}: {name} is missing")
+    assert_readable(folder)
     try:
         with quiet_transformers(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Found missing adapter keys")

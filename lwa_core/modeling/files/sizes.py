@@ -1,4 +1,4 @@
-"""How large a model is, counted: parameters, bytes in memory."""
+"""How large a model is, counted: parameters, bytes in memory, and which models are of one size and kind."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 from torch import nn
+
+from lwa_core.store.files import digest
 
 
 def parameter_count(module: nn.Module) -> int:
@@ -17,6 +19,20 @@ def parameter_count(module: nn.Module) -> int:
 def memory_bytes(module: nn.Module) -> int:
     """Bytes of parameters and buffers as they lie in memory, with the scales of 4-bit weights."""
     return sum(t.numel() * t.element_size() for t in _tensors(module))
+
+
+def architecture(module: nn.Module) -> str:
+    """The same for models of the same modules with weights of the same shapes and number types, whatever they hold."""
+    described = [
+        [name, type(inner).__name__, [[key, list(t.shape), str(t.dtype)] for key, t in _own(inner)]]
+        for name, inner in module.named_modules()
+    ]
+    return digest(described)
+
+
+def _own(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    yield from module.named_parameters(recurse=False)
+    yield from module.named_buffers(recurse=False)
 
 
 def _shape(parameter: Any) -> torch.Size:

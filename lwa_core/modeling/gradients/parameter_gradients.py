@@ -189,12 +189,12 @@ def inputs_of(module: nn.Module, value: torch.Tensor) -> Inputs:
 
 def owns_weights(module: nn.Module) -> bool:
     """Whether a module has parameters of its own."""
-    return next(module.parameters(recurse=False), None) is not None
+    return next(nn.Module.named_parameters(module, recurse=False), None) is not None
 
 
 def is_known(module: nn.Module) -> bool:
     """Whether the gradients of the module's own parameters follow from its input and the gradient at its output."""
-    names = {name for name, _ in module.named_parameters(recurse=False)}
+    names = {name for name, _ in nn.Module.named_parameters(module, recurse=False)}
     if not names <= {"weight", "bias"}:
         return False
     plain = isinstance(module, nn.Linear) and type(module).forward is nn.Linear.forward

@@ -31,6 +31,7 @@ from lwa_core.modeling.gradients.parameter_gradients import (
 )
 from lwa_core.modeling.gradients.relative_bias import bias_by_example, bias_table
 from lwa_core.modeling.layers.layered import LayeredModel, block_input
+from lwa_core.modeling.layers.packed_weights import assert_plain_weights
 
 __all__ = ["GradientTap", "LoopTap", "ParameterGradient", "Visit", "Weights", "frozen", "looped", "tapped"]
 
@@ -51,7 +52,7 @@ class Weights:
         self.modules: dict[int, nn.Module] = {}
         self.tables: list[tuple[nn.Module, nn.Embedding]] = []
         for index, layer in enumerate(model.layers):
-            for parameter in layer.parameters():
+            for _, parameter in nn.Module.named_parameters(layer):  # the class's: quantised layers hide their own
                 self.holders[id(parameter)] = (*self.holders.get(id(parameter), ()), index)
             for module in layer.modules():
                 if owns_weights(module):
@@ -140,8 +141,9 @@ def tapped(model: LayeredModel, visit: Visit, weights: Weights | None = None) ->
 
     Raises:
         ModelError: A layer has weights in a module of a kind that is not known (`Weights.unknown`), or one that is
-            not called with one row an example.
+            not called with one row an example; or quantised weights.
     """
+    assert_plain_weights(model)
     weights = weights or Weights(model)
     if weights.unknown is not None:
         raise ModelError(f"per-example gradients of a {type(weights.unknown).__name__} are not known")
@@ -203,7 +205,12 @@ class LoopTap:
 
 @contextmanager
 def looped(model: LayeredModel, visit: Visit, weights: Weights | None = None) -> Iterator[LoopTap]:
-    """As `tapped`, by autograd; what training holds fixed has a gradient inside as well."""
+    """As `tapped`, by autograd; what training holds fixed has a gradient inside as well.
+
+    Raises:
+        ModelError: A layer has quantised weights.
+    """
+    assert_plain_weights(model)
     tap = LoopTap(model, visit, weights)
     fixed = [parameter for parameter in tap.parameters if not parameter.requires_grad]
     try:

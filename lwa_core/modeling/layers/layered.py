@@ -10,13 +10,13 @@ import torch
 from torch import nn
 
 from lwa_core.errors import ModelError
-from lwa_core.modeling.layers.blocks import StandIn, assert_same_shape, block_input, block_output, with_output
+from lwa_core.modeling.layers.blocks import assert_same_shape, block_input, block_output, with_output
 from lwa_core.modeling.layers.cut_config import PLAIN_DEPTHS
 from lwa_core.modeling.layers.dummy_inputs import dummy_inputs
 from lwa_core.modeling.layers.equivalence import difference_of_answers
 from lwa_core.modeling.layers.surgery import cut_model
 
-__all__ = ["LayeredModel", "base_of", "block_input", "block_output", "find_blocks", "stand_in", "with_output"]
+__all__ = ["LayeredModel", "base_of", "block_input", "block_output", "find_blocks", "with_output"]
 
 
 class LayeredModel:
@@ -104,12 +104,22 @@ class LayeredModel:
 
     @contextmanager
     def skipping(self, kept: Sequence[int]) -> Iterator[None]:
-        """Leave the layers that are not in `kept` out of every forward pass.
+        """Leave the layers that are not in `kept` out of every forward pass: their states go out as they came in.
 
-        They are not computed, but for one that makes something that the layers behind it need (T5's first); each is
-        run once to see that.
+        Each still runs, and what it makes besides is there for the layers behind it: a position bias (T5), keys and
+        values that others share (Gemma 3n), whatever it writes and wherever. So this is a gate of 0 to the last bit,
+        for every family, and what the other ways of leaving layers out are compared with.
         """
-        with self.replaced({i: StandIn(layer) for i, layer in enumerate(self.layers) if i not in set(kept)}):
+
+        def passes_by(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+            before = block_input(args, kwargs)
+            assert_same_shape(before, block_output(output))
+            return with_output(output, before)
+
+        with ExitStack() as hooks:
+            for index, layer in enumerate(self.layers):
+                if index not in set(kept):
+                    hooks.callback(layer.register_forward_hook(passes_by, with_kwargs=True).remove)
             yield
 
     @contextmanager
@@ -165,11 +175,6 @@ class LayeredModel:
                 f"{type(self.base).__name__} with layers {list(kept)} would answer differently: {said}",
                 "docs/families.md says what can be removed from which family",
             )
-
-
-def stand_in(layer: nn.Module, state: torch.Tensor, tupled: bool) -> nn.Module:
-    """A module that gives out `state` in place of what `layer` would compute, in a tuple if `tupled`."""
-    return StandIn(layer, state, plain=not tupled)
 
 
 def base_of(model: nn.Module) -> nn.Module:

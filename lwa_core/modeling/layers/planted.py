@@ -14,6 +14,7 @@ from torch import nn
 
 from lwa_core.errors import ModelError
 from lwa_core.modeling.layers.layered import LayeredModel, stated_depth
+from lwa_core.modeling.layers.packed_weights import assert_plain_weights
 
 KINDS = ("identity", "duplicate", "noise")
 LAST_OF_A_BRANCH = ("o_proj", "down_proj", "out_proj", "c_proj", "fc2", "dense_4h_to_h", "lin2", "out_lin", "wo", "o")
@@ -27,10 +28,11 @@ def plant(model: LayeredModel, kind: str, at: int, seed: int = 0) -> tuple[Layer
     copy with its weights redrawn at their own scale, which nobody trained.
 
     Raises:
-        ModelError: The branches of the model's layers have ends that are not known.
+        ModelError: The branches of the model's layers have ends that are not known, or its weights are quantised.
     """
     if kind not in KINDS:
         raise ModelError(f"there is no planted layer {kind!r}", f"there are: {', '.join(KINDS)}")
+    assert_plain_weights(model, "copies with other weights")
     planted = LayeredModel(copy.deepcopy(model.base), model.path)
     layer = copy.deepcopy(planted.layers[at])
     with torch.no_grad():

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lwa_core.modeling.layers.layered import LayeredModel
 from lwa_core.modeling.probing.batches import checked, moved
+from lwa_core.modeling.probing.batching import Batching, batching_of, chunked
 from lwa_core.modeling.probing.example_metrics import at_least_single
 from lwa_core.modeling.probing.subject import NamesBlocks, Subject
 from lwa_core.types import Batch, History, Reporter
@@ -28,6 +29,7 @@ class AskedModel:
         seed: Of `generator`, for scorers that draw.
         report: Gets the progress.
         training_targets: How many targets the model was trained on, for scorers that need the size of the evidence.
+        batching: Which examples may share a micro-batch; seen by asking, where left out.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class AskedModel:
         seed: int = 0,
         report: Reporter | None = None,
         training_targets: int = 0,
+        batching: Batching | None = None,
     ) -> None:
         self.model = model
         self.subject = subject
@@ -55,6 +58,7 @@ class AskedModel:
         # Micro-batches of similar length waste no work on padding; answers come back in the original order.
         self._order = np.argsort([len(history) for history in histories], kind="stable")
         self._vectors: torch.Tensor | None = None
+        self._batching = batching
 
     @property
     def depth(self) -> int:
@@ -96,6 +100,12 @@ class AskedModel:
         hidden, _ = self.subject.encode(self.model.model, batch)
         return at_least_single(self.subject.head(self.model.model, hidden))
 
+    @property
+    def precision(self) -> torch.dtype:
+        """That of the model's states: of its first weights that are not packed codes."""
+        kinds = (weight.dtype for weight in self.model.model.parameters() if weight.dtype.itemsize > 1)
+        return next((kind for kind in kinds if kind.is_floating_point), torch.float32)
+
     @cached_property
     def width(self) -> int:
         """Numbers in a hidden state."""
@@ -107,14 +117,35 @@ class AskedModel:
         """What the head multiplies a hidden state with to score each item (items, width)."""
         if self._vectors is None:
             with torch.no_grad():
-                unit = torch.eye(self.width, device=self._device, dtype=next(self.model.model.parameters()).dtype)
+                unit = torch.eye(self.width, device=self._device, dtype=self.precision)
                 none = torch.zeros_like(unit[:1])
                 head = self.subject.head
                 self._vectors = (head(self.model.model, unit) - head(self.model.model, none)).T
         return self._vectors
 
+    @property
+    def batching(self) -> Batching:
+        """Which examples may share a micro-batch, by this model's own answers; the reporter is told if not any.
+
+        Raises:
+            ModelError: The model gives another answer each time.
+        """
+        if self._batching is None:
+            name = type(self.model.base).__name__
+            self._batching = batching_of(self._ask, self._lengths, name, self.precision)
+            if self._batching is not Batching.ANY and self.report is not None:
+                self.report.note(f"{name}: {self._batching.value}")
+        return self._batching
+
+    def _ask(self, rows: NDArray[np.int64]) -> torch.Tensor:
+        return self.logits(self.batch_of(rows))
+
+    @property
+    def _lengths(self) -> list[int]:
+        return [len(history) for history in self.histories]
+
     def _chunks(self, size: int) -> list[NDArray[np.int64]]:
-        return [self._order[i : i + size] for i in range(0, len(self._order), size)]
+        return list(chunked(self._order, self._lengths, size, self.batching))
 
     @property
     def _device(self) -> torch.device:

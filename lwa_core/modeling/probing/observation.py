@@ -21,7 +21,9 @@ from lwa_core.modeling.gradients.taps import GradientTap, LoopTap, ParameterGrad
 from lwa_core.modeling.kernels.matmul import fast_linear_maps
 from lwa_core.modeling.layers.attention import Attention, attention_probabilities
 from lwa_core.modeling.layers.layered import block_input, block_output
+from lwa_core.modeling.layers.packed_weights import assert_plain_weights
 from lwa_core.modeling.probing.asked import AskedModel
+from lwa_core.modeling.probing.state_form import assert_states_by_example
 from lwa_core.types import Batch
 
 FORWARD = frozenset({"states", "target_vectors", "attention"})
@@ -103,11 +105,13 @@ def observe(probe: AskedModel, needs: Collection[str], *, draws: int = 1) -> Ite
 
     Raises:
         PluginError: There is no such thing to observe.
-        ModelError: The model does not have it (attention in a layer without any).
+        ModelError: The model does not have it (attention in a layer without any, gradients of quantised weights), or
+            its states are not in the form that it is about.
     """
     asked = frozenset(needs)
     if asked - OBSERVABLES:
         raise PluginError(f"there is nothing called {', '.join(sorted(asked - OBSERVABLES))} to observe")
+    assert_states_by_example(probe, asked)
     generator = torch.Generator().manual_seed(probe.seed)
     chances = torch.stack([torch.rand(probe.examples, dtype=torch.double, generator=generator) for _ in range(draws)])
     if "target_vectors" in asked:
@@ -244,6 +248,7 @@ def one_at_a_time(probe: AskedModel, weights: Weights) -> bool:
     They have to where the hooks do not find, for two examples together, what autograd finds for each alone: nothing
     else would tell of a module that is called in an unusual way. Seen once for each model.
     """
+    assert_plain_weights(probe.model)
     model = probe.model.model
     if model not in _HOLD:
         _HOLD[model] = weights.unknown is None and _agree(probe, weights)
@@ -259,7 +264,7 @@ def _agree(probe: AskedModel, weights: Weights) -> bool:
     needs, none = frozenset({"gradient_norms"}), torch.empty(0, len(batch["targets"]))
     try:
         together = _Pass(probe, batch, needs, none, weights, loop=False).run()
-    except ModelError:
+    except (ModelError, RuntimeError):  # the latter from torch, where a module changes in place what a hook looks at
         return False
     ones = [{name: value[row : row + 1] for name, value in batch.items()} for row in range(len(batch["targets"]))]
     alone = [_Pass(probe, one, needs, none, weights, loop=True).run().gradient_norms for one in ones]

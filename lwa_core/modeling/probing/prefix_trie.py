@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from lwa_core.modeling.kernels.matmul import fast_linear_maps
-from lwa_core.modeling.layers.layered import block_input, block_output, stand_in
+from lwa_core.modeling.layers.blocks import StandIn, block_input, block_output, with_output
 from lwa_core.modeling.probing.asked import AskedModel
 from lwa_core.modeling.probing.subject import FastTail, Subject
 from lwa_core.statistics.subsets import Kept
@@ -51,7 +51,7 @@ class Walk:
         self.asked, self.batch, self.judge = asked, batch, judge
         self.layers = list(asked.model.layers)
         self.calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
-        self.tupled: list[bool] = []
+        self.outputs: list[Any] = []  # of the full pass
         self.full: list[torch.Tensor] = []
         self.whole: Any = None
         self.held: dict[Kept, torch.Tensor] = {}
@@ -79,7 +79,7 @@ class Walk:
             self.calls.append((args, {**kwargs, **cached}))
 
         def after(_: nn.Module, __: Any, output: Any) -> None:
-            self.tupled.append(isinstance(output, tuple))
+            self.outputs.append(output)
             self.full.append(block_output(output))
 
         handles = [layer.register_forward_pre_hook(before, with_kwargs=True) for layer in self.layers]
@@ -136,6 +136,9 @@ class Walk:
         if self.fast is not None:
             hidden = self.fast.tail(self.asked.model.model, state, self.batch)
             return self.asked.subject.head(self.asked.model.model, hidden)
-        stand_ins = {i: stand_in(layer, state, self.tupled[i]) for i, layer in enumerate(self.layers)}
+        # What blocks hand on to each other besides has no reader any more, but the model's code wants it there.
+        stand_ins: dict[int, nn.Module] = {
+            i: StandIn(layer, with_output(self.outputs[i], state)) for i, layer in enumerate(self.layers)
+        }
         with self.asked.model.replaced(stand_ins):
             return self.asked.logits(self.batch)

@@ -5,8 +5,9 @@ All is asked of the calibration examples; the loss is the cross-entropy of the o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,21 +15,25 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from lwa_core.errors import LwaError
+from lwa_core.errors import LwaError, ModelError
 from lwa_core.modeling.gradients.taps import frozen
 from lwa_core.modeling.kernels.matmul import fast_linear_maps
+from lwa_core.modeling.kernels.target_ranks import places_of
 from lwa_core.modeling.layers.layered import LayeredModel
 from lwa_core.modeling.probing.asked import AskedModel
-from lwa_core.modeling.probing.example_metrics import ExampleMetrics, ndcg_of
+from lwa_core.modeling.probing.example_metrics import ExampleMetrics
 from lwa_core.modeling.probing.prefix_trie import Walk, evaluations, fast_tail
 from lwa_core.modeling.probing.state_cache import CACHED_BYTES, StateCache
 from lwa_core.modeling.probing.subject import Subject
 from lwa_core.modeling.probing.subset_answers import SubsetAnswers
+from lwa_core.modeling.probing.whole_passes import WholePasses, replays
+from lwa_core.statistics.rank_metrics import ndcg
 from lwa_core.statistics.subsets import Kept, every_subset
-from lwa_core.types import History
+from lwa_core.types import Batch, History
 
 DEEPEST_TABLE = 16
 UTILITIES = ("loss", "ndcg", "kl")
+BROKEN = "lower the learning rate that trained it, or take precision = 'float32'"
 
 
 class Probe(AskedModel):
@@ -40,9 +45,12 @@ class Probe(AskedModel):
         histories: Calibration histories.
         targets: The item that followed each history (examples,).
         utility: What `evaluate` gives where it is not told: `"loss"`, minus the cross-entropy of the target; `"ndcg"`,
-            NDCG@10 of the target over the full catalogue; `"kl"`, minus KL(full model ‖ cut model) over the catalogue.
+            NDCG@k of the target over the full catalogue, as the report has it of test examples; `"kl"`, minus KL(full
+            model ‖ cut model) over the catalogue.
+        k: Cut-off of that NDCG; None where the model's report has none.
+        filter_seen: Whether the items of a history are left out where its target is ranked.
         answers: What was answered before about this model and these examples, shared by all who ask.
-        how: `batch`, `seed`, `report`, `training_targets`, as for `AskedModel`.
+        how: `batch`, `seed`, `report`, `training_targets`, `batching`, as for `AskedModel`.
     """
 
     def __init__(
@@ -53,11 +61,15 @@ class Probe(AskedModel):
         targets: NDArray[np.int64],
         *,
         utility: str = "loss",
+        k: int | None = 10,
+        filter_seen: bool = False,
         answers: SubsetAnswers | None = None,
         **how: Any,
     ) -> None:
         super().__init__(model, subject, histories, targets, **how)
         self.utility = utility
+        self.k = k
+        self.filter_seen = filter_seen
         self.facts: dict[str, Any] = {}
         self._answers = answers if answers is not None else SubsetAnswers()
         self._asked: set[Kept] = set()
@@ -65,6 +77,7 @@ class Probe(AskedModel):
         self._evaluations = 0
         self._passes = 0.0
         self._held: StateCache | None = None
+        self._settled = False
 
     @property
     def cost(self) -> float:
@@ -79,9 +92,30 @@ class Probe(AskedModel):
         """Whether every subset of the layers was asked for."""
         return len(self._asked) == 1 << self.depth
 
+    @cached_property
+    def replays(self) -> bool:
+        """Whether the states after a prefix of layers are all that the layers behind it need (seen, not believed)."""
+        return replays(self)
+
     def tell(self, name: str, value: Any) -> None:
         """Note a JSON-ready fact about the score that is being made; it is kept with it and shown in the report."""
         self.facts[name] = value
+
+    def settle(self) -> None:
+        """Ask about one example, once: what a model makes ready at its first call is not a change that others made."""
+        if not self._settled:
+            with torch.no_grad():
+                self.logits(next(self.batches(size=1)))
+            self._settled = True
+
+    @property
+    def remembered(self) -> SubsetAnswers:
+        """What was answered so far."""
+        return self._answers
+
+    def answers_only_if(self, allow: Callable[[], None] | None) -> None:
+        """Remember and keep answers only where `allow` does not raise; None: always."""
+        self._answers.allow = allow
 
     def part(self, rows: Sequence[int]) -> Probe:
         """A probe of some of the examples, which remembers nothing of this one's answers."""
@@ -92,9 +126,12 @@ class Probe(AskedModel):
             chosen,
             self._targets[np.asarray(rows)],
             utility=self.utility,
+            k=self.k,
+            filter_seen=self.filter_seen,
             batch=self.batch,
             seed=self.seed,
             training_targets=self.training_targets,
+            batching=self.batching,
         )
         part.generator = self.generator
         return part
@@ -117,33 +154,52 @@ class Probe(AskedModel):
     def evaluate(self, keeps: Sequence[Sequence[int]], utility: str | None = None) -> NDArray[np.float64]:
         """Utility of every calibration example under every subset of layers (subsets, examples); higher is better.
 
-        SubsetAnswers are remembered, and kept with the run.
+        An answer that is not finite (NaN among the logits, say) is the worst there is: minus infinity for `loss` and
+        `kl`, 0 for `ndcg`. So it wins nowhere, and a scorer that takes differences of it gets no finite table. Answers
+        are remembered, and kept with the run.
 
         Raises:
-            LwaError: A layer that is to be kept is not there, or the utility is none of `UTILITIES`.
+            LwaError: A layer that is to be kept is not there, or the utility is none of `UTILITIES`, or it is `ndcg` of
+                a model whose report has none.
+            ModelError: The full model itself gives answers that are not finite.
         """
         utility = utility or self.utility
         if utility not in UTILITIES:
             raise LwaError(f"there is no utility {utility!r}", f"there are: {', '.join(UTILITIES)}")
         if utility == "ndcg":
-            return ndcg_of(self.ranks(keeps))
+            return self._ndcg(keeps)
         wanted = self._answered(keeps, kl=utility == "kl")
         table = self._answers.kl if utility == "kl" else self._answers.losses
         return -np.stack([table[kept] for kept in wanted])
+
+    def _ndcg(self, keeps: Sequence[Sequence[int]]) -> NDArray[np.float64]:
+        if self.k is None:
+            said = "the utility 'ndcg' is the NDCG of the report, and the report of this model has none"
+            raise LwaError(said, "use the utility 'loss' or 'kl'")
+        wanted = self._answered(keeps)
+        ranks, tied = (
+            np.stack([table[kept] for kept in wanted]) for table in (self._answers.ranks, self._answers.tied)
+        )
+        return ndcg(ranks, self.k, tied)
+
+    def unanswered(self, keeps: Sequence[Sequence[int]]) -> NDArray[np.int64]:
+        """How many of the examples every subset of layers gives no finite answer to (subsets,)."""
+        wanted = self._answered(keeps)
+        return np.array([np.isinf(self._answers.losses[kept]).sum() for kept in wanted], dtype=np.int64)
 
     @contextmanager
     def holding(self, most: int = CACHED_BYTES) -> Iterator[None]:
         """Keep states between the calls of `evaluate` inside, for a search that goes on from what it has just asked.
 
         A layer then runs once for each distinct prefix of all that is asked inside. A call whose states would bring
-        those that are held beyond `most` bytes leaves none behind.
+        those that are held beyond `most` bytes leaves none behind. A model whose prefixes cannot be replayed has none.
         """
-        if self._held is not None:
+        if self._held is not None or not self.replays:
             yield
             return
         last = self.depth - 1 if fast_tail(self.subject, self.model.model) is not None else None
         positions = sum(batch["attention_mask"].numel() for batch in self.batches())
-        size = positions * self.width * next(self.model.model.parameters()).element_size()
+        size = positions * self.width * self.precision.itemsize
         self._held = StateCache(most // size, last, tuple(range(self.depth)))
         try:
             yield
@@ -153,7 +209,8 @@ class Probe(AskedModel):
     def ranks(self, keeps: Sequence[Sequence[int]]) -> NDArray[np.int64]:
         """Rank of every target in the full catalogue under every subset (subsets, examples); 1 is best.
 
-        Items of the history are not filtered, and ties count for the target.
+        Behind all items of the same score. 0: the target has no place, because it is in the history and seen items are
+        left out, or because the answer is not finite.
         """
         wanted = self._answered(keeps)
         return np.stack([self._answers.ranks[kept] for kept in wanted], dtype=np.int64)
@@ -173,28 +230,46 @@ class Probe(AskedModel):
     def _count(self, wanted: list[Kept], kl: bool) -> None:
         """Add what this costs, had nothing been answered before."""
         asked = self._asked_kl if kl else self._asked
-        needed = evaluations(set(wanted) - asked, self.depth)
+        new = set(wanted) - asked
         asked.update(wanted)
         self._asked.update(wanted)
+        if not self.replays:
+            self._evaluations += len(new) * self.depth
+            return
+        needed = evaluations(new, self.depth)
         self._evaluations += len(needed) if self._held is None else self._held.take(needed, kl)
 
     def _answer(self, new: list[Kept], kl: bool) -> None:
         chunks = self._chunks(self.batch)
-        losses = np.empty((len(new), self.examples))
-        ranks = np.empty((len(new), self.examples), dtype=np.int32)
-        divergences = np.empty((len(new), self.examples)) if kl else None
+        answers: dict[str, NDArray[Any]] = {"losses": np.empty((len(new), self.examples))}
+        answers |= {name: np.empty((len(new), self.examples), dtype=np.int32) for name in ("ranks", "tied")}
+        if kl:
+            answers["kl"] = np.empty((len(new), self.examples))
+        lost = 0
         for number, (chunk, batch) in enumerate(zip(chunks, self.batches(), strict=True)):
             with torch.no_grad():
-                walk = Walk(self, batch, ExampleMetrics(batch["targets"], kl))
-                found = walk.run(new) if self._held is None else self._held.run((number, kl), walk, new)
+                judge = self._judge(chunk, batch, kl)
+                found = self._found(new, batch, judge, (number, kl))
                 # One transfer for all: waiting for a GPU after every subset would leave it idle.
-                losses[:, chunk] = torch.stack([found[kept][0] for kept in new]).double().cpu().numpy()
-                ranks[:, chunk] = torch.stack([found[kept][1] for kept in new]).cpu().numpy()
-                if divergences is not None:
-                    divergences[:, chunk] = torch.stack([found[kept][2] for kept in new]).double().cpu().numpy()
+                for place, table in enumerate(answers.values()):
+                    rows = torch.stack([found[kept][place] for kept in new])
+                    table[:, chunk] = (rows.double() if rows.is_floating_point() else rows).cpu().numpy()
+                lost += 0 if judge.lost is None else int(judge.lost)
             if self.report is not None:
                 self.report.progress(number + 1, len(chunks), f"{len(new)} layer subsets")
-        self._answers.add(new, losses, ranks, divergences)
+        if lost:
+            raise ModelError(f"the full model's answers to {lost} of {self.examples} examples are not finite", BROKEN)
+        self._answers.add(new, answers)
+
+    def _judge(self, chunk: NDArray[np.int64], batch: Batch, kl: bool) -> ExampleMetrics:
+        seen = places_of([self.histories[row] for row in chunk], self._device) if self.filter_seen else None
+        return ExampleMetrics(batch["targets"], kl, seen)
+
+    def _found(self, new: list[Kept], batch: Batch, judge: ExampleMetrics, which: tuple[int, bool]) -> dict[Kept, Any]:
+        if not self.replays:
+            return WholePasses(self, batch, judge).run(new)
+        walk = Walk(self, batch, judge)
+        return walk.run(new) if self._held is None else self._held.run(which, walk, new)
 
     # Gates
 
@@ -214,6 +289,11 @@ class Probe(AskedModel):
                 loss = F.cross_entropy(self.logits(batch), batch["targets"], reduction="sum")
                 (gradient,) = torch.autograd.grad(loss, spread)
             rows[chunk] = gradient.T.double().cpu().numpy()
+        if lost := int((~np.isfinite(rows).all(axis=1)).sum()):
+            said = (
+                f"the gradients of the loss for the layers' gates are not finite on {lost} of {self.examples} examples"
+            )
+            raise ModelError(said, BROKEN)
         return rows
 
     def count_passes(self, passes: float) -> None:

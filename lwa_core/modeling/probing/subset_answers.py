@@ -17,37 +17,40 @@ class SubsetAnswers:
     """Loss, rank and divergence of every example (examples,), by the layers that were kept.
 
     Args:
-        losses: Cross-entropy of the target, in nats.
-        ranks: Rank of the target in the full catalogue.
-        kl: KL(full model ‖ cut model), where it was asked for.
+        losses: Cross-entropy of the target, in nats; infinite where the answer is not finite.
+        ranks: Rank of the target in the full catalogue, behind all items that tie with it; 0: it has no place.
+        tied: How many other items tie with the target.
+        kl: KL(full model ‖ cut model), where it was asked for; infinite where the answer is not finite.
         keep: Called with every family of new answers, to store them.
+        allow: Called before any is remembered; raises where the model is not what the answers are to be about.
     """
 
     losses: dict[Kept, NDArray[np.float64]] = attrs.field(factory=dict)
     ranks: dict[Kept, NDArray[np.int32]] = attrs.field(factory=dict)
+    tied: dict[Kept, NDArray[np.int32]] = attrs.field(factory=dict)
     kl: dict[Kept, NDArray[np.float64]] = attrs.field(factory=dict)
     keep: Callable[[dict[str, NDArray[Any]]], None] | None = None
+    allow: Callable[[], None] | None = None
 
-    def add(
-        self,
-        keeps: Sequence[Kept],
-        losses: NDArray[np.float64],
-        ranks: NDArray[np.int32],
-        kl: NDArray[np.float64] | None,
-    ) -> None:
-        """Remember a family of answers, each (subsets, examples)."""
+    def add(self, keeps: Sequence[Kept], answers: dict[str, NDArray[Any]]) -> None:
+        """Remember a family of answers: `losses`, `ranks`, `tied` and maybe `kl`, each (subsets, examples)."""
+        if self.allow is not None:
+            self.allow()
         numbers = np.asarray([row_of(kept) for kept in keeps], dtype=np.uint64)
-        arrays: dict[str, NDArray[Any]] = {"kept": numbers, "losses": losses, "ranks": ranks}
-        if kl is not None:
-            arrays["kl"] = kl
+        arrays: dict[str, NDArray[Any]] = {"kept": numbers, **answers}
         self.learn(arrays)
         if self.keep is not None:
             self.keep(arrays)
 
     def learn(self, arrays: dict[str, NDArray[Any]]) -> None:
-        """Take a family of answers in: `kept` (subsets,) as bits, and `losses`, `ranks`, maybe `kl`."""
+        """Take a family of answers in: `kept` (subsets,) as bits, and `losses`, `ranks`, `tied`, maybe `kl`."""
         keeps = [kept_of(int(value)) for value in arrays["kept"]]
-        tables: dict[str, dict[Kept, Any]] = {"losses": self.losses, "ranks": self.ranks, "kl": self.kl}
+        tables: dict[str, dict[Kept, Any]] = {
+            "losses": self.losses,
+            "ranks": self.ranks,
+            "tied": self.tied,
+            "kl": self.kl,
+        }
         for name, table in tables.items():
             for kept, row in zip(keeps, arrays[name], strict=True) if name in arrays else ():
                 table.setdefault(kept, row)

@@ -6,6 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from lwa_core.pipeline.answers import answers_key, stored_answers
 from lwa_core.pipeline.graph import Job, Stage
 from lwa_core.pipeline.models import StoredModel
@@ -17,7 +19,7 @@ from lwa_core.types import DepthPlan
 if TYPE_CHECKING:
     from lwa_core.results.schema import Optimality
 
-VERSION = 2
+VERSION = 3
 FILE = "optimality.json"
 
 
@@ -29,6 +31,7 @@ def optimality_stage(
     measurement = recipe.measurement
     asked = {
         "calibration": unstructure(recipe.calibration),
+        "ranked": task.ranked,
         "bootstrap": measurement.bootstrap,
         "confidence": measurement.confidence,
         "seed": recipe.seed,
@@ -45,10 +48,18 @@ def _compare(task: Task, plan: DepthPlan, job: Job) -> None:
 
     recipe = task.recipe
     stage: Any = job.stage.inputs["teacher"]
-    answers = stored_answers(job.run.store, answers_key(recipe, stage))
+    answers = stored_answers(job.run.store, answers_key(task, stage))
     probe = make_probe(task, job["data"], job["teacher"].live, job.report, answers)
+    table = probe.evaluate(probe.subsets())
+    if lost := int(np.isinf(table).any(axis=1).sum()):
+        said = (
+            f"{lost} of {len(table)} sets of layers give answers that are not finite: none is compared with the others"
+        )
+        job.report.warn("sets-not-compared", said)
+        write_json(job.folder / FILE, None)
+        return
     found = optimality_of(
-        probe.evaluate(probe.subsets()),
+        table,
         plan.tiers,
         utility=probe.utility,
         resamples=recipe.measurement.bootstrap,

@@ -7,7 +7,9 @@ import platform
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import attrs
 
 from lwa_core.pipeline.graph import Inputs, Job, Stage
 from lwa_core.pipeline.models import StoredModel
@@ -15,7 +17,10 @@ from lwa_core.pipeline.task import Task
 from lwa_core.plugins.requirements import cpu_name, has_cuda
 from lwa_core.store.files import read_json, write_json
 
-VERSION = 2
+if TYPE_CHECKING:
+    from lwa_core.measuring.performance import Timed
+
+VERSION = 3
 FILE = "performance.json"
 
 
@@ -42,20 +47,22 @@ def _measure(task: Task, job: Job) -> None:
     assert isinstance(stages, tuple)
     measurement = task.recipe.measurement
     models: dict[str, StoredModel] = {stage.name: model for stage, model in zip(stages, job["models"], strict=True)}
-    requests, as_sent = task.requests(job["data"], max(measurement.requests, measurement.batch))
+    requests = task.requests(job["data"], max(measurement.requests, measurement.batch))
     measured = measure_models(
         {name: model.path for name, model in models.items()},
-        {name: partial(_answering, task, model) for name, model in models.items()},
+        {name: partial(_timed, task, model) for name, model in models.items()},
         requests,
-        as_sent,
         measurement,
         job.report,
     )
     write_json(job.folder / FILE, {"machine": machine(), **measured})
 
 
-def _answering(task: Task, model: StoredModel) -> Any:
-    return task.answering(model.load())
+def _timed(task: Task, stored: StoredModel) -> Timed:
+    from lwa_core.modeling.files.sizes import architecture
+
+    model = stored.load()
+    return attrs.evolve(task.answering(model), architecture=architecture(model.layered.model))
 
 
 def _read(folder: Path) -> dict[str, Any]:

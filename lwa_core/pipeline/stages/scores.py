@@ -26,7 +26,7 @@ from lwa_core.settings import unstructure
 from lwa_core.store.files import write_json
 from lwa_core.types import LayerScores, ScoreBoard
 
-VERSION = 2
+VERSION = 3
 
 ALL_ASKED = "asked.json"
 """Lies with the result of a stage that asked for every subset of the layers."""
@@ -49,9 +49,10 @@ def score_stages(task: Task, data: Stage[Any], teacher: Stage[StoredModel]) -> t
         read = partial(_read, use.name)
         if use.combines:
             parts = tuple(made[part.name] for part in combined_by(use, recipe.scorers))
-            stage = Stage(f"score {use.name}", "scores", VERSION, _combine, read, {"of": parts}, use=use)
+            make = partial(_combine, recipe.seed)
+            stage = Stage(f"score {use.name}", "scores", VERSION, make, read, {"of": parts}, use=use)
         else:
-            asked = {"calibration": unstructure(recipe.calibration), "seed": recipe.seed}
+            asked = {"calibration": unstructure(recipe.calibration), "ranked": task.ranked, "seed": recipe.seed}
             inputs = {"data": data, "teacher": teacher}
             make = partial(_score, task, observing)
             stage = Stage(f"score {use.name}", "scores", VERSION, make, read, inputs, asked, use=use)
@@ -72,7 +73,7 @@ def _score(task: Task, observing: Sequence[Stage[Table]], job: Job) -> None:
     use = job.stage.use
     assert use is not None
     teacher: StoredModel = job["teacher"]
-    answers = stored_answers(job.run.store, answers_key(task.recipe, job.stage.inputs["teacher"]))  # type: ignore[arg-type]
+    answers = stored_answers(job.run.store, answers_key(task, job.stage.inputs["teacher"]))  # type: ignore[arg-type]
     probe = make_probe(task, job["data"], teacher.live, job.report, answers)
     if is_observing(use):
         observed: dict[str, Any] = job.run.shared.setdefault("observed", {})
@@ -87,13 +88,13 @@ def _score(task: Task, observing: Sequence[Stage[Table]], job: Job) -> None:
     write_scores(job.folder, attrs.evolve(scored, scores=scores))
 
 
-def _combine(job: Job) -> None:
+def _combine(seed: int, job: Job) -> None:
     use = job.stage.use
     assert use is not None
     parts = job.stage.inputs["of"]
     assert isinstance(parts, tuple)
     uses = [stage.use for stage in parts if stage.use is not None]
-    write_scores(job.folder, combined_scores(use, board_of(uses, job["of"])))
+    write_scores(job.folder, combined_scores(use, board_of(uses, job["of"]), seed))
 
 
 def _read(name: str, folder: Path) -> Table:

@@ -12,17 +12,21 @@ import attrs
 from lwa_core.errors import LwaError
 from lwa_core.pipeline.answers import answers_key, stored_answers
 from lwa_core.pipeline.graph import Inputs, Job, Stage
-from lwa_core.pipeline.models import StoredModel
+from lwa_core.pipeline.models import LiveModel, StoredModel
+from lwa_core.pipeline.scoring import board_arrays
 from lwa_core.pipeline.stages.scores import Table, all_asked, board_of, note_all_asked
 from lwa_core.pipeline.task import Task, make_probe
+from lwa_core.plugins.protocols import Selector
+from lwa_core.plugins.returned import checked_plan, keep_of
 from lwa_core.settings import unstructure
 from lwa_core.store.files import read_json, write_json
 from lwa_core.types import DepthPlan, LayerCosts, ScoreBoard
 
 if TYPE_CHECKING:
     from lwa_core.modeling.probing.probe import Probe
+    from lwa_core.modeling.probing.subset_answers import SubsetAnswers
 
-VERSION = 2
+VERSION = 3
 
 
 @attrs.frozen
@@ -40,7 +44,7 @@ def selection_stage(
     recipe = task.recipe
     ordered = {stage.use.name: stage for stage in scores if stage.use is not None}
     inputs: Inputs = {"data": data, "teacher": teacher, "scores": tuple(ordered[use.name] for use in recipe.scorers)}
-    asked = {"calibration": unstructure(recipe.calibration), "seed": recipe.seed}
+    asked = {"calibration": unstructure(recipe.calibration), "ranked": task.ranked, "seed": recipe.seed}
     return Stage(
         "select", "selection", VERSION, partial(_select, task), read_selection, inputs, asked, use=recipe.select
     )
@@ -51,16 +55,43 @@ def _select(task: Task, job: Job) -> None:
     assert use is not None
     teacher: StoredModel = job["teacher"]
     stage: Any = job.stage.inputs["teacher"]
-    answers = stored_answers(job.run.store, answers_key(task.recipe, stage))
-    data = job["data"]
+    answers = stored_answers(job.run.store, answers_key(task, stage))
+    data = task.for_selection(job["data"])
     selection = TeacherSelection(
         depth=teacher.live.layered.depth,
         seed=task.recipe.seed,
         board=board_of(task.recipe.scorers, job["scores"]),
         make_probe=lambda: make_probe(task, data, teacher.live, job.report, answers),
     )
-    write_json(job.folder / "plan.json", attrs.asdict(use.instance.select(selection)))
+    plan = selected(use.who, use.instance, selection, teacher.live, answers)
+    write_json(job.folder / "plan.json", attrs.asdict(plan))
     note_all_asked(job.folder, selection.asked_all)
+
+
+def selected(
+    who: str, selector: Selector, selection: TeacherSelection, teacher: LiveModel, answers: SubsetAnswers
+) -> DepthPlan:
+    """What a selector chooses.
+
+    Args:
+        who: The selector and its provider, for messages.
+        selector: The selector.
+        selection: What it is lent.
+        teacher: The model behind that.
+        answers: Where the selection's probe remembers answers: only while the model is as it was.
+
+    Raises:
+        PluginError: It gives no plan, or another than it was asked for, or changed what it was lent.
+    """
+    from lwa_core.plugins.lending.guard import lent
+
+    teacher.sample()  # what a model makes ready at its first call is not a change that others made
+    models = {"the teacher": teacher.layered.model}
+    with lent(who, selection.seed, models=models, arrays=board_arrays(selection.board)) as loan:
+        answers.allow = loan.check_answers
+        plan: Any = selector.select(selection)
+    answers.allow = None
+    return checked_plan(who, plan, selection.depth, keep_of(selector))
 
 
 def read_selection(folder: Path) -> Selected:

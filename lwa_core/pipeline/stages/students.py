@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from lwa_core.errors import ModelError, PluginError
+from lwa_core.errors import ModelError
+from lwa_core.modeling.probing.subject import NamesBlocks
 from lwa_core.pipeline.graph import Job, Stage
 from lwa_core.pipeline.models import LiveModel, StoredModel, write_model
 from lwa_core.pipeline.task import Task
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from lwa_core.modeling.layers.layered import LayeredModel
     from lwa_core.training.trainer import Trained
 
-VERSION = 2
+VERSION = 3
 
 
 @attrs.frozen(eq=False)
@@ -72,7 +73,8 @@ def student_name(step: str, layers: Sequence[int], number: int, plan: DepthPlan)
 
 
 def _compress(task: Task, layers: tuple[int, ...], job: Job) -> None:
-    import torch
+    from lwa_core.plugins.lending.guard import lent
+    from lwa_core.plugins.returned_models import checked_student
 
     use = job.stage.use
     assert use is not None
@@ -87,23 +89,25 @@ def _compress(task: Task, layers: tuple[int, ...], job: Job) -> None:
         workspace=job.workspace,
         report=job.report,
     )
-    torch.manual_seed(work.seed)
-    network = use.instance.compress(work)
-    if not isinstance(network, torch.nn.Module):
-        said = f"compressor '{use.name}' of {use.offer.provider} gave {type(network).__name__}, not a model"
-        raise PluginError(said)
-    network.eval()
+    teacher.live.sample()  # what a model makes ready at its first call is not a change that others made
+    with lent(use.who, work.seed, models={"the teacher": work.teacher.model}):
+        returned = use.instance.compress(work)
+    blocks = before.subject.blocks if isinstance(before.subject, NamesBlocks) else None
+    network = checked_student(use.who, returned, work.teacher, layers, blocks).eval()
     restorer = use if isinstance(use.instance, Restoring) else None
     student = task.with_network(before, network, restorer)
-    write_model(job.folder, student, layers, work.trained, task.open)
+    write_model(job.folder, student, layers, work.trained, task.open, work.healing)
 
 
 @attrs.define(slots=False)
 class Compression:
-    """What a compressor works on (the protocol is `lwa_core.plugins.protocols.CompressionJob`)."""
+    """What a compressor works on (the protocol is `lwa_core.plugins.protocols.CompressionJob`).
 
-    task: Task
-    data: Any
+    Of the data it holds only what the making of a student may look at, whatever it was given.
+    """
+
+    _task: Task
+    _data: Any
     teacher: LayeredModel
     model: LiveModel
     kept: tuple[int, ...]
@@ -111,6 +115,10 @@ class Compression:
     workspace: Path
     report: Reporter
     trained: Trained | None = None
+    healing: list[TrainingSettings] = attrs.field(factory=list)
+
+    def __attrs_post_init__(self) -> None:
+        self._data = self._task.for_students(self._data)
 
     @cached_property
     def student(self) -> LayeredModel:
@@ -122,7 +130,7 @@ class Compression:
 
     @cached_property
     def windows(self) -> list[History]:
-        return self.task.windows(self.data, self.subject)
+        return self._task.windows(self._data, self.subject)
 
     def cut(self) -> LayeredModel:
         if self.student.depth == len(self.kept):
@@ -141,5 +149,7 @@ class Compression:
             hint = "a step that trains all weights, as `distill` does, comes before `qlora`"
             raise ModelError("no weight of the student can be trained any more", hint)
         cast(model, "float32")
-        self.trained = self.task.train(self.data, model, self.subject, loss, settings, self.workspace, self.report)
-        return cast(model, self.task.recipe.precision)
+        self.trained = self._task.train(self._data, model, self.subject, loss, settings, self.workspace, self.report)
+        if self.trained.history:
+            self.healing.append(settings)
+        return cast(model, self._task.recipe.precision)

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import MODEL_MAPPING, AutoConfig, AutoModel
+from transformers import MODEL_MAPPING, AutoModel
 
 from lwa_core import ModelError
-from lwa_core.modeling import SAFE_LOADING, find_blocks, quiet_transformers
+from lwa_core.modeling import find_blocks, open_pretrained
+from lwa_core.modeling import read_config as pretrained_config
 from lwa_plugins.recommenders.backbone.families import FAMILIES, NO_WORDS
 
 
@@ -31,13 +32,7 @@ def read_pretrained(folder: Path, family: str, max_length: int) -> tuple[dict[st
 
 def read_config(folder: Path) -> Any:
     """The configuration of a checkpoint. Raises ModelError where there is none, or a quantised one."""
-    if not (folder / "config.json").is_file():
-        raise ModelError(f"no pretrained model in {folder}: config.json is missing")
-    try:
-        with quiet_transformers():
-            config: Any = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # transformers raises many kinds for a bad file
-        raise ModelError(f"cannot load the pretrained model in {folder}: {error}") from error
+    config: Any = pretrained_config(folder)
     if getattr(config, "quantization_config", None) is not None:
         raise ModelError(f"the model in {folder} is quantised", "give it in full precision")
     return config
@@ -49,18 +44,12 @@ def read_transformer(folder: Path, config: Any) -> Any:
     Raises:
         ModelError: It cannot be loaded, or weights are missing or left over.
     """
-    try:
-        pooled = "add_pooling_layer" in signature(MODEL_MAPPING[type(config)].__init__).parameters
-        with quiet_transformers():
-            model, info = AutoModel.from_pretrained(
-                folder,
-                config=config,
-                **SAFE_LOADING,
-                dtype=torch.float32,
-                **({"add_pooling_layer": False} if pooled else {}),
-            )
-    except Exception as error:  # transformers and safetensors raise many kinds for a bad folder
-        raise ModelError(f"cannot load the pretrained model in {folder}: {error}") from error
+    if type(config) not in MODEL_MAPPING:
+        raise ModelError(f"the model in {folder} is a {config.model_type}, which has no transformer of its own")
+    pooled = "add_pooling_layer" in signature(MODEL_MAPPING[type(config)].__init__).parameters
+    without = {"add_pooling_layer": False} if pooled else {}
+    model: Any
+    model, info = open_pretrained(AutoModel, folder, config, dtype=torch.float32, **without)
     lacking = sorted(map(str, [*info["missing_keys"], *info["mismatched_keys"]]))
     blocks = f".{find_blocks(model)}."
     left = sorted(key for key in map(str, info["unexpected_keys"]) if blocks in f".{key}")

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from lwa_core import ModelError, Reporter, device
-from lwa_core.modeling import fast_linear_maps
+from lwa_core.modeling import batching_of, chunked, fast_linear_maps
 from lwa_core.text import load_tokenizer, longest_text
 from lwa_plugins.recommenders._sequences import padded
 from lwa_plugins.recommenders.backbone.pretrained import read_config, read_transformer
@@ -55,10 +55,18 @@ def title_vectors(
     # Batches of similar length waste no work on padding.
     order = np.argsort([len(row) for row in ids], kind="stable")
     found = torch.empty(len(texts), config.get_text_config().hidden_size)
-    for start in range(0, len(order), batch):
-        rows = order[start : start + batch]
-        found[torch.from_numpy(rows)] = _encoded(model, [ids[row] for row in rows], pooling).float().cpu()
-        report.progress(start + len(rows), len(order), "vectors of titles")
+    lengths, done = [len(row) for row in ids], 0
+
+    def encoded(rows: Any) -> torch.Tensor:
+        return _encoded(model, [ids[row] for row in rows], pooling).float().cpu()
+
+    together = batching_of(encoded, lengths, type(model).__name__, torch.float32)
+    if together.value:
+        report.note(f"{type(model).__name__}: {together.value}")
+    for rows in chunked(order, lengths, batch, together):
+        found[torch.from_numpy(rows)] = encoded(rows)
+        done += len(rows)
+        report.progress(done, len(order), "vectors of titles")
     if len(texts) > 1 and float((found - found[0]).abs().max()) <= ROUNDING * float(found.abs().max()):
         hint = "the first token of a language model knows nothing of the others: pool by mean or last"
         raise ModelError(f"the encoder in {folder} gives all titles the same vector", hint)

@@ -247,5 +247,5 @@ def test_the_command_adds_a_scorer_and_never_touches_what_it_wrote_before(measur
     assert measured[2]["entries"][0] == cell["entries"][0]
     assert "weight-magnitude" in written.with_suffix(".md").read_text(encoding="utf-8")
     before = written.read_bytes()
-    assert save(result, folder / "results") != save(result, folder / "results") != written
+    assert save(result, "", folder / "results") != save(result, "", folder / "results") != written
     assert before == written.read_bytes()

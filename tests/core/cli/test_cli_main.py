@@ -54,7 +54,7 @@ def test_plan_imports_nothing_heavy(tmp_path):
 def test_help_imports_little_of_our_own():
     script = run_in_process("--help") + "\nimport sys\nprint(sorted(m for m in sys.modules if m.startswith('lwa_')))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert str(["lwa_core", "lwa_core.cli"]) == done.stdout.splitlines()[-1]
+    assert str(["lwa_core", "lwa_core.cli", "lwa_core.cli._signals"]) == done.stdout.splitlines()[-1]
 
 
 def test_importing_the_package_imports_no_torch():

@@ -302,7 +302,7 @@ def test_recommend_for_more_lines_than_one_batch(tiny, ids, tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (b"[1, 2", "no JSON: "),
+        (b"[1, 2", "is not JSON: "),
         (b"3", "no history"),
         (b'{"items": [1]}', "no history"),
         (b'{"history": [1], "items": [1]}', "the field 'items' is the answer's own"),
@@ -313,8 +313,8 @@ def test_recommend_for_more_lines_than_one_batch(tiny, ids, tmp_path):
         (b"[1.5]", "a history, item 0: 1.5 has a fraction"),
         (b"[true]", "a history, item 0: True is a truth value"),
         (b"[null]", "a history, item 0: null is no id"),
-        (b"[" * 2000, "no JSON"),
-        (b'["\xff"]', "no JSON: 'utf-8' codec can't decode"),
+        (b"[" * 2000, "is not JSON"),
+        (b'["\xff"]', "is not UTF-8 text (byte 0xff)"),
     ],
 )
 def test_a_bad_line_is_named(tiny, tmp_path, line, message):
@@ -335,7 +335,7 @@ def test_a_bad_line_is_named(tiny, tmp_path, line, message):
 def test_a_bad_line_of_stdin_is_named(tiny):
     done = lwa("recommend", tiny.folder, "--input", "-", stdin='["1"]\n{\n')
 
-    assert (done.exit_code, True) == (5, "error[data]: stdin:2: no JSON" in done.stderr)
+    assert (done.exit_code, True) == (5, "error[data]: stdin:2: is not JSON" in done.stderr)
 
 
 def test_lines_and_options_say_what_may_be_recommended(tiny, ids):
@@ -380,7 +380,7 @@ def test_a_history_that_is_no_list(tiny):
     done = lwa("recommend", tiny.folder, "--history", "[1, 2")
 
     assert (done.exit_code, done.stdout) == (5, "")
-    assert "--history is no JSON list" in done.stderr
+    assert "--history is not JSON" in done.stderr
 
 
 def test_a_model_that_the_run_does_not_have(tiny):

@@ -9,12 +9,14 @@ import tomli
 from tiny_recipe import TEXT, computed, run, write_recipe
 
 import lwa_core
-from lwa_core import NeedsError, StageError
+from lwa_core import ModelError, NeedsError, StageError, StoreError
 from lwa_core.modeling.layers.layered import LayeredModel
+from lwa_core.pipeline.export import read_plan
 from lwa_core.pipeline.plan import make_plan
 from lwa_core.pipeline.run import run_recipe
 from lwa_core.recipe.reader import load_recipe
 from lwa_core.recommendation.metrics import ndcg
+from lwa_core.results.reading import read_results
 from lwa_core.store.results import Store
 
 
@@ -123,6 +125,79 @@ def test_a_damaged_stored_result_is_made_again_and_told_of(first, tmp_path):
 
     assert (again / "metrics.json").read_bytes() == (folder / "metrics.json").read_bytes()
     assert any("is damaged" in event.message for event in events if event.kind == "message")
+
+
+def test_what_somebody_put_into_a_run_folder_is_neither_removed_nor_written_through(first, tmp_path):
+    base, folder, _ = first
+    store, precious = tmp_path / "store", tmp_path / "precious"
+    shutil.copytree(base / "store", store)
+    again = store / folder.relative_to(base / "store")
+    precious.mkdir()
+    (precious / "config.json").write_text("mine")
+    (again / "models" / "teacher" / "NOTES.md").write_text("mine")
+    (again / "report.md").write_text("mine")
+    shutil.rmtree(again / "models" / "distill-2")
+    (again / "models" / "distill-2").symlink_to(precious)
+
+    _, events = run(base, store)
+
+    assert {"config.json": "mine"} == {path.name: path.read_text() for path in precious.iterdir()}
+    assert "mine" == (again / "models" / "teacher" / "NOTES.md").read_text()
+    assert "mine" == (again / "report.md").read_text()
+    assert precious == (again / "models" / "distill-2.was-1").readlink()
+    assert lwa_core.load(again, "distill-2").recommend([], k=3) == lwa_core.load(folder, "distill-2").recommend([], k=3)
+    told = [event.message for event in events if event.kind == "warning" and event.data["code"] == "set-aside"]
+    assert [f"{again / 'models' / 'distill-2'} is not as lwa wrote it; it is kept as distill-2.was-1"] == told
+
+
+def test_a_run_that_failed_leaves_no_folder_that_looks_like_one(tmp_path):
+    text = TEXT.replace("keep = [2, 1]", "keep = [7]")
+
+    with pytest.raises(StageError):
+        run(tmp_path, tmp_path / "store", text=text)
+
+    (folder,) = (tmp_path / "store" / "runs").iterdir()
+    assert "has not finished" in (folder / "UNFINISHED").read_text()
+    with pytest.raises(StoreError, match="has not finished"):
+        read_results(folder)
+    with pytest.raises(StoreError, match="has not finished"):
+        read_plan(folder)
+    with pytest.raises(ModelError, match="nor of a finished run"):
+        lwa_core.load(folder)
+
+
+def test_a_run_folder_that_is_being_written_anew_is_not_finished(first, tmp_path, monkeypatch):
+    """Or a kill would leave models beside the metrics of others."""
+    base, folder, _ = first
+    shutil.copytree(base / "store", tmp_path / "store")
+    again = tmp_path / "store" / folder.relative_to(base / "store")
+    (again / "models" / "teacher" / "config.json").unlink()
+    monkeypatch.setattr("lwa_core.pipeline.run.write_metrics", lambda *_: pytest.fail("ended here"))
+
+    with pytest.raises(pytest.fail.Exception):
+        run(base, tmp_path / "store")
+    monkeypatch.undo()
+
+    with pytest.raises(StoreError, match="has not finished"):
+        read_results(again)
+    run(base, tmp_path / "store")
+    assert metrics_of(folder) == metrics_of(again)
+    assert not (again / "UNFINISHED").exists()
+
+
+@pytest.mark.parametrize("place", ["runs", "the run's folder"])
+def test_a_link_in_the_place_of_a_folder_of_the_store_is_an_error_before_anything_runs(first, tmp_path, place):
+    base, folder, _ = first
+    name = folder.relative_to(base / "store")
+    taken = tmp_path / "store" / (name.parts[0] if place == "runs" else name)
+    taken.parent.mkdir(parents=True)
+    (tmp_path / "mine").mkdir()
+    taken.symlink_to(tmp_path / "mine")
+
+    with pytest.raises(StoreError, match="is a link, and lwa follows none"):
+        run(base, tmp_path / "store")
+
+    assert [] == list((tmp_path / "mine").iterdir())
 
 
 BROKEN = """

@@ -158,7 +158,7 @@ def test_the_last_override_wins_and_can_change_what_is_used(write):
         ("a b=4", "error[bad-override]: 'a b' is no key"),
         ("x=1\ny=1", "error[unknown-setting]: unknown key 'x'"),
         ("x = 1\ny=1", "error[unknown-setting]: unknown key 'x'"),
-        ("[select]\nkeep=1", "error[bad-override]: '[select]\nkeep' is no key"),
+        ("[select]\nkeep=1", "error[bad-override]: '[select]\\nkeep' is no key"),
         ("select.keep.deep=1", "error[bad-override]: 'select.keep' is no table"),
         ("name=a/b", "error[bad-name]: 'a/b' cannot be a name"),
         ("select.by=sour", "error[unknown-name]: 'by' names no [[score]]: 'sour'\n  = there are: sweet, taste"),
@@ -168,7 +168,8 @@ def test_the_last_override_wins_and_can_change_what_is_used(write):
 def test_an_override_is_blamed_for_what_it_breaks(write, override, expected):
     _, problems = check_recipe(write(), [override])
     assert 1 == len(problems)
-    assert render(problems).startswith(f"--set {override}: {expected}")
+    shown = " ".join(override.split("\n"))  # one problem, one line
+    assert render(problems).startswith(f"--set {shown}: {expected}")
 
 
 def test_a_problem_of_the_file_is_still_at_its_line_where_an_override_changes_what_is_used(write):

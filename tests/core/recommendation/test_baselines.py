@@ -1,11 +1,14 @@
 import itertools
 import math
+from fractions import Fraction
 
+import attrs
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from ranked_data import leave_last_out
+from scipy.sparse import csr_array
 
 from lwa_core.recommendation import baselines as module
 from lwa_core.recommendation.baselines import baselines, bigram, item_knn, popularity
@@ -85,6 +88,48 @@ def test_item_knn_keeps_the_nearest_neighbours(monkeypatch):
 
     assert [1] == np.flatnonzero(found > 1e-6).tolist()
     assert naive_cosine(parts, 0, 1) == pytest.approx(found[1])
+
+
+@settings(deadline=None)
+@given(
+    parts=st.lists(st.lists(st.integers(0, 11), min_size=1, max_size=6), min_size=1, max_size=12),
+    most=st.integers(1, 6),
+    block=st.integers(1, 12),
+)
+def test_neighbours_are_those_of_exact_fractions_and_of_equals_the_lowest_index(parts, most, block):
+    """Rounded, 1/√(2·8) and 2/√(8·8), say, may differ, and what is kept would depend on it."""
+    data = leave_last_out([[*part, 0] for part in parts], 12)
+    has = [{user for user, part in enumerate(parts) if item in part} for item in range(12)]
+
+    def squared_cosine(a, b):
+        return Fraction(len(has[a] & has[b]) ** 2, max(len(has[a]) * len(has[b]), 1))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "NEIGHBOURS", most)
+        patch.setattr(module, "BLOCK", block)
+        found = item_knn(data).similar
+
+    for item in range(12):
+        others = [other for other in range(12) if other != item and squared_cosine(item, other)]
+        nearest = sorted(others, key=lambda other: (-squared_cosine(item, other), other))[:most]
+        row = found[[item]].tocoo()
+        assert sorted(nearest) == sorted(row.coords[1].tolist())
+        values = dict(zip(row.coords[1].tolist(), row.data.tolist(), strict=True))
+        for a, b in itertools.combinations(nearest, 2):
+            assert (squared_cosine(item, a) == squared_cosine(item, b)) == (values[a] == values[b])
+
+
+def test_the_same_similarities_in_another_order_are_the_same_score():
+    """0.8 · a + 0.64 · b + c is another double where c is added first."""
+    rng = np.random.default_rng(0)
+    knn = item_knn(leave_last_out([[0, 1, 5]] * 3, ITEMS))
+    similar = rng.random((ITEMS, 1)) * np.ones((1, ITEMS))
+    similar[[0, 1, 2], 4] = similar[[0, 1, 2], 3] + 1e-15 * np.array([1, -2, 1])
+    exact = attrs.evolve(knn, similar=csr_array(similar), popularity=np.arange(ITEMS) / (2 * module.GRID * ITEMS))
+
+    found = rows(exact, [[0, 1, 2], [2, 1, 0]])
+
+    assert (np.diff(found, axis=1) > 0).all()  # ties of all items: popularity alone orders them
 
 
 def test_item_knn_does_not_depend_on_its_blocks(monkeypatch):

@@ -174,6 +174,7 @@ def test_settings_that_its_recommender_does_not_have_are_refused(saved):
 
 def test_a_catalogue_of_another_size_is_refused(saved):
     change(saved / "items.json", ids=[*IDS, "one more"])
+    change(saved / "ranker.json", format=1)  # which knew no checksums
 
     with pytest.raises(ModelError, match="ranks 30 items, but its catalogue holds 31"):
         load_ranker(saved).recommend(["item 3"])

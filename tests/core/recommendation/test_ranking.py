@@ -12,14 +12,14 @@ from lwa_core.recommendation.ranking import rank_examples, top_items
 
 
 def naive(row, history, target, filter_seen, depth):
-    """Rank and top list by sorting the whole row in plain Python."""
+    """Rank, ties and top list by sorting the whole row in plain Python."""
     banned = set(history) if filter_seen else set()
     order = sorted(
         (item for item in range(len(row)) if item not in banned and row[item] != -np.inf),
         key=lambda item: (-row[item], item),
     )
-    rank = order.index(target) + 1 if target in order else 0
-    return rank, (order + [-1] * depth)[:depth]
+    equals = [place for place, item in enumerate(order, start=1) if target in order and row[item] == row[target]]
+    return (equals[-1], len(equals) - 1) if equals else (0, 0), (order + [-1] * depth)[:depth]
 
 
 @st.composite
@@ -27,7 +27,7 @@ def cases(draw):
     items = draw(st.integers(1, 7))
     sequences = draw(st.lists(st.lists(st.integers(0, items - 1), min_size=1, max_size=6), min_size=1, max_size=6))
     # Few distinct values, so that ties are common.
-    score = st.sampled_from([-np.inf, -1.5, -0.0, 0.0, 1.0, 2.0, np.inf])
+    score = st.sampled_from([-np.inf, -1.5, -0.0, 0.0, 1.0, 2.0])
     row = st.lists(score, min_size=items, max_size=items)
     table = draw(st.lists(row, min_size=len(sequences), max_size=len(sequences)))
     return leave_last_out(sequences, items), table
@@ -45,7 +45,7 @@ def test_agrees_with_sorting_everything(case, filter_seen, depth, batch, dtype):
         naive(row.tolist(), h.tolist(), int(t), filter_seen, depth)
         for row, h, t in zip(table, histories, targets, strict=True)
     ]
-    assert [rank for rank, _ in expected] == ranking.ranks.tolist()
+    assert [placed for placed, _ in expected] == list(zip(ranking.ranks, ranking.tied, strict=True))
     assert [top for _, top in expected] == ranking.top.tolist()
 
 
@@ -112,13 +112,21 @@ def test_progress_reaches_the_end():
     assert [(2, 3), (3, 3)] == heard.steps
 
 
-def test_nan_scores_are_an_error_that_counts_them():
+@pytest.mark.parametrize("odd", [torch.nan, torch.inf])
+def test_scores_that_are_not_finite_are_an_error_that_counts_them(odd):
     data = leave_last_out([[0, 1]], items=4)
+    table = torch.tensor([[0.0, odd, odd, -torch.inf]])
 
-    with pytest.raises(ModelError, match="NaN for 2 of 4 scores"):
-        rank_examples(
-            lambda h: torch.tensor([[0.0, torch.nan, torch.nan, 1.0]]), data, data.test, filter_seen=True, depth=1
-        )
+    with pytest.raises(ModelError, match=r"NaN or \+inf for 2 of 4 scores"):
+        rank_examples(lambda h: table, data, data.test, filter_seen=True, depth=1)
+    with pytest.raises(ModelError, match=r"NaN or \+inf for 2 of 4 scores"):
+        top_items(table, None, 1)
+
+
+def test_scores_whose_sum_no_float_holds_are_ranked():
+    table = torch.full((1, 4), torch.finfo(torch.float64).max, dtype=torch.float64)
+
+    assert [[0, 1]] == top_items(table, None, 2)[0].tolist()
 
 
 def test_scores_of_another_shape_are_an_error():

@@ -65,7 +65,7 @@ def test_every_figure_is_that_of_the_metrics(tmp_path):
         assert "N: 97,401 training targets" in said
         assert "λ: 46.3 (by marginal likelihood)" in said
         assert "−43,936.4 nats, made of −42,823.4 for the fit" in said
-        assert "Averaging over the posterior predicts these examples better than the model alone." in said
+        assert "Averaging over the posterior is shown to predict these examples better than the model alone." in said
         assert "no measure of importance" in said
 
 

@@ -56,7 +56,7 @@ def test_depths_are_less_the_full_model(told, size):
 
 
 def test_the_full_depth_is_the_full_model(told):
-    nothing, last = Difference(0, 0, 0, 0), told.depths[-1]
+    nothing, last = Difference(0, 0, 0, standard_error=0), told.depths[-1]
 
     assert 5 == len(told.depths)
     assert [nothing] * 3 == [last.best, last.oracle, last.random]

@@ -22,9 +22,12 @@ def model(metrics, name):
 
 def test_models_below_a_baseline_are_named_with_the_figures():
     assert [
-        "drop-4 (NDCG@10 0.0710) ranks worse than the baseline item-knn (0.0830)",
-        "drop-2 (NDCG@10 0.0420) ranks worse than the baselines popularity (0.0450), bigram (0.0610), "
-        "item-knn (0.0830)",
+        "drop-4 (NDCG@10 0.0710) is shown to rank worse than the baseline item-knn (0.0830; advantage −0.0120 "
+        "(−0.0170 to −0.0070))",
+        "drop-2 (NDCG@10 0.0420) is shown to rank worse than the baselines bigram (0.0610; advantage −0.0190 (−0.0240 "
+        "to −0.0140)), item-knn (0.0830; advantage −0.0410 (−0.0460 to −0.0360))",
+        "drop-2 (NDCG@10 0.0420) is not shown to rank better or worse than the baseline popularity (0.0450; advantage "
+        "−0.0030 (−0.0080 to +0.0020))",
     ] == messages(told(), "below-baseline")
 
 
@@ -33,7 +36,7 @@ def test_an_advantage_that_may_be_chance_is_named():
         model(metrics, "teacher")["versus"]["item-knn"]["ndcg@10"] = example_run.figure(0.017, 0.018)
 
     assert (
-        "teacher (NDCG@10 0.1000) is not shown to rank better than the baseline item-knn "
+        "teacher (NDCG@10 0.1000) is not shown to rank better or worse than the baseline item-knn "
         "(0.0830; advantage +0.0170 (−0.0010 to +0.0350))"
     ) == messages(told(narrow), "below-baseline")[0]
 
@@ -114,8 +117,8 @@ def test_a_quantised_model_slower_than_its_source():
     assert [
         Caution(
             "slower-than-source",
-            "qlora-4 is slower than distill-4, which it was made from: 3.1 ms against 2.19 ms at batch 1 on "
-            "this machine",
+            "qlora-4 is shown to be slower than distill-4, which it was made from: 3.1 ms against 2.19 ms at batch 1 "
+            "on this machine",
         )
     ] == found
 
@@ -137,6 +140,19 @@ def test_a_student_slower_than_the_teacher():
     assert ["slower-than-source"] == [w.code for w in performance_warnings(example_run.results(measured=measured))]
 
 
+def test_unreliable_timing_is_a_warning_and_calls_nothing_slower():
+    measured = example_run.performance()
+    measured["latency"]["unreliable"] = ["only 5 requests were timed a model", "the load was 8"]
+
+    (found,) = performance_warnings(example_run.results(measured=measured))
+
+    assert "timing-unreliable" == found.code
+    assert (
+        "the timing is unreliable, and no model is called faster or slower: only 5 requests were timed a model; the "
+        "load was 8"
+    ) == found.message
+
+
 def test_without_timing_nothing_is_said_of_it():
     assert [] == performance_warnings(example_run.results())
     assert [] == performance_warnings(example_run.results(measured={"latency": None, "memory": {}}))
@@ -146,7 +162,8 @@ def test_of_a_perplexity_more_is_worse():
     found = warnings_for(example_run.results(example_run.text_metrics()))
 
     assert [
-        "drop-4 (perplexity 31.0000) is worse than the baseline bigram (25.0000)",
+        "drop-4 (perplexity 31.0000) is shown to be worse than the baseline bigram (25.0000; advantage −6.0000 "
+        "(−6.5000 to −5.5000))",
     ] == messages(found, "below-baseline")
     assert ["only 400 test texts: the intervals are wide, and no figure is finer than they"] == messages(
         found, "few-test-texts"
@@ -165,7 +182,7 @@ def test_an_advantage_in_perplexity_is_a_lower_one():
     (_, said) = sorted(messages(warnings_for(example_run.results(told)), "below-baseline"))
 
     assert (
-        "teacher (perplexity 20.0000) is not shown to be better than the baseline bigram "
+        "teacher (perplexity 20.0000) is not shown to be better or worse than the baseline bigram "
         "(25.0000; advantage +5.0000 (−1.0000 to +11.0000))"
     ) == said
 

@@ -2,6 +2,7 @@
 
 DELAY milliseconds after the COUNT-th event of that kind in that stage (`*`: in any), from a thread, so that the kill
 lands wherever the run happens to be by then. The kind `fsync` counts calls of os.fsync: the kill lands inside a write.
+LWA_TEST_SIGNAL names another signal than SIGKILL.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import threading
 from lwa_core import hookimpl
 
 STAGE, KIND, COUNT, DELAY = os.environ.get("LWA_TEST_KILL", ":::").split(":")
+
+SIGNAL = signal.Signals[os.environ.get("LWA_TEST_SIGNAL", "SIGKILL")]
 
 seen = 0
 
@@ -28,7 +31,7 @@ def count():
 
 
 def die():
-    os.kill(os.getpid(), signal.SIGKILL)
+    os.kill(os.getpid(), SIGNAL)
 
 
 @hookimpl

@@ -101,12 +101,13 @@ def test_titles_that_cannot_be_read(tmp_path, name, text, message):
 def test_titles_that_are_not_utf_8(tmp_path):
     (tmp_path / "items.json").write_bytes(b'{"p": "\xff"}')
 
-    with pytest.raises(DataError, match=r"items\.json: is not UTF-8 text"):
+    with pytest.raises(DataError, match=r"items\.json:1: is not UTF-8 text"):
         written(tmp_path, PAIRS, titles=tmp_path / "items.json").read()
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("p 1\nq\n", r"map\.txt:2: 1 fields"), ("p 1\np 2\n", r"map\.txt: item 'p' is mapped twice")]
+    ("text", "message"),
+    [("p 1\nq\n", r"map\.txt:2: 1 fields"), ("p 1\np 2\n", r"map\.txt:2: item 'p' is mapped twice")],
 )
 def test_an_item_map_that_cannot_be_read(tmp_path, text, message):
     (tmp_path / "items.json").write_text("{}")

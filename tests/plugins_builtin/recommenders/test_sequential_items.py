@@ -252,7 +252,7 @@ def vectors_file(folder, table, ids):
         (np.ones((2, 2)), ["a", "b"], "the file knows none of the items"),
         (np.ones((2, 2)), {"a": 1}, "no list of item ids"),
         (np.ones((2, 2)), [1.5, 2], "no list of item ids"),
-        (np.ones((2, 2)), "[", "no JSON"),
+        (np.ones((2, 2)), "[", "is not JSON"),
         (np.array([{}]), ["0"], "cannot be read"),
     ],
 )

@@ -56,7 +56,7 @@ def test_is_the_paired_difference_to_the_cut_model(utility, recipe):
 
 
 def test_the_unit_is_that_of_the_utility():
-    assert ["utility", "nats", "nats", "NDCG@10"] == [LeaveOneOut(utility=u).unit for u in ("", "loss", "kl", "ndcg")]
+    assert ["utility", "nats", "nats", "NDCG"] == [LeaveOneOut(utility=u).unit for u in ("", "loss", "kl", "ndcg")]
 
 
 def decided(examples=300):

@@ -1,8 +1,10 @@
 """Layers are found, observed, gated, skipped and removed as the model itself would compute them."""
 
+import numpy as np
 import pytest
 import torch
 from families import GROUPED, REFUSED, TEXT, WINDOWS, answers, inputs_for
+from side_channels import WAYS, plain_losses, sharing_probe
 from torch import nn
 from transformers import (
     BertConfig,
@@ -20,7 +22,6 @@ from transformers import (
     Qwen3Config,
     Qwen3Model,
     T5Config,
-    T5EncoderModel,
     T5Model,
 )
 
@@ -359,17 +360,12 @@ def test_a_skipped_layer_still_writes_what_others_read():
             torch.testing.assert_close(answers(model.model), expected, atol=1e-5, rtol=0)
 
 
-def test_skipped_layers_are_not_computed_but_where_they_hand_something_on():
-    model = LayeredModel(
-        T5EncoderModel(T5Config(d_model=16, d_ff=32, d_kv=8, num_layers=4, num_heads=2, vocab_size=50))
-    )
-    ran = []
-    for number, layer in enumerate(model.layers):
-        layer.register_forward_hook(lambda *_, n=number: ran.append(n))
+@pytest.mark.parametrize("way", WAYS)
+def test_what_a_skipped_layer_leaves_is_there_whatever_the_way(way):
+    probe = sharing_probe(way)
+    for kept in [(1, 2, 3, 4, 5), (0, 3, 5), (2,), (0, 1)]:
+        with probe.model.skipping(kept), torch.no_grad():
+            found = [probe.logits(probe.batch_of([row])).log_softmax(dim=1)[0] for row in range(probe.examples)]
 
-    with model.skipping((2,)):
-        model.model(IDS)
-        ran.clear()
-        model.model(IDS)
-
-    assert ran == [0, 2]
+        losses = [-float(odds[target]) for odds, target in zip(found, probe.targets, strict=True)]
+        np.testing.assert_allclose(losses, plain_losses(probe, kept), rtol=1e-5)

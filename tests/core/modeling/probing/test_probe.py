@@ -8,10 +8,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from layer_games import counted, layers_probe, llama_probe, without_fast_tail
+from layer_games import counted, layers_probe, llama_probe, without_fast_tail, without_layer_0_it_overflows
 
-from lwa_core.errors import LwaError
-from lwa_core.modeling.probing.example_metrics import ExampleMetrics, ndcg_of
+from lwa_core.errors import LwaError, ModelError
+from lwa_core.modeling.probing.example_metrics import ExampleMetrics
 from lwa_core.modeling.probing.probe import Probe
 from lwa_core.testing import tiny_probe, tiny_recommender
 
@@ -210,34 +210,129 @@ def test_every_question_begins_anew_outside_of_a_search():
 # Utilities
 
 
-def test_ndcg_utility_is_the_ndcg_of_the_ranked_target():
-    probe = tiny_probe(utility="ndcg")
+def naive_ndcg(scores, target, k, banned=()):
+    """Of one target, by writing out every place that it can have among the items which tie with it."""
+    if target in banned:
+        return 0.0
+    others = [score for item, score in enumerate(scores) if item != target and item not in banned]
+    first = 1 + sum(score > scores[target] for score in others)
+    last = first + sum(score == scores[target] for score in others)
+    gains = [1 / math.log2(1 + place) if place <= k else 0.0 for place in range(first, last + 1)]
+    return sum(gains) / len(gains)
 
-    values = probe.evaluate([(0, 1, 2, 3)])[0]
 
-    for number, value in enumerate(values):
-        scores = alone(probe.part([number]), (0, 1, 2, 3))[0].tolist()
-        rank = sorted(scores, reverse=True).index(scores[probe.targets[number]]) + 1
-        assert value == pytest.approx(1 / math.log2(1 + rank) if rank <= 10 else 0.0)
+@pytest.mark.parametrize(("k", "filter_seen"), [(10, False), (10, True), (3, True)])
+def test_ndcg_utility_is_the_ndcg_of_the_ranked_target(k, filter_seen):
+    plain = tiny_probe(utility="ndcg")
+    probe = Probe(
+        plain.model, plain.subject, plain.histories, plain.targets, utility="ndcg", k=k, filter_seen=filter_seen
+    )
+    rows = probe.evaluate(ALL)
+
+    for kept, values in zip(ALL, rows, strict=True):
+        scores = alone(probe, kept).tolist()
+        banned = [set(history.tolist()) if filter_seen else set() for history in probe.histories]
+        expected = [naive_ndcg(*each, k, seen) for *each, seen in zip(scores, probe.targets, banned, strict=True)]
+        assert expected == pytest.approx(values.tolist())
 
 
-def test_ndcg_of_ranks():
-    assert [1.0, 1 / math.log2(3), 1 / math.log2(11), 0.0] == pytest.approx(ndcg_of(np.array([1, 2, 10, 11])).tolist())
+def test_a_model_whose_report_has_no_ndcg_has_no_such_utility():
+    plain = tiny_probe()
+    probe = Probe(plain.model, plain.subject, plain.histories, plain.targets, k=None)
+
+    with pytest.raises(LwaError, match="the report of this model has none"):
+        probe.evaluate([()], "ndcg")
+
+
+def test_a_model_that_scores_all_items_alike_has_the_ndcg_of_chance():
+    probe = tiny_probe(items=200, utility="ndcg")
+    with torch.no_grad():
+        probe.model.model.norm.weight.zero_()
+        probe.model.model.norm.bias.zero_()
+
+    chance = sum(1 / math.log2(1 + place) for place in range(1, 11)) / 200
+    assert probe.evaluate([(0, 1, 2, 3)])[0] == pytest.approx(chance)
 
 
 def test_the_full_model_does_not_diverge_from_itself():
     assert not tiny_probe(utility="kl").evaluate([(0, 1, 2, 3)]).any()
 
 
-def test_the_judge_counts_ties_for_the_target_and_sees_infinite_logits():
+# Answers that are not finite
+
+BAD = [math.nan, math.inf]
+
+
+def test_infinite_losses_and_no_place_where_an_answer_is_not_finite():
     low = -math.inf
-    logits = torch.tensor([[1.0, 2.0, 2.0, 0.5], [low, low, 3.0, 1.0], [4.0, low, low, 4.0]])
+    logits = torch.tensor(
+        [[1.0, 2.0, 2.0, 0.5], [low, low, 3.0, 1.0], [4.0, low, low, 4.0], *([0.0, bad, 5.0, 1.0] for bad in BAD)]
+    )
+    logits = torch.cat([logits, torch.tensor([[bad, 0.0, 0.0, 0.0] for bad in BAD] + [[low] * 4])])
+    targets = torch.tensor([1, 0, 0, 0, 0, 0, 0, 0])
+    judge = ExampleMetrics(targets, kl=True)
+    judge(torch.zeros(8, 4))  # the full model
 
-    losses, ranks = ExampleMetrics(torch.tensor([1, 0, 0]), kl=False)(logits)
+    losses, ranks, tied, divergences = judge(logits)
 
-    assert [1, 3, 1] == ranks.tolist()
     expected = [math.log(sum(math.exp(x - 2) for x in (1.0, 2.0, 2.0, 0.5))), math.inf, math.log(2)]
-    assert expected == pytest.approx(losses.tolist())
+    assert expected + [math.inf] * 5 == pytest.approx(losses.tolist())
+    assert [2, 0, 2, 0, 0, 0, 0, 0] == ranks.tolist()
+    assert [1, 0, 1, 0, 0, 0, 0, 0] == tied.tolist()
+    assert [True] + [False] * 7 == divergences.isfinite().tolist()
+    assert not divergences.isnan().any()
+
+
+def test_items_that_the_full_model_rules_out_do_not_count_for_the_divergence():
+    judge = ExampleMetrics(torch.tensor([0]), kl=True)
+    judge(torch.tensor([[1.0, 2.0, -math.inf]]))
+
+    *_, divergence = judge(torch.tensor([[2.0, 2.0, 1.0]]))
+
+    p = [math.exp(x) / (math.e + math.exp(2)) for x in (1, 2)]
+    q = math.exp(2) / (2 * math.exp(2) + math.e)
+    assert sum(a * math.log(a / q) for a in p) == pytest.approx(float(divergence))
+
+
+@pytest.mark.parametrize("bad", BAD)
+@pytest.mark.parametrize("utility", ["loss", "ndcg", "kl"])
+def test_of_a_full_model_answers_that_are_not_finite_are_an_error(bad, utility):
+    probe = tiny_probe()
+    with torch.no_grad():
+        probe.model.layers[1].down_proj.bias.fill_(bad)
+
+    with pytest.raises(ModelError, match="the full model's answers to 20 of 20 examples are not finite"):
+        probe.evaluate([(0, 2)], utility)
+    assert probe._answers.losses == {}
+    with pytest.raises(ModelError, match="gates are not finite on 20 of 20 examples"):
+        probe.gate_gradients()
+
+
+@given(broken=st.sets(st.integers(0, 7), min_size=1, max_size=7))
+def test_a_set_with_answers_that_are_not_finite_is_the_worst_by_every_utility(broken):
+    """Whichever examples break, the mean of no finite set is lower, and of the ndcg those examples add nothing."""
+    rng = np.random.default_rng(0)
+    table, targets = torch.from_numpy(rng.normal(size=(8, 5))), torch.from_numpy(rng.integers(0, 5, 8))
+    judge = ExampleMetrics(targets, kl=True)
+    judge(torch.zeros(8, 5, dtype=torch.double))
+    whole = judge(table)
+    hurt = table.clone()
+    hurt[sorted(broken), 3] = math.nan
+
+    losses, ranks, _, divergences = judge(hurt)
+
+    assert losses.mean() == divergences.mean() == math.inf
+    assert sorted(broken) == torch.nonzero(ranks == 0)[:, 0].tolist() == torch.nonzero(losses.isinf())[:, 0].tolist()
+    fine = [row for row in range(8) if row not in broken]
+    assert torch.equal(losses[fine], whole[0][fine])
+    assert torch.equal(ranks[fine], whole[1][fine])
+
+
+def test_a_layer_that_breaks_without_another_is_counted_for_every_set():
+    probe = without_layer_0_it_overflows()
+
+    assert [0, 0, 0, 10] == probe.unanswered([(0, 1, 2), (0, 1), (0, 2), (1, 2)]).tolist()
+    assert [True, True, True, False] == np.isfinite(probe.evaluate([(0, 1, 2), (0, 1), (0, 2), (1, 2)])).all(1).tolist()
 
 
 @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
@@ -245,12 +340,12 @@ def test_half_precision_logits_are_judged_in_single_precision(kind):
     torch.manual_seed(0)
     logits, targets = torch.randn(8, 3000).to(kind), torch.arange(8)
 
-    losses, ranks = ExampleMetrics(targets, kl=False)(logits)
+    losses, ranks, _ = ExampleMetrics(targets, kl=False)(logits)
 
     exact = logits.double()
     own = exact[torch.arange(8), targets]
     np.testing.assert_allclose(losses, exact.logsumexp(dim=1) - own, rtol=1e-6)
-    assert [1 + int((row > mine).sum()) for row, mine in zip(exact, own, strict=True)] == ranks.tolist()
+    assert [int((row >= mine).sum()) for row, mine in zip(exact, own, strict=True)] == ranks.tolist()
 
 
 @pytest.mark.parametrize("kept", [(0, 4), (-1, 2), (7,)])

@@ -1,0 +1,94 @@
+"""Work in processes of its own, a few at a time: one that is killed takes no other with it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnContext
+from typing import Any, cast
+
+from lwa_core.errors import LwaError
+from lwa_core.measuring.fresh_process import apart
+from lwa_core.training.parent import end_with
+
+PATIENCE = 2.0
+"""Seconds that a process has to end in once it is told to."""
+
+
+def in_processes(
+    work: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], jobs: int
+) -> Iterator[tuple[int, Any | LwaError]]:
+    """Each task's number and result, or why there is none, in the order in which they are done.
+
+    Processes that still run when this is left, by an exception or an interruption, are ended; they end as well when
+    this process is killed.
+
+    Args:
+        work: A function of a module.
+        tasks: Its arguments, each time it is called.
+        jobs: Processes at a time; each does one task.
+    """
+    context = get_context("spawn")
+    with apart():
+        yield from _in_processes(context, work, tasks, jobs)
+
+
+def _in_processes(
+    context: SpawnContext, work: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], jobs: int
+) -> Iterator[tuple[int, Any | LwaError]]:
+    waiting = list(enumerate(tasks))
+    running: dict[Any, tuple[int, Any]] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                number, task = waiting.pop(0)
+                reader, writer = context.Pipe(duplex=False)
+                process = context.Process(target=_do, args=(writer, os.getpid(), work, task))
+                process.start()
+                writer.close()
+                running[reader] = number, process
+            for reader in cast("list[Connection]", wait(list(running))):
+                number, process = running.pop(reader)
+                yield number, _outcome(reader, process)
+    finally:
+        _end([process for _, process in running.values()])
+
+
+def _do(writer: Connection, parent: int, work: Callable[..., Any], task: tuple[Any, ...]) -> None:
+    """In the process: what it came to, or the words of what went wrong."""
+    end_with(parent)
+    for name in ("SIGINT", "SIGHUP"):  # a terminal sends them to all of its processes; the parent ends this one
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    try:
+        told = work(*task)
+    except LwaError as error:
+        told = LwaError(error.message, error.hint)
+    except BaseException as error:
+        told = LwaError(f"{type(error).__name__}: {error}")
+    writer.send(told)
+
+
+def _outcome(reader: Connection, process: Any) -> Any | LwaError:
+    try:
+        told = reader.recv()
+    except (EOFError, OSError):
+        process.join()
+        code = process.exitcode
+        how = f"was killed by signal {-code}, maybe for want of memory" if code < 0 else f"ended with {code}"
+        return LwaError(f"its process {how}")
+    process.join()
+    return told
+
+
+def _end(processes: Sequence[Any]) -> None:
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.join(PATIENCE)
+        if process.is_alive():
+            process.kill()
+            process.join()

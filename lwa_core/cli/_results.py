@@ -1,0 +1,33 @@
+"""What `lwa run` and `lwa report` print of a run: what it is to be read with, its tables, its other warnings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lwa_core.cli._table import show_table
+from lwa_core.cli._terminal import echo, say
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from lwa_core.results.reading import Results
+    from lwa_core.results.schema import Caution
+
+
+def show_results(results: Results) -> None:
+    """The tables on stdout, the warnings on stderr; a teacher that has not converged is warned of before all else."""
+    from lwa_core.report.terminal import result_tables
+    from lwa_core.results.convergence import CODE
+    from lwa_core.results.warnings import performance_warnings
+
+    warnings = results.metrics.warnings
+    _warn(warning for warning in warnings if warning.code == CODE)
+    for table in result_tables(results):
+        show_table(table)
+        echo()
+    _warn(warning for warning in [*warnings, *performance_warnings(results)] if warning.code != CODE)
+
+
+def _warn(warnings: Iterable[Caution]) -> None:
+    for warning in warnings:
+        say(f"warning[{warning.code}]: {warning.message}", err=True)

@@ -1,0 +1,99 @@
+"""JSON that somebody else wrote: read strictly, and everything wrong with it said in words.
+
+The standard library reads more than JSON (NaN, half of a surrogate pair) and fails on some of it in ways of its own
+(brackets nested without end, integers of thousands of digits); what it lets through breaks later, where nobody knows
+the file any more.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any, NoReturn
+
+DEEPEST = 100
+"""Lists and objects inside each other. Python reads a thousand, and then has no room left to go through them."""
+
+
+class BadJsonError(ValueError):
+    """Why a text is no JSON, in words that follow the name of its place; `line` counts from 1 inside the text."""
+
+    def __init__(self, message: str, line: int = 1) -> None:
+        super().__init__(message)
+        self.message = message
+        self.line = line
+
+
+def parse_json(text: str | bytes, *, missing: bool = False) -> Any:
+    """The value of a JSON text in UTF-8.
+
+    Args:
+        text: The text; a byte-order mark in front of bytes is left out.
+        missing: Whether NaN and infinities may stand for numbers that are missing, as Python and pandas write them.
+
+    Raises:
+        BadJsonError: It is no JSON, or nothing that a program could go on with.
+    """
+    written = _decoded(text)
+    try:
+        value = json.loads(
+            written, parse_constant=None if missing else _refuse, parse_float=None if missing else _finite
+        )
+    except json.JSONDecodeError as error:
+        raise BadJsonError(f"is not JSON: {error.msg} at column {error.colno}", error.lineno) from error
+    except RecursionError as error:
+        raise _too_deep() from error
+    except BadJsonError:
+        raise
+    except ValueError as error:  # Python reads no integer of more digits
+        raise BadJsonError("holds an integer of thousands of digits") from error
+    if written.count("[") + written.count("{") > DEEPEST:
+        _check_depth(value)
+    if "\\ud" in written or "\\uD" in written:
+        _check_pairs(value)
+    return value
+
+
+def _decoded(text: str | bytes) -> str:
+    try:
+        if isinstance(text, bytes):
+            return text.decode("utf-8-sig")
+        _ = text.isascii() or text.encode()
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise BadJsonError(f"is not UTF-8 text (byte {error.object[error.start]:#04x})", line) from error
+    except UnicodeEncodeError as error:
+        raise BadJsonError("is not UTF-8 text") from error
+    return text
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise BadJsonError(f"holds {constant}, which JSON does not have")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise BadJsonError(f"holds a number that is too large: {digits[:20]}")
+    return number
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(DEEPEST):
+        inner = [member.values() if isinstance(member, dict) else member for member in level]
+        level = [each for members in inner for each in members if isinstance(each, (dict, list))]
+        if not level:
+            return
+    raise _too_deep()
+
+
+def _too_deep() -> BadJsonError:
+    return BadJsonError(f"is nested more than {DEEPEST} levels deep")
+
+
+def _check_pairs(value: Any) -> None:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise BadJsonError("holds half of a surrogate pair (\\ud800 to \\udfff), which is no character") from error
