@@ -257,7 +257,7 @@ class RecommendationTask:
         self, data: PreparedData, qualities: Mapping[str, Rankings], baselines: Rankings, controls: Mapping[str, str]
     ) -> Quality:
         from lwa_core.results.assembly import Quality
-        from lwa_core.results.summary import cold_start, summarise
+        from lwa_core.results.summary import cold_start, summarise, trivial
 
         rankings = {**{name: ranked["model"] for name, ranked in qualities.items()}, **baselines}
         evaluate, seed = self.recipe.evaluate, self.recipe.seed
@@ -265,6 +265,7 @@ class RecommendationTask:
             headline=f"ndcg@{10 if 10 in evaluate.k else max(evaluate.k)}",
             figures=summarise(rankings, data.catalogue, evaluate, seed, controls=controls),
             cold_start=cold_start(rankings, data, evaluate, seed),
+            trivial=trivial(rankings, data, evaluate),
         )
 
     def account(self, data: PreparedData) -> dict[str, Any]:
