@@ -74,8 +74,7 @@ class Ranker:
             ModelError: The model ranks more or fewer items than the catalogue holds.
         """
         scores = score_histories(self.recommender, self.model, histories)
-        if scores.shape[1] != len(self.catalogue):
-            raise ModelError(f"the model ranks {scores.shape[1]} items, but its catalogue holds {len(self.catalogue)}")
+        _assert_ranks(scores, len(self.catalogue))
         return scores
 
     @property
@@ -192,9 +191,22 @@ def load_ranker(folder: Path, registry: Registry | None = None) -> Ranker:
     registry = registry or Registry.discover()
     recommender = _made(registry, "recommender", component, settings, folder)
     restorers = tuple(_restorer(registry, each, folder) for each in description.restored_by)
-    model = _restored(recommender, restorers, folder) if restorers else recommender.load(folder)
-    _check_loaded(model, f"recommender '{component}' of {registry.find('recommender', component).provider}")
+    try:
+        model = _restored(recommender, restorers, folder) if restorers else recommender.load(folder)
+        _check_loaded(model, f"recommender '{component}' of {registry.find('recommender', component).provider}")
+        ranked = score_histories(recommender, model, [_nothing()])  # what cannot be asked is no model
+    except LwaError:
+        raise
+    except Exception as error:  # of a recommender's own code, or of a network that its configuration does not fit
+        said = " ".join(str(error).split())
+        raise ModelError(f"the model in {folder} cannot be loaded and asked: {type(error).__name__}: {said}") from error
+    _assert_ranks(ranked, len(catalogue))
     return Ranker(model, recommender, catalogue, component, settings, description.filter_seen, restorers)
+
+
+def _nothing() -> History:
+    """An empty history, which has times for a model that asks for them."""
+    return TimedHistory(np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.int64))
 
 
 def _check_loaded(model: Any, who: str) -> None:
@@ -233,6 +245,11 @@ def _description(said: Any, folder: Path) -> _Description:
     ):
         raise ModelError(f"{file} does not describe a model: a part is missing, or of another type")
     return _Description(said["recommender"], said["settings"], said["filter_seen"], restored)
+
+
+def _assert_ranks(scores: torch.Tensor, items: int) -> None:
+    if scores.dim() != 2 or scores.shape[1] != items:
+        raise ModelError(f"the model ranks {scores.shape[-1]} items, but its catalogue holds {items}")
 
 
 def _restorer(registry: Registry, said: tuple[str, dict[str, Any]], folder: Path) -> Restorer:
