@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -13,6 +12,10 @@ from lwa_core.errors import LwaError
 
 MILLISECONDS_FROM = 100_000_000_000
 """A timestamp above this counts milliseconds: as seconds it would lie after the year 5138."""
+
+
+LARGEST = MILLISECONDS_FROM * 1000
+"""In milliseconds the year 5138, as far from 1970 as times can be told."""
 
 
 class TimedHistory(np.ndarray[Any, np.dtype[np.int32]]):
@@ -60,11 +63,20 @@ def milliseconds(times: Sequence[float]) -> NDArray[np.int64]:
     Raises:
         LwaError: One is no finite number, or lies before the one before it.
     """
+    if isinstance(times, (str, bytes, Mapping)) or not isinstance(times, Iterable):
+        raise LwaError(f"the times of a history are a list of numbers, not a {type(times).__name__}")
+    times = list(times)
     for value in times:
-        if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not math.isfinite(value):
-            raise LwaError(f"a time is a number of seconds since 1970, not {value!r}")
+        # Neither NaN nor an infinity nor an integer that no float holds passes the comparison.
+        if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not abs(value) <= LARGEST:
+            raise LwaError(f"a time is a number of seconds or milliseconds since 1970, not {_shown(value)}")
     raw = np.array(times, dtype=np.float64)
     found = np.rint(np.where(raw > MILLISECONDS_FROM, raw, raw * 1000)).astype(np.int64)
     if (np.diff(found) < 0).any():
         raise LwaError("the times of a history fall", "give the oldest event first")
     return found
+
+
+def _shown(value: object) -> str:
+    """Python refuses to write an integer of more than 4,300 digits."""
+    return "an integer of very many digits" if isinstance(value, int) and value.bit_length() > 128 else f"{value!r:.40}"

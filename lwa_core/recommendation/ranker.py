@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,8 @@ class Ranker:
                 makes no use of them.
 
         Raises:
-            LwaError: The model looks at times, and there are none, or other than one for each id, or they fall.
+            LwaError: `history` is no list of ids, `k` no whole number of at least 1, or the model looks at times, and
+                there are none, or other than one for each id, or they fall.
         """
         return self.recommend_many([history], k, None if times is None else [times])[0]
 
@@ -103,18 +104,21 @@ class Ranker:
         self, histories: Sequence[Sequence[str]], k: int = 10, times: Sequence[Sequence[float]] | None = None
     ) -> list[Recommendations]:
         """`recommend` for several histories in one batch."""
-        if k < 1:
-            raise LwaError(f"k must be at least 1, not {k}")
-        if not len(histories):
+        if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
+            raise LwaError(f"k must be a whole number of at least 1, not {k!r:.40}")
+        histories = [_item_ids(history) for history in histories]
+        if not histories:
             return []
         if self.uses_times and times is None:
             raise LwaError("this model looks at the times of events", "give `times`, one for each item of a history")
+        if times is not None and not isinstance(times, Sequence):
+            raise LwaError(f"times are a list for each history, not a {type(times).__name__}")
         if times is not None and len(times) != len(histories):
             raise LwaError(f"times of {len(times)} histories for {len(histories)} histories")
         given: Sequence[Sequence[float] | None] = (times if self.uses_times else None) or [None] * len(histories)
         split = [self._known(history, own) for history, own in zip(histories, given, strict=True)]
         seen = [known if self.filter_seen else known[:0] for known, _ in split]
-        items, scores = top_items(self.scores([known for known, _ in split]), seen, k)
+        items, scores = top_items(self.scores([known for known, _ in split]), seen, min(int(k), len(self.catalogue)))
         answers = []
         for row, (_, unknown) in enumerate(split):
             there = items[row] >= 0
@@ -129,26 +133,27 @@ class Ranker:
 
     def network(self, sent: Sequence[Mapping[str, Any]]) -> Callable[[], torch.Tensor]:
         """What the network alone does for requests, arguments of `recommend`: from a batch to scores of all items."""
-        histories = [self._known(each["history"], each.get("times") if self.uses_times else None)[0] for each in sent]
+        histories = [
+            self._known(_item_ids(each["history"]), each.get("times") if self.uses_times else None)[0] for each in sent
+        ]
         return scoring(self.recommender, self.model, histories)
 
     def _known(self, history: Sequence[str], times: Sequence[float] | None) -> tuple[History, tuple[str, ...]]:
-        if isinstance(history, str):
-            raise LwaError(f"a history is a list of item ids, not one string: {history[:40]!r}")
-        ids = [str(item) for item in history]
-        places = [place for place, item in enumerate(ids) if item in self._index]
-        known: History = np.array([self._index[ids[place]] for place in places], dtype=np.int32)
+        places = [place for place, item in enumerate(history) if item in self._index]
+        known: History = np.array([self._index[history[place]] for place in places], dtype=np.int32)
         if times is not None:
-            if len(times) != len(ids):
-                raise LwaError(f"{len(times)} times for a history of {len(ids)} items")
-            known = TimedHistory(known, milliseconds(times)[places])
-        return known, tuple(item for item in ids if item not in self._index)
+            told = milliseconds(times)
+            if len(told) != len(history):
+                raise LwaError(f"{len(told)} times for a history of {len(history)} items")
+            known = TimedHistory(known, told[places])
+        return known, tuple(item for item in history if item not in self._index)
 
     def save(self, folder: Path) -> None:
         """Write the model (safetensors), its catalogue and description (JSON); `lwa_core.load` reads them.
 
         The description holds the sha256 of every other file, and a folder that is not as it was saved is refused.
         """
+        folder = Path(folder)
         if self.restorers:
             save_config(self.model, folder)
             self.restorers[-1].instance.save(self.model, folder)
@@ -172,6 +177,19 @@ class Ranker:
                 "files": checksums(folder, but=DESCRIPTION),
             },
         )
+
+
+def _item_ids(history: object) -> list[str]:
+    """A history as texts, oldest first. Raises LwaError for what has no order, or holds what is no id."""
+    if isinstance(history, (str, bytes)):
+        raise LwaError(f"a history is a list of item ids, not one string: {history[:40]!r}")
+    if isinstance(history, (set, frozenset, Mapping)) or not isinstance(history, Iterable):
+        raise LwaError(f"a history is a list of item ids, oldest first, not a {type(history).__name__}")
+    items = list(history)
+    for item in items:
+        if isinstance(item, bool) or not isinstance(item, (str, int, np.integer)):
+            raise LwaError(f"an item id is text or a whole number, not {item!r:.40}")
+    return [str(item) for item in items]
 
 
 def load_ranker(folder: Path, registry: Registry | None = None) -> Ranker:
