@@ -292,6 +292,7 @@ def _scorer(use: Use, scores: LayerScores) -> dict[str, Any]:
 
 def _print(told: dict[str, Any]) -> None:
     from lwa_core.cli._table import print_table
+    from lwa_core.results.warnings import FEW_CALIBRATION
 
     say(f"{told['class']} ({told['task']}): {told['depth']} layers, {told['layers']}")
     of = f" of {told['texts']} texts" if told["examples"] != told["texts"] else ""
@@ -304,6 +305,9 @@ def _print(told: dict[str, Any]) -> None:
         columns.append([str(each["order"].index(layer) + 1) for layer in range(told["depth"])])
     print_table(heads, [list(row) for row in zip(*columns, strict=True)])
     echo()
+    if told["examples"] < FEW_CALIBRATION:
+        said = f"only {told['examples']} examples: the order of the layers rests on so few"
+        say(f"warning[few-calibration-examples]: {said}", err=True)
     for each in told["scorers"]:
         rows = f"{each['samples']} sample{'s' if each['samples'] > 1 else ''}, {each['passes']:.3g} passes"
         stable = "" if each["stability"] is None else f", stability {each['stability']:.2f}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from lwa_core.data.arrays import Int64
 from lwa_core.data.grouping import slices
+from lwa_core.data.ids import shown
 from lwa_core.errors import DataError
 
 if TYPE_CHECKING:
@@ -51,6 +52,9 @@ DATES = {
 HOURS = ("", " %H:%M:%S%.f", "T%H:%M:%S%.f", " %H:%M", "T%H:%M", " %I:%M:%S %p", " %I:%M %p")
 ZONES = ("", "Z", "%z", " %z", " UTC")
 
+MOST = 1e30
+"""No unit counts a time of the calendar by a larger number."""
+
 Numbers = NDArray[np.float64] | Int64
 
 
@@ -58,10 +62,10 @@ def check_unit(unit: Any) -> None:
     """Raise DataError where `unit` is neither one of `UNITS` nor `"auto"`."""
     known = [AUTO, *UNITS]
     if unit not in known:
-        near = difflib.get_close_matches(str(unit), [*known, *UNITS.values()], 1)
+        near = difflib.get_close_matches(unit if isinstance(unit, str) else "", [*known, *UNITS.values()], 1)
         wanted = next((short for short, name in UNITS.items() if near == [name]), near[0] if near else None)
         hint = f"did you mean {wanted!r}?" if wanted else f"there are: {', '.join(map(repr, known))}"
-        raise DataError(f"there is no unit of time {unit!r}", hint=hint)
+        raise DataError(f"there is no unit of time {shown(unit)}", hint=hint)
 
 
 def unit_of(values: Numbers) -> str:
@@ -194,6 +198,8 @@ def history_milliseconds(times: Sequence[Any], unit: str = AUTO) -> Int64:
         DataError: One is neither, or lies before the one before it, or outside the years 1 to 9999.
     """
     check_unit(unit)
+    if isinstance(times, (str, bytes, Mapping, set, frozenset)) or not isinstance(times, Iterable):
+        raise DataError(f"the times of a history are a list, oldest first, not {type(times).__qualname__}")
     values = list(times)
     dates = [isinstance(value, (date, np.datetime64)) for value in values]
     if any(dates):
@@ -212,9 +218,8 @@ def history_milliseconds(times: Sequence[Any], unit: str = AUTO) -> Int64:
 
 def _number(value: Any) -> float:
     number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    if not number or not math.isfinite(value):
-        shown = "null" if value is None else repr(value)[:40]
-        raise DataError(f"a time is a number since 1970 or a date, not {shown}")
+    if not number or not abs(value) <= MOST:  # neither NaN nor an integer that no float holds passes the comparison
+        raise DataError(f"a time is a number since 1970 or a date, not {shown(value)}")
     return value  # type: ignore[no-any-return]
 
 

@@ -48,8 +48,8 @@ def spell_id(value: Any) -> str:
         return str(value)
     if getattr(value, "shape", None) == () and hasattr(value, "item"):
         return spell_id(value.item())  # one number of an array or tensor
-    shown = "null" if value is None else f"{type(value).__qualname__} {_short(value)}"
-    raise DataError(f"{shown} is no id: {KINDS}")
+    what = "null" if value is None else f"{type(value).__qualname__} {shown(value)}"
+    raise DataError(f"{what} is no id: {KINDS}")
 
 
 def spell_ids(ids: polars.Series) -> polars.Series:
@@ -101,7 +101,7 @@ def _whole(value: Any) -> str:
     if not math.isfinite(number):
         raise DataError(f"{value} is no id: {KINDS}")
     if number != int(number):
-        raise DataError(f"{_short(number)} has a fraction, and {KINDS}", hint="give ids with fractions as text")
+        raise DataError(f"{shown(number)} has a fraction, and {KINDS}", hint="give ids with fractions as text")
     if not isinstance(number, Decimal) and abs(number) > LARGEST_FLOAT:
         raise DataError(
             f"{number:g} is too large for a float to tell whole numbers apart", hint="give it as an integer"
@@ -131,6 +131,14 @@ def _said(value: Any) -> str:
         return error.message
 
 
-def _short(value: Any) -> str:
-    text = repr(value)
+def shown(value: Any) -> str:
+    """A value as a message quotes it, in few characters. Python writes no integer of more than 4,300 digits."""
+    if value is None:
+        return "null"
+    if isinstance(value, int) and value.bit_length() > 128:
+        return "an integer of very many digits"
+    try:
+        text = repr(value)
+    except ValueError:  # a list that holds such an integer
+        return f"a {type(value).__qualname__}"
     return text if len(text) <= 40 else f"{text[:37]}..."

@@ -144,7 +144,7 @@ def _few(times: Mapping[str, Times]) -> Iterator[str]:
 def _waiting(times: Mapping[str, Times]) -> Iterator[str]:
     share = cpu_share(times)
     if share < LEAST_SHARE:
-        yield f"the process had a processor for only {share:.0%} of the time that its answers took"
+        yield f"the process had a processor for only {100 * share:.0f} % of the time that its answers took"
 
 
 def _loaded(load: Sequence[float | None], processors: int) -> Iterator[str]:

@@ -285,7 +285,7 @@ class RecommendationTask:
         self, data: PreparedData, qualities: Mapping[str, Rankings], baselines: Rankings, controls: Mapping[str, str]
     ) -> Quality:
         from lwa_core.results.assembly import Quality
-        from lwa_core.results.summary import cold_start, summarise
+        from lwa_core.results.summary import cold_start, summarise, trivial
 
         rankings = {**{name: ranked["model"] for name, ranked in qualities.items()}, **baselines}
         evaluate, seed = self.recipe.evaluate, self.recipe.seed
@@ -293,6 +293,7 @@ class RecommendationTask:
             headline=f"ndcg@{headline_cutoff(evaluate.k)}",
             figures=summarise(rankings, data.catalogue, evaluate, seed, controls=controls),
             cold_start=cold_start(rankings, data, evaluate, seed),
+            trivial=trivial(rankings, data, evaluate),
         )
 
     def account(self, data: PreparedData) -> dict[str, Any]:

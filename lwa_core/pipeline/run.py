@@ -34,7 +34,11 @@ def run_folder(recipe: Recipe, store: Store) -> Path:
 
 
 def assert_able(recipe: Recipe) -> None:
-    """Raise NeedsError where the machine lacks the device of a recipe, or what a component needs."""
+    """Raise NeedsError where the machine lacks the device of a recipe, or what a component needs; PluginError where a
+    component lacks a method of its kind.
+    """
+    for use in recipe.uses:
+        use.offer.usable()
     lacking = {use.name: missing for use in recipe.uses if (missing := recipe.registry.lacking(use.offer.component))}
     if missing := lacking_device(recipe.device):
         lacking = {f"device = '{recipe.device}'": missing, **lacking}

@@ -24,7 +24,7 @@ from lwa_core.pipeline.task import Asked, drawn_rows
 from lwa_core.plugins.protocols import TrainableSubject
 from lwa_core.recipe.recipe import Recipe, Use
 from lwa_core.results.assembly import Quality
-from lwa_core.results.text_summary import LOWER_IS_BETTER, headline_of, summarise_texts
+from lwa_core.results.text_summary import LOWER_IS_BETTER, headline_of, summarise_texts, trivial_texts
 from lwa_core.settings import unstructure
 from lwa_core.statistics.rank_metrics import headline_cutoff
 from lwa_core.store.files import digest, read_json, write_json
@@ -295,12 +295,12 @@ class TextTask:
         controls: Mapping[str, str],
     ) -> Quality:
         measured = {name: quality["model"] for name, quality in qualities.items()}
+        everything = {**measured, **(baselines or {})}
         return Quality(
             headline=self.metric,
-            figures=summarise_texts(
-                {**measured, **(baselines or {})}, self.evaluate, self.recipe.seed, controls=controls
-            ),
+            figures=summarise_texts(everything, self.evaluate, self.recipe.seed, controls=controls),
             lower_is_better=LOWER_IS_BETTER,
+            trivial=trivial_texts(everything, self.evaluate, len(data.corpus)),
         )
 
     def account(self, data: TextData) -> dict[str, Any]:

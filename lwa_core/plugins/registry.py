@@ -20,6 +20,8 @@ import pluggy
 from lwa_core.errors import PluginError
 from lwa_core.plugins import hooks
 from lwa_core.plugins.hooks import ENTRY_POINT_GROUP, KINDS, PROJECT, Component
+from lwa_core.plugins.loading import loading
+from lwa_core.plugins.methods import check_methods
 from lwa_core.plugins.requirements import lacking_of
 from lwa_core.plugins.trust import Allowing
 from lwa_core.settings import did_you_mean, fields
@@ -95,21 +97,34 @@ class Offer:
     def name(self) -> str:
         return self.component.name
 
+    def usable(self) -> type:
+        """The class, if it has the methods of its kind. Raises BrokenComponentError where it has not."""
+        target = self.load()
+        try:
+            check_methods(self.kind, target)
+        except TypeError as error:
+            said = f"{self.kind} '{self.name}' of {self.provider} cannot be used: {error}"
+            raise BrokenComponentError(said, "docs/plugins.md says what each kind has to have") from error
+        return target
+
     def load(self) -> type:
         """The class behind the component, imported if it was not yet.
 
         Raises:
             BrokenComponentError: It cannot be imported, is no attrs class, or a setting has a type TOML cannot fill.
         """
-        target = self.component.target
+        target: Any = self.component.target
         try:
-            if isinstance(target, str):
-                module, _, name = target.partition(":")
-                target = getattr(import_module(module), name)
-            if not isinstance(target, type):
-                raise TypeError(f"its target is a {type(target).__name__}, no class")
-            fields(target)
-        except (Exception, SystemExit) as error:
+            with loading(f"{self.kind} '{self.name}' of {self.provider} to be imported ({target})"):
+                if isinstance(target, str):
+                    module, _, name = target.partition(":")
+                    target = getattr(import_module(module), name)
+                if not isinstance(target, type):
+                    raise TypeError(f"its target is a {type(target).__name__}, no class")
+                fields(target)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             said = f"{self.kind} '{self.name}' of {self.provider} cannot be used: {_told(error)}"
             raise BrokenComponentError(
                 said, "mend or block that plugin; `lwa doctor` lists the health of all"
@@ -289,13 +304,16 @@ def _register(
 ) -> tuple[PluginInfo, list[Offer]]:
     """Load a plugin, try it alone, ask what it offers, and register it where all that went well."""
     try:
-        plugin = load()
-        trial = new_manager()
-        trial.register(plugin, name=info.name)
-        _check_hooks(trial)
-        offers = list(_offered(trial, info))
+        with loading(f"{info} to be imported"):
+            plugin = load()
+            trial = new_manager()
+            trial.register(plugin, name=info.name)
+            _check_hooks(trial)
+            offers = list(_offered(trial, info))
         manager.register(plugin, name=f"{info.distribution or info.file}:{info.name}")
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         return attrs.evolve(info, status=BROKEN, error=_told(error)), []
     return info, offers
 

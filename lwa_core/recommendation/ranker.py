@@ -10,7 +10,7 @@ import attrs
 import numpy as np
 import torch
 
-from lwa_core.data import Catalogue
+from lwa_core.data import Catalogue, TimedHistory
 from lwa_core.data.clock import AUTO, UNITS
 from lwa_core.data.timed import asks_for_times
 from lwa_core.errors import LwaError, ModelError, PluginError, StoreError
@@ -85,8 +85,7 @@ class Ranker:
             ModelError: The model ranks more or fewer items than the catalogue holds.
         """
         scores = score_histories(self.recommender, self.model, histories)
-        if scores.shape[1] != len(self.catalogue):
-            raise ModelError(f"the model ranks {scores.shape[1]} items, but its catalogue holds {len(self.catalogue)}")
+        _assert_ranks(scores, len(self.catalogue))
         return scores
 
     @property
@@ -277,6 +276,11 @@ def load_ranker(folder: Path, registry: Registry | None = None) -> Ranker:
     return Ranker(model, recommender, catalogue, component, settings, seen, restorers, unit)
 
 
+def _nothing() -> History:
+    """An empty history, which has times for a model that asks for them."""
+    return TimedHistory(np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.int64))
+
+
 def _check_loaded(model: Any, who: str) -> None:
     """Raise PluginError where a recommender's `load` gave no model in eval mode."""
     if not isinstance(model, torch.nn.Module):
@@ -317,6 +321,11 @@ def _description(said: Any, folder: Path) -> _Description:
     if unit not in (AUTO, *UNITS):
         raise ModelError(f"{file} names no unit of time: {str(unit)[:40]!r}")
     return _Description(said["recommender"], said["settings"], said["filter_seen"], unit, restored)
+
+
+def _assert_ranks(scores: torch.Tensor, items: int) -> None:
+    if scores.dim() != 2 or scores.shape[1] != items:
+        raise ModelError(f"the model ranks {scores.shape[-1]} items, but its catalogue holds {items}")
 
 
 def _restorer(registry: Registry, said: tuple[str, dict[str, Any]], folder: Path) -> Restorer:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lwa_core.data.clock import AUTO, history_milliseconds
-from lwa_core.data.ids import spell_id
+from lwa_core.data.ids import shown, spell_id
 from lwa_core.data.timed import TimedHistory
 from lwa_core.errors import DataError, LwaError
 from lwa_core.types import History
@@ -32,10 +32,10 @@ def read_history(
     places = [place for place, item in enumerate(ids) if item in index]
     known: History = np.array([index[ids[place]] for place in places], dtype=np.int32)
     if times is not None:
-        times = list(times)
-        if len(times) != len(ids):
-            raise LwaError(f"{len(times)} times for a history of {len(ids)} items")
-        known = TimedHistory(known, history_milliseconds(times, unit)[places])
+        told = history_milliseconds(times, unit)
+        if len(told) != len(ids):
+            raise LwaError(f"{len(told)} times for a history of {len(ids)} items")
+        known = TimedHistory(known, told[places])
     return known, tuple(item for item in ids if item not in index)
 
 
@@ -55,12 +55,12 @@ def spelled(items: Any, what: str) -> list[str]:
     if isinstance(items, (str, bytes)):
         raise LwaError(f"{what} is a list of item ids, not one string: {items[:40]!r}")
     if not isinstance(items, Iterable) or isinstance(items, (Mapping, set, frozenset)) or hasattr(items, "columns"):
-        shown = "null" if items is None else type(items).__qualname__
-        raise LwaError(f"{what} is a list of item ids, oldest first, not {shown}")
+        kind = "null" if items is None else type(items).__qualname__
+        raise LwaError(f"{what} is a list of item ids, oldest first, not {kind}")
     try:
         values = list(items)
     except TypeError as error:  # an array or tensor without a dimension
-        raise LwaError(f"{what} is a list of item ids, not one number: {items!r}"[:120]) from error
+        raise LwaError(f"{what} is a list of item ids, not one number: {shown(items)}") from error
     found = []
     for place, item in enumerate(values):
         try:
@@ -73,10 +73,10 @@ def spelled(items: Any, what: str) -> list[str]:
 def read_count(k: Any, most: int) -> int:
     """How many items are asked for, no more than there are. Raises LwaError where `k` is no whole number above 0."""
     if isinstance(k, bool) or not isinstance(k, (int, np.integer)):
-        shown = "null" if k is None else f"{type(k).__qualname__} {k!r}"
-        raise LwaError(f"k is a whole number of at least 1, not {shown}"[:120])
+        what = "null" if k is None else f"{type(k).__qualname__} {shown(k)}"
+        raise LwaError(f"k is a whole number of at least 1, not {what}")
     if k < 1:
-        raise LwaError(f"k must be at least 1, not {k}")
+        raise LwaError(f"k must be at least 1, not {shown(k)}")
     return min(int(k), most)
 
 

@@ -42,7 +42,11 @@ def answer(results: Results) -> list[str]:
         said = [_teacher(results)]
     said += _request(results)
     said += [sentence for student in results.finals if (sentence := _cost(results, student))]
-    first = [f"{_capital(each.message)}." for each in results.metrics.warnings if each.code == convergence.CODE]
+    first = []
+    if results.headline in results.metrics.trivial:
+        why = results.metrics.trivial[results.headline]
+        first.append(f"{metric_name(results.headline)} tells little or nothing of a model here: {why}.")
+    first += [f"{_capital(each.message)}." for each in results.metrics.warnings if each.code == convergence.CODE]
     return first + said + _baseline(results)
 
 

@@ -42,12 +42,14 @@ class Quality:
         figures: Of every model, by name; what needs no layers is among them.
         lower_is_better: Metrics of which less is more.
         cold_start: Figures of test targets that no training example holds; None where there are none.
+        trivial: The metrics that tell nothing of a model, and why.
     """
 
     headline: str
     figures: Mapping[str, ModelQuality]
     lower_is_better: Sequence[str] = ()
     cold_start: ColdStart | None = None
+    trivial: Mapping[str, str] = attrs.field(factory=dict)
 
 
 @attrs.frozen(eq=False)
@@ -98,6 +100,7 @@ def assemble(found: Found) -> Metrics:
         calibration=CalibrationUsed(examples=found.calibration_examples, utility=recipe.calibration.utility),
         headline=found.quality.headline,
         lower_is_better=tuple(found.quality.lower_is_better),
+        trivial=found.quality.trivial,
         models=tuple(_model(found, name) for name in dict.fromkeys([*found.facts, *found.quality.figures])),
         cold_start=found.quality.cold_start,
         scores=()

@@ -484,7 +484,8 @@ class Metrics:
         calibration: What scorers and selectors looked at.
         headline: The metric of sentences and charts.
         lower_is_better: The metrics of which less is more.
-        models: The teacher, then the students, then the baselines.
+        trivial: The metrics that any model would reach, or that no example tells apart, and why.
+        models: The teacher, then the students and what they are held against, then the baselines.
         cold_start: Null where every test target occurs in training.
         scores: By scorer; empty where nothing was scored.
         agreement: Null where nothing was scored.
@@ -503,6 +504,7 @@ class Metrics:
     calibration: CalibrationUsed
     headline: str
     lower_is_better: tuple[str, ...] = ()
+    trivial: Mapping[str, str] = attrs.field(factory=dict)
     models: tuple[ModelResult, ...]
     cold_start: ColdStart | None = None
     scores: tuple[ScorerResult, ...] = ()

@@ -22,12 +22,16 @@ from lwa_core.results.schema import (
     OverlapResult,
     ScorerResult,
 )
+from lwa_core.results.trivial import constant_metrics, trivial_cut_offs
 from lwa_core.statistics.agreement import concordance, correlations, overlap
 from lwa_core.statistics.bootstrap import compare, intervals
 from lwa_core.statistics.estimate import Estimate, finite_digits, ten_digits
-from lwa_core.statistics.rank_metrics import ndcg, recall
+from lwa_core.statistics.rank_metrics import ndcg, recall, reciprocal_rank
 from lwa_core.statistics.stability import RESAMPLES
 from lwa_core.types import Floats, LayerScores, ScoreBoard
+
+MEASURES = {"ndcg": ndcg, "recall": recall}
+"""Metrics at k that follow from the ranks alone."""
 
 
 def summarise(
@@ -117,6 +121,23 @@ def summarise(
     return {name: figures(name) for name in rankings}
 
 
+def trivial(rankings: Mapping[str, Ranking], data: PreparedData, evaluate: Evaluate) -> dict[str, str]:
+    """The metrics of these rankings that tell nothing of a model, and why."""
+    seen = [len(np.unique(np.asarray(history))) for history in data.histories(data.test)]
+    left = len(data.catalogue) - np.array(seen if evaluate.filter_seen else [0] * len(seen), dtype=np.int64)
+    values = [
+        {
+            f"{name}@{k}": measure(ranking.ranks, k, ranking.tied)
+            for name, measure in MEASURES.items()
+            for k in evaluate.k
+        }
+        | {"mrr": reciprocal_rank(ranking.ranks, ranking.tied)}
+        for ranking in rankings.values()
+    ]
+    easy = trivial_cut_offs(left, sorted(set(evaluate.k)), (*MEASURES, "coverage"))
+    return constant_metrics(values, "users") | easy
+
+
 def cold_start(rankings: Mapping[str, Ranking], data: PreparedData, evaluate: Evaluate, seed: int) -> ColdStart | None:
     """How every model ranks the test targets that no training sequence holds; None where there are none.
 
@@ -133,7 +154,7 @@ def cold_start(rankings: Mapping[str, Ranking], data: PreparedData, evaluate: Ev
     cold = ~trained[targets]
     if not cold.any():
         return None
-    names = {f"{name}@{k}": (measure, k) for name, measure in (("ndcg", ndcg), ("recall", recall)) for k in evaluate.k}
+    names = {f"{name}@{k}": (measure, k) for name, measure in MEASURES.items() for k in evaluate.k}
     values = {
         (model, name): measure(ranking.ranks[cold], k, ranking.tied[cold])
         for model, ranking in rankings.items()

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from lwa_core.results.schema import AgainstControl, Figure, ModelQuality
+from lwa_core.results.trivial import constant_metrics, trivial_cut_offs
 from lwa_core.statistics.bootstrap import Comparison, compare, compare_correlations, compare_exponentials
 from lwa_core.statistics.rank_metrics import headline_cutoff, ndcg, recall, reciprocal_rank
 from lwa_core.text.quality import TextQuality
@@ -79,6 +82,16 @@ def summarise_texts(
         )
 
     return {name: figures(name) for name in qualities}
+
+
+def trivial_texts(qualities: Mapping[str, TextQuality], evaluate: EvaluateText, index: int) -> dict[str, str]:
+    """The metrics that tell nothing of a model, and why; `index`: how many texts an encoder looks among."""
+    values = [_per_text(quality.arrays, evaluate) for quality in qualities.values()]
+    sizes = np.array([index] if any("ranks" in quality.arrays for quality in qualities.values()) else [], dtype=int)
+    easy = trivial_cut_offs(sizes, sorted(set(evaluate.k)), ("ndcg", "recall"))
+    own = {f"{metric}_own_index": why for metric, why in easy.items()}
+    measured = {metric for each in values for metric in each}
+    return constant_metrics(values, "texts") | {m: why for m, why in (easy | own).items() if m in measured}
 
 
 def _texts(quality: TextQuality, metric: str) -> int:

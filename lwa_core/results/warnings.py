@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lwa_core.results.figures import (
+    FEW,
     NOT_MEASURED,
     between,
     mean,
@@ -21,13 +22,17 @@ from lwa_core.results.verdict import Verdict, compared, verdict
 
 STABLE = 0.7
 FEW_EXAMPLES = 500
+FEW_CALIBRATION = 100
 
 
 def warnings_for(results: Results) -> list[Caution]:
     """What is to be said about the figures of `metrics.json`."""
     return [
+        *_trivial(results),
+        *_not_finite(results),
         *_below_baseline(results),
         *_few_examples(results),
+        *_few_calibration(results),
         *_seen_targets(results),
         *_unstable(results),
         *_random_selection(results),
@@ -69,10 +74,42 @@ def _listed(what: str, names: list[str]) -> str:
 def _few_examples(results: Results) -> Iterator[Caution]:
     count, examples = results.test_examples, results.words.examples
     if count and count < FEW_EXAMPLES:  # of none there are no figures
+        said = "the intervals are wide, and no figure is finer than they"
+        if count < FEW:
+            said = "so few show next to nothing, whatever the figures are"
         yield Caution(
             "few-test-users" if examples == "users" else "few-test-texts",
-            f"only {count} test {examples}: the intervals are wide, and no figure is finer than they",
+            f"only {count} test {examples if count > 1 else examples.removesuffix('s')}: {said}",
         )
+
+
+def _few_calibration(results: Results) -> Iterator[Caution]:
+    count = results.metrics.calibration.examples
+    if count < FEW_CALIBRATION and (results.metrics.scores or results.metrics.plan is not None):
+        yield Caution(
+            "few-calibration-examples",
+            f"only {count} calibration example{'s' if count != 1 else ''}: which layers seem to matter, and which set "
+            "of them is chosen, rests on so few",
+        )
+
+
+def _not_finite(results: Results) -> Iterator[Caution]:
+    for model in results.models:
+        figure = results.figure(model)
+        if figure is not None and figure.mean is None:
+            yield Caution(
+                "not-finite", f"{model.name} has no finite {metric_name(results.headline)}: its answers are broken"
+            )
+
+
+def _trivial(results: Results) -> Iterator[Caution]:
+    """Metrics that tell nothing, those of one reason together; in the order of the reasons."""
+    reasons: dict[str, list[str]] = {}
+    for metric, why in results.metrics.trivial.items():
+        reasons.setdefault(why, []).append(metric_name(metric))
+    for why, names in reasons.items():
+        tell = "tells" if len(names) == 1 else "tell"
+        yield Caution("trivial-metric", f"{', '.join(names)} {tell} little or nothing of a model: {why}")
 
 
 def _seen_targets(results: Results) -> Iterator[Caution]:
@@ -88,6 +125,12 @@ def _seen_targets(results: Results) -> Iterator[Caution]:
 
 def _unstable(results: Results) -> Iterator[Caution]:
     for scores in results.metrics.scores:
+        if scores.stability is None and scores.count > 1 and not scores.combines:
+            yield Caution(
+                "unstable-ranking",
+                f"whether the order of the layers by {scores.name} depends on which examples were looked at cannot be "
+                f"told from its {scores.count} samples",
+            )
         if scores.stability is not None and scores.stability < STABLE:
             yield Caution(
                 "unstable-ranking",

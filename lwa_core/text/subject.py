@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
 
-from lwa_core.errors import ModelError
+from lwa_core.errors import LwaError, ModelError
 from lwa_core.modeling.layers.layered import base_of
 from lwa_core.modeling.probing.batches import moved
 from lwa_core.modeling.probing.example_metrics import at_least_single
@@ -268,7 +268,9 @@ class TextModel:
             with torch.no_grad():
                 whole = at_least_single(self._forward(self.model, batch).logits)
                 made = at_least_single(self.head(self.model, self.encode(self.model, batch)[0]))
-        except (IndexError, ValueError, TypeError) as error:
+        except LwaError:
+            raise
+        except Exception as error:  # of the family's own code
             hint = "--length shortens the texts; a classifier without a pad_token_id takes --batch 1"
             raise ModelError(f"{name} cannot be called with these texts: {error}", hint) from error
         own = whole[torch.arange(len(whole)), batch["places"].to(whole.device)] if whole.dim() == 3 else whole

@@ -31,6 +31,8 @@ CHOOSES_CODE = re.compile(
 )
 """Keys that say which implementation runs, or name code; they may name a repository of kernels to fetch."""
 COUNT = re.compile(r"^(num|n)_|(layers?|depths?|blocks?|stages?|heads?|experts?|groups?)$|(_size|_dim)$")
+NUMBER = re.compile(r"^(num|n)_|_(size|dim)$")
+"""Keys that hold a number and no switch."""
 DEPTH = re.compile(r"layers?|depth|block|stage|types|period|pattern")
 INFINITE = re.compile(r"limit")
 """Keys whose numbers may be infinite (Mamba's `time_step_limit`)."""
@@ -167,7 +169,7 @@ def _assert_meant(file: Path, path: tuple[str | int, ...], value: Any) -> None:
     if isinstance(value, float) and not math.isfinite(value):
         if math.isnan(value) or not INFINITE.search(_spelt(path)):
             raise ModelError(f"{file}: {_spelt(path)} is {value}, no number to compute with")
-    elif isinstance(value, bool) and COUNT.search(key):
+    elif isinstance(value, bool) and NUMBER.search(key):
         raise ModelError(f"{file}: {_spelt(path)} is {value}, and should be a number")
     elif type(value) is int and abs(value) >= 2**63:
         raise ModelError(f"{file}: {_spelt(path)} is a number of {value.bit_length()} bits")

@@ -121,7 +121,7 @@ def test_a_process_that_waits_makes_the_times_unreliable(monkeypatch):
     told = measured({"teacher": clock.taking(lambda history: 4.0)})
 
     assert 0.5 == told["cpu_share"]
-    assert ["the process had a processor for only 50% of the time that its answers took"] == told["unreliable"]
+    assert ["the process had a processor for only 50 % of the time that its answers took"] == told["unreliable"]
 
 
 def test_calls_are_interleaved_and_take_turns(monkeypatch):

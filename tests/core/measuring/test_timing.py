@@ -128,7 +128,7 @@ def test_twins_that_differ_are_a_doubt():
 def test_waiting_for_a_processor_is_a_doubt():
     waited = {name: times(each.wall, each.cpu * 0.6) for name, each in sample().items()}
 
-    assert ["the process had a processor for only 60% of the time that its answers took"] == doubts(
+    assert ["the process had a processor for only 60 % of the time that its answers took"] == doubts(
         waited, ALIKE, **QUIET
     )
     assert [] == doubts(waited, ALIKE, **{**QUIET, "on_cpu": False})  # the GPU worked meanwhile

@@ -2,13 +2,13 @@ import json
 
 import numpy as np
 import pytest
-from ranked_data import catalogue
+from ranked_data import catalogue, leave_last_out
 
 from lwa_core.recommendation.ranking import Ranking
 from lwa_core.recommendation.sections import Evaluate
 from lwa_core.results.as_json import to_json
 from lwa_core.results.schema import Bottom, Figure
-from lwa_core.results.summary import agreement_of, scores_of, summarise
+from lwa_core.results.summary import agreement_of, scores_of, summarise, trivial
 from lwa_core.types import LayerScores, ScoreBoard
 
 EVALUATE = Evaluate(k=(5, 2), bootstrap=200)
@@ -74,7 +74,43 @@ def test_a_teacher_that_never_hits_has_no_share_kept():
     told = summarise({"teacher": never, "student": never}, catalogue(9), EVALUATE, seed=0)["student"]
 
     assert told.kept["recall@5"] is None
-    assert Figure(0.0, 0.0, 0.0) == told.difference["recall@5"]
+    assert Figure(0.0, 0.0, 0.0, units=5) == told.difference["recall@5"]
+
+
+def test_every_figure_says_over_how_many_users_it_is():
+    categories = tuple(("a",) if item == 1 else () for item in range(9))  # a list without pairs has no diversity
+    told = summarise({"teacher": ranking(0), "student": ranking(1)}, catalogue(9, categories), EVALUATE, seed=0)
+
+    for part in (told["student"].metrics, told["student"].difference, told["student"].kept):
+        assert 50 == part["ndcg@5"].units
+    assert 50 == told["teacher"].versus["student"]["ndcg@2"].units
+    assert None is told["teacher"].metrics["coverage@5"].units
+
+
+def test_a_student_is_held_against_its_control_as_against_a_teacher():
+    rankings = {"teacher": ranking(0), "student": ranking(1), "teacher+distill": ranking(2)}
+
+    told = summarise(rankings, catalogue(9), EVALUATE, seed=0, controls={"student": "teacher+distill"})
+    expected = summarise(rankings, catalogue(9), EVALUATE, seed=0, teacher="teacher+distill")["student"]
+
+    assert "teacher+distill" == told["student"].control.name
+    assert expected.difference == told["student"].control.difference
+    assert expected.kept == told["student"].control.kept
+    assert None is told["teacher"].control is told["teacher+distill"].control
+
+
+def test_small_catalogues_and_equal_users_make_metrics_trivial():
+    data = leave_last_out([[0, 1, 2], [3, 1, 2]], 6)
+    alike = Ranking(np.array([1, 1]), np.zeros((2, 5), dtype=np.int32))
+
+    left = trivial({"teacher": alike}, data, Evaluate(k=(2, 5)))
+    kept = trivial({"teacher": alike}, data, Evaluate(k=(2, 5), filter_seen=False))
+
+    # Four items are left to each user: five hold all of them, two half of them.
+    assert "every model has the same value for all 2 test users" == left["mrr"] == left["ndcg@2"]
+    assert left["recall@5"].startswith("there are at most 4 candidates")
+    assert kept["recall@5"].startswith("a random order already reaches a recall@5 of 83.3")
+    assert {"coverage@5"} == set(left) - {"mrr", *(f"{m}@{k}" for m in ("ndcg", "recall") for k in (2, 5))}
 
 
 def test_scores_are_told_with_their_errors():

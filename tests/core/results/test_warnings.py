@@ -153,6 +153,15 @@ def test_unreliable_timing_is_a_warning_and_calls_nothing_slower():
     ) == found.message
 
 
+def test_a_model_without_a_finite_figure_is_called_broken():
+    told = example_run.text_metrics()
+    told["models"][1]["metrics"]["perplexity"] = {"mean": None, "low": None, "high": None}
+
+    assert ["drop-4 has no finite perplexity: its answers are broken"] == messages(
+        warnings_for(example_run.results(told)), "not-finite"
+    )
+
+
 def test_without_timing_nothing_is_said_of_it():
     assert [] == performance_warnings(example_run.results())
     assert [] == performance_warnings(example_run.results(measured={"latency": None, "memory": {}}))
