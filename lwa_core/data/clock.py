@@ -10,7 +10,7 @@ import difflib
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, datetime, timezone
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from lwa_core.data.arrays import Int64
 from lwa_core.data.grouping import slices
 from lwa_core.data.ids import shown
+from lwa_core.data.moments import of_date
 from lwa_core.errors import DataError
 
 if TYPE_CHECKING:
@@ -179,14 +180,6 @@ def _date_of(form: str) -> str:
     return next(date for date in DATES if form.startswith(date))
 
 
-def moment(milliseconds: int) -> str:
-    """ISO 8601, UTC, to the second where that is exact."""
-    found = datetime.fromtimestamp(milliseconds // 1000, tz=timezone.utc).replace(
-        microsecond=milliseconds % 1000 * 1000
-    )
-    return found.isoformat(timespec="milliseconds" if milliseconds % 1000 else "seconds")
-
-
 def history_milliseconds(times: Sequence[Any], unit: str = AUTO) -> Int64:
     """Times of a history, oldest first -> milliseconds since 1970 UTC (events,).
 
@@ -205,7 +198,7 @@ def history_milliseconds(times: Sequence[Any], unit: str = AUTO) -> Int64:
     if any(dates):
         if not all(dates):
             raise DataError("the times of a history are numbers and dates mixed")
-        found = np.array([_of_date(value) for value in values], dtype=np.int64)
+        found = np.array([_dated(value) for value in values], dtype=np.int64)
     else:
         whole = all(isinstance(value, (int, np.integer)) and abs(int(value)) < 2**63 for value in values)
         read = [_number(value) for value in values]
@@ -223,14 +216,8 @@ def _number(value: Any) -> float:
     return value  # type: ignore[no-any-return]
 
 
-def _of_date(value: date | np.datetime64) -> int:
-    if isinstance(value, np.datetime64):
-        return int(value.astype("datetime64[ms]").astype(np.int64))
-    if not isinstance(value, datetime):
-        value = datetime(value.year, value.month, value.day)
-    aware = value if value.tzinfo is not None else value.replace(tzinfo=timezone.utc)
-    since = aware - datetime(1970, 1, 1, tzinfo=timezone.utc)
-    return (since.days * 86_400 + since.seconds) * 1000 + round(since.microseconds / 1000)
+def _dated(value: date | np.datetime64) -> int:
+    return int(value.astype("datetime64[ms]").astype(np.int64)) if isinstance(value, np.datetime64) else of_date(value)
 
 
 def _check_years(values: Numbers, milliseconds: float, unit: str) -> None:

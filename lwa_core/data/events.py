@@ -9,19 +9,24 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from lwa_core.data.arrays import Int32, Int64
-from lwa_core.data.clock import AUTO, UNITS, moment, to_milliseconds, unit_of
+from lwa_core.data.arrays import Int8, Int32, Int64
+from lwa_core.data.clock import AUTO, UNITS, to_milliseconds, unit_of
 from lwa_core.data.coding import number_ids
 from lwa_core.data.dataset import Step
 from lwa_core.data.engine import polars_faults
 from lwa_core.data.grouping import counts, slices
 from lwa_core.data.ids import BLANKS, spell_ids, takes_ids
+from lwa_core.data.moments import moment
 from lwa_core.errors import DataError
 
 if TYPE_CHECKING:
     import polars
 
     from lwa_core.data.source import Source
+
+
+PARTS = ("train", "validation", "test")
+"""The parts that data may be given in."""
 
 
 @attrs.frozen(eq=False)
@@ -35,6 +40,7 @@ class Events:
         user_ids: Original ids, in an order that does not depend on the file: by value if all are whole numbers, else by
             text.
         item_ids: Likewise.
+        parts: Place in `PARTS` of the part that each event is given in (events,), int8; None where none are given.
     """
 
     users: Int32
@@ -42,6 +48,7 @@ class Events:
     times: Int64 | None
     user_ids: tuple[str, ...]
     item_ids: tuple[str, ...]
+    parts: Int8 | None = None
 
     def __len__(self) -> int:
         return len(self.users)
@@ -49,13 +56,14 @@ class Events:
     def take(self, rows: NDArray[np.bool_] | NDArray[np.signedinteger]) -> Events:
         """The events at these rows, ids left as they are."""
         times = None if self.times is None else self.times[rows]
-        return attrs.evolve(self, users=self.users[rows], items=self.items[rows], times=times)
+        parts = None if self.parts is None else self.parts[rows]
+        return attrs.evolve(self, users=self.users[rows], items=self.items[rows], times=times, parts=parts)
 
     def compact(self) -> Events:
         """The same events with just the ids that still occur, in the same order."""
         users, user_ids = _compact(self.users, self.user_ids)
         items, item_ids = _compact(self.items, self.item_ids)
-        return Events(users, items, self.times, user_ids, item_ids)
+        return Events(users, items, self.times, user_ids, item_ids, self.parts)
 
     def step(self, name: str) -> Step:
         """What is left, as the account of step `name`."""
@@ -112,7 +120,8 @@ def clean(source: Source, min_rating: float | None, *, need_timestamps: bool) ->
     rows = None if kept.all() else kept
     clock = _Clock.of(frame["timestamp"], rows, source.time_unit) if "timestamp" in frame.columns else None
     (user_codes, user_ids), (item_codes, item_ids) = users.ordered(rows), items.ordered(rows)
-    events = Events(user_codes, item_codes, None if clock is None else clock.times, user_ids, item_ids)
+    parts = _parts(frame["part"], rows) if "part" in frame.columns else None
+    events = Events(user_codes, item_codes, None if clock is None else clock.times, user_ids, item_ids, parts)
     if clock is not None and clock.order is not None:
         events = events.take(clock.order)
     cautions = (*users.cautions("user"), *items.cautions("item"), *_below_zero(frame, kept))
@@ -214,6 +223,8 @@ def _collect(source: Source, min_rating: float | None, need_timestamps: bool) ->
     columns = [_id(name, schema[name]) for name in ("user", "item")]
     if "timestamp" in schema:
         columns.append(_time(schema["timestamp"]))
+    if "part" in schema:
+        columns.append(pl.col("part").cast(pl.String).cast(pl.Categorical))
     if "rating" in schema:
         rating = _number("rating", schema["rating"])
         columns.append(rating.is_not_null().alias("rated"))
@@ -267,6 +278,17 @@ def _complete(frame: polars.DataFrame, ids: Mapping[str, _Ids]) -> tuple[NDArray
             dropped[f"rows without {article} {name}"] = lost
             kept &= ~rows
     return kept, dropped
+
+
+def _parts(named: polars.Series, kept: NDArray[np.bool_] | None) -> Int8:
+    """Place in `PARTS` of the kept rows. Raises DataError for another name."""
+    import polars as pl
+
+    odd = named.filter(~named.cast(pl.String).is_in(PARTS).fill_null(False))
+    if len(odd):
+        raise DataError(f"an event is in part {odd[0]!r}", hint=f"the parts of data are {', '.join(PARTS)}")
+    places = named.cast(pl.Enum(PARTS)).to_physical().to_numpy().astype(np.int8)
+    return np.asarray(places if kept is None else places[kept], dtype=np.int8)
 
 
 def _below_zero(frame: polars.DataFrame, kept: NDArray[np.bool_]) -> list[tuple[str, str]]:

@@ -27,6 +27,22 @@ def keep_one_of_duplicates(users: Codes, items: Codes, which: str) -> Rows:
     return kept
 
 
+def drawn_users(users: Codes, count: int, seed: int) -> Rows:
+    """Mask of the events of `count` users, drawn without regard to what they did; of all where there are no more."""
+    present = np.flatnonzero(counts(users, int(users.max()) + 1)) if len(users) else np.zeros(0, dtype=np.int64)
+    kept = np.zeros(int(present[-1]) + 1 if len(present) else 0, dtype=np.bool_)
+    kept[np.random.default_rng(seed).permutation(present)[:count]] = True
+    return kept[users]
+
+
+def frequent_items(items: Codes, count: int) -> Rows:
+    """Mask of the events with the `count` items that have the most; of equal ones those of the lower number."""
+    sizes = counts(items, int(items.max()) + 1) if len(items) else np.zeros(0, dtype=np.int64)
+    kept = np.zeros(len(sizes), dtype=np.bool_)
+    kept[np.argsort(-sizes, kind="stable")[:count]] = True
+    return kept[items]
+
+
 def k_core(users: Codes, items: Codes, user_core: int, item_core: int) -> tuple[Rows, int]:
     """Mask of the largest set of events in which every user and item has enough, and how many rounds that took.
 

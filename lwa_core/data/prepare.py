@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
+from numpy.typing import NDArray
 
 from lwa_core.data.arrays import Int64
 from lwa_core.data.dataset import Catalogue, Examples, PreparedData, Step
 from lwa_core.data.events import Cleaned, Events, clean
-from lwa_core.data.filters import k_core, keep_one_of_duplicates
+from lwa_core.data.filters import drawn_users, frequent_items, k_core, keep_one_of_duplicates
 from lwa_core.data.grouping import counts, grouped, offsets_of, orders_within
 from lwa_core.data.leakage import check_split
-from lwa_core.data.splits import Parts, by_time, leave_one_out, lend_to_calibration
+from lwa_core.data.moments import moment_of
+from lwa_core.data.splits import Parts, as_given, by_time, leave_one_out, lend_to_calibration
 from lwa_core.errors import DataError
 
 if TYPE_CHECKING:
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     from lwa_core.data.sections import Filter, Split
     from lwa_core.data.source import Source
     from lwa_core.types import Reporter
+
+SUBSET = ("after", "before", "users", "items")
+"""Settings of the filter that are among the facts where they are set."""
 
 LENGTHS = {"min": 0.0, "p05": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p95": 0.95, "max": 1.0}
 
@@ -45,16 +50,22 @@ def prepare(source: Source, filter: Filter, split: Split, seed: int, report: Rep
     Raises:
         DataError: Columns are missing, nothing is left, or too few users have enough events to split.
     """
+    given = _is_given(source, split)
     temporal = split.by == "time"
     by_timestamp = temporal or source.order == "timestamp"
     about_items, notes, left_out = source.items, list(source.notes), source.dropped
     events, cleaned = clean(source, filter.min_rating, need_timestamps=temporal)
     del source  # nobody else may need its events, which take as much memory as what was made of them
+    events, spanned = _within(events, filter)
     events = _ordered(events, by_timestamp)
-    events, steps, rounds = _filtered(events, filter)
+    events, filtered, rounds = _filtered(events, filter, seed)
+    steps = [*spanned, *filtered]
     times = events.times if by_timestamp else None
     offsets = _offsets(events)
-    if temporal:
+    if given:
+        assert events.parts is not None
+        parts = as_given(offsets, events.parts)
+    elif temporal:
         assert times is not None  # `clean` has seen to it; this tells mypy
         parts = by_time(offsets, times, split.validation, split.test)
     else:
@@ -79,12 +90,13 @@ def prepare(source: Source, filter: Filter, split: Split, seed: int, report: Rep
         "filter": {
             "min_rating": filter.min_rating,
             "duplicates": filter.duplicates,
+            **{name: value for name in SUBSET if (value := getattr(filter, name)) is not None},
             "user_core": filter.user_core,
             "item_core": filter.item_core,
             "core_rounds": rounds,
         },
         "split": {
-            "by": split.by,
+            "by": "given" if given else split.by,
             "seed": seed,
             "calibration": split.calibration,
             **({"validation": split.validation, "test": split.test} if temporal else {}),
@@ -105,26 +117,71 @@ def prepare(source: Source, filter: Filter, split: Split, seed: int, report: Rep
     return attrs.evolve(data, steps=(*cleaned.steps, *steps), facts=facts)
 
 
+def _is_given(source: Source, split: Split) -> bool:
+    """Whether the data says itself which event is in which part."""
+    given = "part" in source.events.collect_schema()
+    if split.by == "given" and not given:
+        hint = "read it with a dataset that takes one file for each part, or leave split.by out"
+        raise DataError('split.by is "given", but the data does not come split', hint=hint)
+    if given and split.by == "time":
+        raise DataError('the data comes split, and split.by = "time" would split it anew', hint="leave split.by out")
+    return given
+
+
+def _within(events: Events, filter: Filter) -> tuple[Events, list[Step]]:
+    """The events of the span of time that the filter names, if it names one, and the account of it."""
+    if filter.after is None and filter.before is None:
+        return events, []
+    if events.times is None:
+        hint = "leave filter.after and filter.before out, or name the column that holds the timestamps"
+        raise DataError("the filter names a span of time, and the data has no timestamps", hint=hint)
+    kept = np.ones(len(events), dtype=np.bool_)
+    if filter.after is not None:
+        kept &= events.times >= moment_of(filter.after)
+    if filter.before is not None:
+        kept &= events.times < moment_of(filter.before)
+    events = _left(events, kept, "lies in the span that filter.after and filter.before name")
+    return events, [events.step("span of time")]
+
+
+def _left(events: Events, kept: NDArray[np.bool_], what: str) -> Events:
+    """These events. Raises DataError where there are none."""
+    if not kept.any():
+        raise DataError(f"none of {len(events)} events {what}", hint="loosen the table [filter]")
+    return events if kept.all() else events.take(kept)
+
+
 def _ordered(events: Events, by_timestamp: bool) -> Events:
     """Users one after another, each in order. Both sorts are stable: ties keep the order of the file."""
     sizes = counts(events.users, len(events.user_ids))
+    if events.parts is not None:  # where times do not say, a part comes before the next one
+        events = events.take(np.argsort(events.parts, kind="stable"))
     if bool((events.users[1:] < events.users[:-1]).any()):
         order = grouped(events.users, len(sizes))
         users = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
         times = None if events.times is None else events.times[order]
-        events = attrs.evolve(events, users=users, items=events.items[order], times=times)
+        parts = None if events.parts is None else events.parts[order]
+        events = attrs.evolve(events, users=users, items=events.items[order], times=times, parts=parts)
     if by_timestamp and events.times is not None:
         for rows, within in orders_within(offsets_of(sizes), events.times):
             events.items[rows] = events.items[rows][within]
             events.times[rows] = events.times[rows][within]
+            if events.parts is not None:
+                events.parts[rows] = events.parts[rows][within]
     return events
 
 
-def _filtered(events: Events, filter: Filter) -> tuple[Events, list[Step], int]:
-    """What duplicates and k-core leave, the account of it, and the rounds of the k-core."""
+def _filtered(events: Events, filter: Filter, seed: int) -> tuple[Events, list[Step], int]:
+    """What duplicates, the subset and k-core leave, the account of it, and the rounds of the k-core."""
     kept = keep_one_of_duplicates(events.users, events.items, filter.duplicates)
     events = events if kept.all() else events.take(kept)
     steps = [events.step("duplicates")]
+    if filter.users is not None:
+        events = _left(events, drawn_users(events.users, filter.users, seed), "is of a user that was drawn")
+        steps.append(events.step("users"))
+    if filter.items is not None:
+        events = _left(events, frequent_items(events.items, filter.items), "is of a frequent item")
+        steps.append(events.step("items"))
     kept, rounds = k_core(events.users, events.items, filter.user_core, filter.item_core)
     if not kept.any():
         raise DataError(

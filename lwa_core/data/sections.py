@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import attrs
 
+from lwa_core.data.moments import moment_of
 from lwa_core.settings import setting
 
 
 @attrs.frozen
 class Filter:
-    """Which interactions stay, applied in this order: rating, duplicates, k-core to a fixed point."""
+    """Which interactions stay, in this order: rating, span of time, duplicates, subset, k-core to a fixed point."""
 
     min_rating: float | None = setting(None, help="drop interactions rated below this; off where left out")
     duplicates: str = setting(
@@ -17,8 +18,17 @@ class Filter:
         help="of several events of one user with one item keep the first, the last, or all",
         choices=("first", "last", "all"),
     )
+    after: str | None = setting(None, help="drop events before this date, or date and time, of ISO 8601 (UTC)")
+    before: str | None = setting(None, help="drop events at or after this date, or date and time, of ISO 8601 (UTC)")
+    users: int | None = setting(None, help="keep this many users, drawn with the seed; all where left out", minimum=1)
+    items: int | None = setting(None, help="keep the items with the most events, this many", minimum=1)
     user_core: int = setting(1, help="every user has at least this many events (iterated with item_core)", minimum=1)
     item_core: int = setting(1, help="every item has at least this many events (iterated with user_core)", minimum=1)
+
+    def __attrs_post_init__(self) -> None:
+        moments = [None if text is None else moment_of(text) for text in (self.after, self.before)]
+        if moments[0] is not None and moments[1] is not None and moments[0] >= moments[1]:
+            raise ValueError("no moment lies after `after` and before `before`")
 
 
 @attrs.frozen
@@ -28,8 +38,8 @@ class Split:
     by: str = setting(
         "leave-one-out",
         help="leave-one-out: last item of a user is the test target, the one before it validation; "
-        "time: two cut-offs in time for all users",
-        choices=("leave-one-out", "time"),
+        "time: two cut-offs in time for all users; given: as the files say, which is so wherever they do",
+        choices=("leave-one-out", "time", "given"),
     )
     calibration: float = setting(
         0.2,

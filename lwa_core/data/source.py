@@ -18,8 +18,9 @@ class Source:
     Args:
         events: One row per interaction, in the order of the file. Columns `user` and `item` (text, whole numbers or
             categories: what counts is the text that they stand for); where the data has them `rating` (number) and
-            `timestamp` (numbers since 1970 UTC, or dates and times). Further columns are ignored. A lazy frame: it is
-            collected by the streaming engine.
+            `timestamp` (numbers since 1970 UTC, or dates and times); in data that comes split, `part` (`"train"`,
+            `"validation"` or `"test"`). Further columns are ignored. A lazy frame: it is collected by the streaming
+            engine.
         items: One row per item the data knows something about, or None. Columns `item` (string, unique); where known
             `title` (string) and `categories` (list of strings).
         order: What orders the events of a user: `"timestamp"` (ties keep the order of the file) or `"file"`.

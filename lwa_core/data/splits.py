@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from lwa_core.data.arrays import Int64
+from lwa_core.data.arrays import Int8, Int64
 from lwa_core.data.dataset import Examples
 from lwa_core.errors import DataError
 
@@ -74,6 +74,45 @@ def by_time(offsets: Int64, times: Int64, validation: float, test: float) -> Par
         Examples(validation_users, train_ends[validation_users]),
         Examples(test_users, positions),
         ties,
+        facts,
+    )
+
+
+def as_given(offsets: Int64, parts: Int8) -> Parts:
+    """The parts that the data came in; a user's example in a part is their first event there.
+
+    Args:
+        offsets: Where each user begins (users + 1,).
+        parts: 0 train, 1 validation, 2 test, each user's events in order (events,).
+
+    Raises:
+        DataError: An event of an earlier part is later than one of a later part, of the same user.
+    """
+    sizes = np.diff(offsets)
+    owners = np.repeat(np.arange(len(sizes)), sizes)
+    late = np.unique(owners[1:][(parts[1:] < parts[:-1]) & (owners[1:] == owners[:-1])])
+    if len(late):
+        raise DataError(
+            f"{len(late)} users have an event of an earlier part that is later than one of a later part: they leak",
+            hint="leave the timestamps out if the parts are meant to be so",
+        )
+    trained, validated = (np.bincount(owners[parts <= part], minlength=len(sizes)) for part in (0, 1))
+    train_ends, test_begins = offsets[:-1] + trained, offsets[:-1] + validated
+    in_validation, in_test = train_ends < test_begins, test_begins < offsets[1:]
+    validation = np.flatnonzero(in_validation & (trained > 0))
+    test = np.flatnonzero(in_test & (validated > 0))
+    facts = {
+        "validation_users_without_history": int(np.count_nonzero(in_validation) - len(validation)),
+        "test_users_without_history": int(np.count_nonzero(in_test) - len(test)),
+        "events_behind_an_example": int(
+            (test_begins - train_ends - 1)[in_validation].sum() + (offsets[1:] - test_begins - 1)[in_test].sum()
+        ),
+    }
+    return Parts(
+        train_ends.astype(np.int64),
+        Examples(validation, train_ends[validation].astype(np.int64)),
+        Examples(test, test_begins[test].astype(np.int64)),
+        None,
         facts,
     )
 

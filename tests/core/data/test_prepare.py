@@ -425,3 +425,85 @@ def test_a_source_must_have_what_it_promises():
     truths = pl.LazyFrame({"user": [True], "item": ["p"]})
     with pytest.raises(DataError, match="column 'user' holds Boolean"):
         prepare(source_of(FIVE).__class__(truths, order="file"), Filter(), Split(), 0)
+
+
+def test_a_span_of_time_keeps_what_lies_in_it():
+    day = 86_400.0
+    rows = [(user, item, day * place) for user in "ab" for place, item in enumerate("pqrstuv")]
+    span = Filter(after="1970-01-02", before="1970-01-06T00:00:00")
+
+    data = prepare(source_of(rows), span, Split(), 0)
+
+    assert {"a": list("qrst"), "b": list("qrst")} == spelled(data)
+    assert (8, 2, 4) == steps_of(data)["span of time"]
+    assert "1970-01-02" == data.facts["filter"]["after"]
+    with pytest.raises(DataError, match="none of 14 events lies in the span"):
+        prepare(source_of(rows), Filter(after="2000-01-01"), Split(), 0)
+    with pytest.raises(DataError, match="names a span of time, and the data has no timestamps"):
+        prepare(source_of([row[:2] for row in rows], ("user", "item")), span, Split(), 0)
+
+
+@pytest.mark.parametrize("span", [{"after": "soon"}, {"before": ""}, {"after": "2020-01-01", "before": "2020-01-01"}])
+def test_a_span_is_of_dates_and_not_empty(span):
+    with pytest.raises(ValueError, match=r"is no date or time|no moment lies"):
+        Filter(**span)
+
+
+def test_a_subset_of_users_is_drawn_with_the_seed():
+    rows = [(f"u{user:02d}", item, float(place)) for user in range(40) for place, item in enumerate("pqrst")]
+
+    drawn = [spelled(prepare(source_of(rows), Filter(users=10), Split(), seed)) for seed in (0, 0, 1)]
+
+    assert [10, 10, 10] == [len(users) for users in drawn]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert len({*drawn[0], *drawn[2]}) > 10
+    assert all(list("pqrst") == items for items in drawn[0].values())
+
+
+def test_the_items_with_the_most_events_stay():
+    rows = [(f"u{user}", f"i{item}", float(item)) for user in range(8) for item in range(8) if item <= user]
+
+    data = prepare(source_of(rows), Filter(items=4), Split(), 0)
+
+    assert ("i0", "i1", "i2", "i3") == data.catalogue.ids
+
+
+GIVEN = ("user", "item", "timestamp", "part")
+
+
+def given_rows(late=False):
+    parts = ["train"] * 3 + ["validation", "test", "test"]
+    return [
+        (user, item, float(-1 if late and user == "b" and part == "test" else place), part)
+        for user in "abc"
+        for place, (item, part) in enumerate(zip("pqrstu", parts, strict=True))
+    ][::-1]
+
+
+@pytest.mark.parametrize("columns", [GIVEN, ("user", "item", "part")])
+def test_data_that_comes_split_is_used_as_it_is(columns):
+    rows = [tuple(value for name, value in zip(GIVEN, row, strict=True) if name in columns) for row in given_rows()]
+    if len(columns) == 3:
+        rows.reverse()  # without times the order of the file counts
+
+    data = prepare(source_of(rows, columns, kinds={"part": pl.String}), Filter(), Split(), 0)
+
+    assert {(user, "s") for user in "abc"} == {*pairs(data, data.validation), *pairs(data, data.calibration)}
+    assert {(user, "t") for user in "abc"} == {*pairs(data, data.test)}
+    assert [3, 3, 3] == [len(sequence) for sequence in data.training_sequences()]
+    assert ("given", 3) == (data.facts["split"]["by"], data.facts["split"]["events_behind_an_example"])
+
+
+def test_parts_that_leak_are_refused():
+    with pytest.raises(DataError, match="1 users have an event of an earlier part that is later"):
+        prepare(source_of(given_rows(late=True), GIVEN, kinds={"part": pl.String}), Filter(), Split(), 0)
+
+
+def test_parts_have_names_and_one_split():
+    source = source_of([(*row[:3], "dev") for row in given_rows()], GIVEN, kinds={"part": pl.String})
+    with pytest.raises(DataError, match="an event is in part 'dev'"):
+        prepare(source, Filter(), Split(), 0)
+    with pytest.raises(DataError, match="would split it anew"):
+        prepare(source_of(given_rows(), GIVEN, kinds={"part": pl.String}), Filter(), Split(by="time"), 0)
+    with pytest.raises(DataError, match="does not come split"):
+        prepare(source_of(FIVE), Filter(), Split(by="given"), 0)
