@@ -20,6 +20,7 @@ def lwa_datasets() -> list[Component[Any]]:
         Component("atomic", f"{at}.atomic:Atomic", reference="Zhao et al. 2021, RecBole"),
         Component("reviews", f"{at}.reviews:Reviews", reference="McAuley et al. 2015; Ni et al. 2019; Hou et al. 2024"),
         Component("table", f"{at}.table:Table"),
+        Component("ready-made-split", f"{at}.ready_made_split:ReadyMadeSplit"),
     ]
 
 

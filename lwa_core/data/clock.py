@@ -19,16 +19,11 @@ from numpy.typing import NDArray
 from lwa_core.data.arrays import Int64
 from lwa_core.data.grouping import slices
 from lwa_core.data.ids import shown
-from lwa_core.data.moments import of_date
+from lwa_core.data.moments import AUTO, UNITS, of_date
 from lwa_core.errors import DataError
 
 if TYPE_CHECKING:
     import polars
-
-UNITS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
-"""The units that a recipe and a request may name, and what they are called."""
-
-AUTO = "auto"
 
 LARGEST = {"s": 1e11, "ms": 1e14, "us": 1e17}
 """Numbers up to here are taken to be of this unit: each would lie in the year 5138, which no data has reached."""
@@ -57,6 +52,14 @@ MOST = 1e30
 """No unit counts a time of the calendar by a larger number."""
 
 Numbers = NDArray[np.float64] | Int64
+
+
+class NoTimeError(DataError):
+    """A text is no time; `value` is the text, so that a reader of files can say where it stands."""
+
+    def __init__(self, message: str, hint: str, value: str) -> None:
+        super().__init__(message, hint=hint)
+        self.value = value
 
 
 def check_unit(unit: Any) -> None:
@@ -130,7 +133,8 @@ def parse_times(texts: polars.Series, form: str | None = None) -> polars.Series:
         form: As `strptime` has it; found where left out.
 
     Raises:
-        DataError: A text is no time, or the day cannot be told from the month.
+        NoTimeError: A text is no time.
+        DataError: The day cannot be told from the month.
     """
     import polars as pl
 
@@ -163,7 +167,8 @@ def _of_form(texts: polars.Series, form: str | None, likely: Sequence[str]) -> p
     tried = likely[0] if likely else None
     wrong = texts.drop_nulls() if tried is None else texts.filter(texts.is_not_null() & _parsed(texts, tried).is_null())
     said = "is no time" if tried is None else f"is no time of the form {tried}"
-    raise DataError(f"{wrong[0][:40]!r} {said}", hint="times are numbers since 1970, ISO 8601, or as time_format says")
+    hint = "times are numbers since 1970, ISO 8601, or as time_format says"
+    raise NoTimeError(f"{wrong[0][:40]!r} {said}", hint, str(wrong[0]))
 
 
 def _parsed(texts: polars.Series, form: str) -> polars.Series:

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lwa_core.data.arrays import Int8, Int32, Int64
-from lwa_core.data.clock import AUTO, UNITS, to_milliseconds, unit_of
+from lwa_core.data.clock import to_milliseconds, unit_of
 from lwa_core.data.coding import number_ids
 from lwa_core.data.dataset import Step
 from lwa_core.data.engine import polars_faults
 from lwa_core.data.grouping import counts, slices
 from lwa_core.data.ids import BLANKS, spell_ids, takes_ids
-from lwa_core.data.moments import moment
+from lwa_core.data.moments import AUTO, UNITS, moment
 from lwa_core.errors import DataError
 
 if TYPE_CHECKING:

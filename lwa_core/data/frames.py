@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from lwa_core.data.clock import AUTO, check_unit, parse_times
+from lwa_core.data.clock import check_unit, parse_times
 from lwa_core.data.columns import usual_name
 from lwa_core.data.ids import KINDS, spell_id, takes_ids
+from lwa_core.data.moments import AUTO
 from lwa_core.data.source import Source
 from lwa_core.errors import DataError, NeedsError
 
@@ -47,14 +48,25 @@ def source_from_frame(
     named = {role: name for role, name in columns.items() if name is not None}
     _check_names(named)
     check_unit(time_unit)
-    lazy = _lazy(frame, named)
-    schema = lazy.collect_schema()
-    chosen = [_column(role, name, schema[name]).alias(role) for role, name in named.items()]
-    events = lazy.select(chosen)
-    if timestamp is not None and schema[timestamp] == pl.String:
+    events = _unrolled(_lazy(frame, named).select(pl.col(name).alias(role) for role, name in named.items()))
+    schema = events.collect_schema()
+    for role, name in named.items():
+        _check_kind(role, name, schema[role])
+    if timestamp is not None and schema["timestamp"] == pl.String:
         held = events.collect()
         events = held.with_columns(parse_times(held["timestamp"], time_format)).lazy()
     return Source(events, order="file" if timestamp is None else "timestamp", time_unit=time_unit)
+
+
+def _unrolled(events: polars.LazyFrame) -> polars.LazyFrame:
+    """One row for each item where a row holds a list of them, and maybe of times and ratings, oldest first."""
+    import polars as pl
+
+    schema = events.collect_schema()
+    if not isinstance(schema["item"], (pl.List, pl.Array)):
+        return events
+    lists = [name for name, kind in schema.items() if isinstance(kind, (pl.List, pl.Array)) and name != "user"]
+    return events.explode(lists).filter(pl.col("item").is_not_null())
 
 
 def _check_names(named: Mapping[str, Any]) -> None:
@@ -159,16 +171,15 @@ def _check_columns(present: Sequence[Any], named: Mapping[str, str]) -> None:
     raise DataError(f"the frame has no column {listed}", hint=hint)
 
 
-def _column(role: str, name: str, dtype: polars.DataType) -> polars.Expr:
+def _check_kind(role: str, name: str, dtype: polars.DataType) -> None:
+    """Raise DataError where a column is of a type that its role cannot have."""
     import polars as pl
 
-    column = pl.col(name)
     if role in ("user", "item"):
         if not takes_ids(dtype):
             raise DataError(f"column {name!r} ({role}) holds {dtype}; {KINDS}")
-        return column
+        return
     if role == "timestamp" and (isinstance(dtype, (pl.Date, pl.Datetime)) or dtype == pl.String):
-        return column
+        return
     if not dtype.is_numeric():
         raise DataError(f"column {name!r} ({role}) holds {dtype}, not numbers{' or dates' * (role == 'timestamp')}")
-    return column

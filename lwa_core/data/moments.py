@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from datetime import date, datetime, timezone
 
+UNITS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
+"""The units that a recipe and a request may name, and what they are called."""
+
+AUTO = "auto"
+"""The unit by which the largest number of all lies in the calendar of today."""
+
 
 def moment(milliseconds: int) -> str:
     """ISO 8601, UTC, to the second where that is exact."""

@@ -73,7 +73,7 @@ def prepare(source: Source, filter: Filter, split: Split, seed: int, report: Rep
     _check_enough(parts, split)
     validation, calibration = lend_to_calibration(parts.validation, split.calibration, seed)
     data = PreparedData(
-        _catalogue(events.item_ids, about_items),
+        _catalogue(events.item_ids, about_items, report),
         events.user_ids,
         events.items,
         offsets,
@@ -208,8 +208,12 @@ def _check_enough(parts: Parts, split: Split) -> None:
     raise DataError(f"the split gives {found}; validation and calibration need one each, and so does test", hint=hint)
 
 
-def _catalogue(ids: tuple[str, ...], items: polars.DataFrame | None) -> Catalogue:
-    """What the source knows of the items that are left, in the order of `ids`."""
+def _catalogue(ids: tuple[str, ...], items: polars.DataFrame | None, report: Reporter | None) -> Catalogue:
+    """What the source knows of the items that are left, in the order of `ids`.
+
+    Raises:
+        DataError: It knows an item twice, or none of them.
+    """
     import polars as pl
 
     if items is None:
@@ -217,6 +221,7 @@ def _catalogue(ids: tuple[str, ...], items: polars.DataFrame | None) -> Catalogu
     if items["item"].is_duplicated().any():
         twice = items.filter(pl.col("item").is_duplicated())["item"][0]
         raise DataError(f"item {twice!r} is described twice", hint="the source's item table must hold each item once")
+    _compare_items(ids, items, report)
     known = pl.DataFrame({"item": ids}).join(items, on="item", how="left", maintain_order="left")
     titles = categories = None
     if "title" in known.columns:
@@ -224,6 +229,17 @@ def _catalogue(ids: tuple[str, ...], items: polars.DataFrame | None) -> Catalogu
     if "categories" in known.columns:
         categories = tuple(tuple(names or ()) for names in known["categories"].to_list())
     return Catalogue(ids, titles, categories)
+
+
+def _compare_items(ids: tuple[str, ...], items: polars.DataFrame, report: Reporter | None) -> None:
+    described = {*items["item"]}
+    lacking = sum(item not in described for item in ids)
+    if lacking == len(ids):
+        some = ", ".join(map(repr, items["item"][:3])) or "none"
+        hint = f"its ids, such as {some}, are to be those of the interactions, such as {ids[0]!r}"
+        raise DataError(f"the item file knows none of the {len(ids)} items", hint=hint)
+    if lacking and report is not None:
+        report.warn("items-not-described", f"the item file does not know {lacking} of {len(ids)} items")
 
 
 def _repeated_targets(events: Events, test: Examples) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from lwa_core.data import Catalogue, TimedHistory
-from lwa_core.data.clock import AUTO, UNITS
+from lwa_core.data.moments import AUTO, UNITS
 from lwa_core.data.timed import asks_for_times
 from lwa_core.errors import LwaError, ModelError, PluginError, StoreError
 from lwa_core.modeling.files.saving import save_config, save_model, without_weights

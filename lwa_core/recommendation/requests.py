@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from lwa_core.data.clock import AUTO, history_milliseconds
+from lwa_core.data.clock import history_milliseconds
 from lwa_core.data.ids import shown, spell_id
+from lwa_core.data.moments import AUTO
 from lwa_core.data.timed import TimedHistory
 from lwa_core.errors import DataError, LwaError
 from lwa_core.types import History

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 TWICE = "item rows that repeat an item"
 NAMELESS = "item rows without an item"
 
+NAME = r"""'[^']*'|"[^"]*\""""
+"""A name in quotes, with them."""
+QUOTED = rf"^(?:{NAME})(?:\s*,\s*(?:{NAME}))*$"
+
 
 def unique_items(table: polars.DataFrame) -> tuple[polars.DataFrame, dict[str, int]]:
     """The first row of every item, and how many rows that left out, by rule."""
@@ -49,8 +53,24 @@ def read_atomic_items(path: Path) -> polars.DataFrame:
             keep[name] = found
     table = read_delimited(path, Layout(fields, keep, "\t", skip=line))
     if "categories" in keep:
-        table = table.with_columns(split_categories("categories", " "))
+        table = table.with_columns(names_of(table["categories"]))
     return table
+
+
+def names_of(texts: polars.Series) -> polars.Series:
+    """Names that stand in one field: in quotes between commas, else between bars, else between blanks.
+
+    RecBole's own files have blanks; those made of Amazon's metadata quote names that hold blanks, and others have bars.
+    """
+    import polars as pl
+
+    filled = texts.drop_nulls().str.strip_chars()
+    filled = filled.filter(filled != "")
+    if len(filled) and bool(filled.str.contains(QUOTED).all()):
+        found = texts.fill_null("").str.extract_all(NAME)
+        return found.list.eval(pl.element().str.slice(1, pl.element().str.len_chars() - 2)).alias(texts.name)
+    separator = "|" if bool(filled.str.contains("|", literal=True).any()) else " "
+    return pl.select(split_categories(texts.name, separator, texts)).to_series()
 
 
 def read_movies(path: Path) -> polars.DataFrame:
@@ -105,11 +125,12 @@ def read_json_object(path: Path) -> dict[str, Any]:
     return value
 
 
-def split_categories(name: str, separator: str) -> polars.Expr:
-    """A text column split into the list of its parts; empty text has none."""
+def split_categories(name: str, separator: str, texts: polars.Series | None = None) -> polars.Expr:
+    """A text column, or `texts` instead, split into the list of its parts; empty text has none."""
     import polars as pl
 
-    parts = pl.col(name).fill_null("").str.split(separator)
+    column = pl.col(name) if texts is None else pl.lit(texts)
+    parts = column.fill_null("").str.split(separator)
     return parts.list.eval(pl.element().filter(pl.element() != "")).alias(name)
 
 

@@ -20,7 +20,7 @@ import attrs
 import numpy as np
 
 from lwa_core import DataError
-from lwa_core.data import gather_blocks
+from lwa_core.data import NoTimeError, gather_blocks, parse_times
 
 if TYPE_CHECKING:
     import polars
@@ -62,6 +62,7 @@ class Layout:
         quoted: Fields may stand in double quotes, and then hold separators and line ends.
         encoding: `utf-8` or `latin-1`.
         skip: Lines up to and with the header.
+        texts: Columns of `NUMBERS` that are read as text.
     """
 
     fields: Sequence[str]
@@ -70,6 +71,12 @@ class Layout:
     quoted: bool = False
     encoding: str = "utf-8"
     skip: int = 0
+    texts: frozenset[str] = frozenset()
+
+    @property
+    def numbers(self) -> frozenset[str]:
+        """The kept columns that hold numbers."""
+        return (NUMBERS & set(self.keep)) - self.texts
 
 
 def existing_file(path: str | Path, *, hint: str | None = None) -> Path:
@@ -138,9 +145,68 @@ def read_delimited(path: Path, layout: Layout) -> polars.DataFrame:
     return pl.concat(_parsed(path, layout, set()))
 
 
-def read_events(path: Path, layout: Layout) -> polars.DataFrame:
-    """`read_delimited` for events, of any number: ids as whole numbers or categories, in few bytes a row."""
-    return gather_blocks(_parsed(path, layout, {layout.keep[name] for name in ("user", "item")}))
+def read_events(path: Path, layout: Layout, time_format: str | None = None) -> polars.DataFrame:
+    """`read_delimited` for events, of any number: ids as whole numbers or categories, in few bytes a row.
+
+    Times may be text that says dates and times; a kept column `hour` is put behind that of the date.
+
+    Args:
+        path: The file.
+        layout: How it is laid out.
+        time_format: Of times that are text, as `strptime` has it; found where left out.
+    """
+    if "hour" in layout.keep or _says_dates(path, layout):
+        layout = attrs.evolve(layout, texts=frozenset({"timestamp"}))
+    events = gather_blocks(_parsed(path, layout, {layout.keep[name] for name in ("user", "item")}))
+    if not layout.texts:
+        return events
+    try:
+        return timed(path, events, time_format)
+    except NoTimeError as error:
+        line = _line_of(path, layout, error.value.split(" ")[0] if "hour" in layout.keep else error.value)
+        raise DataError(error.message, file=path, line=line, hint=error.hint) from error
+
+
+def timed(path: Path, events: polars.DataFrame, time_format: str | None) -> polars.DataFrame:
+    """Events whose times are text, and maybe an `hour` beside it, with times. Raises DataError or NoTimeError."""
+    import polars as pl
+
+    if "hour" in events.columns:
+        both = pl.concat_str("timestamp", "hour", separator=" ")
+        events = events.with_columns(both.alias("timestamp")).drop("hour")
+    try:
+        return events.with_columns(parse_times(events["timestamp"], time_format))
+    except NoTimeError:
+        raise
+    except DataError as error:
+        raise DataError(error.message, file=path, hint=error.hint) from error
+
+
+def _line_of(path: Path, layout: Layout, time: str) -> int | None:
+    """The first line that holds this text as its time."""
+    place = list(layout.fields).index(layout.keep["timestamp"])
+    for block in blocks(path, quoted=layout.quoted, encoding=layout.encoding):
+        for line, fields in _split(block, layout):
+            if line > layout.skip and len(fields) > place and fields[place].strip().startswith(time):
+                return line
+    return None
+
+
+def _says_dates(path: Path, layout: Layout) -> bool:
+    """Whether the first time of the file is no number."""
+    if "timestamp" not in layout.keep:
+        return False
+    place = list(layout.fields).index(layout.keep["timestamp"])
+    for block in blocks(path, quoted=layout.quoted, encoding=layout.encoding):
+        for line, fields in _split(block, layout):
+            if line <= layout.skip or len(fields) <= place or not fields[place].strip():
+                continue
+            try:
+                float(fields[place])
+            except ValueError:
+                return True
+            return False
+    return False
 
 
 def _parsed(path: Path, layout: Layout, whole: set[str]) -> Iterator[polars.DataFrame]:
@@ -238,7 +304,7 @@ def _parse(block: FileBlock, layout: Layout, whole: set[str]) -> polars.DataFram
 def _schema(layout: Layout, whole: set[str]) -> dict[str, Any]:
     import polars as pl
 
-    kinds = {layout.keep[name]: pl.Float64 for name in NUMBERS & set(layout.keep)}
+    kinds = {layout.keep[name]: pl.Float64 for name in layout.numbers}
     return {field: pl.Int64 if field in whole else kinds.get(field, pl.String) for field in layout.fields}
 
 
@@ -300,7 +366,7 @@ def _check_lengths(block: FileBlock, data: bytes, layout: Layout, separator: str
 def _numbers(block: FileBlock, layout: Layout, frame: polars.DataFrame) -> polars.DataFrame:
     import polars as pl
 
-    for name in NUMBERS & set(frame.columns):
+    for name in layout.numbers:
         if frame.schema[name] != pl.String:
             continue
         text = frame[name].str.strip_chars()

@@ -38,7 +38,7 @@ def test_milliseconds_of_2023_are_counted(tmp_path):
 
     data = prepare(Reviews(path=json_lines(tmp_path / "r.jsonl", records)).read(), Filter(), Split(), 0)
 
-    assert (6, 0) == (data.facts["millisecond_timestamps"], data.facts["order"]["test_targets_in_ties"])
+    assert ("ms", 0) == (data.facts["time_unit"], data.facts["order"]["test_targets_in_ties"])
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import json
 from datetime import datetime
 
 import polars as pl
@@ -49,7 +50,7 @@ def test_parquet_may_hold_dates(tmp_path):
 
     events = written(tmp_path, "e.parquet", frame, **NAMES).read().events.collect()
 
-    assert [1577836800.0] * 3 == events["timestamp"].to_list()
+    assert [datetime(2020, 1, 1)] * 3 == events["timestamp"].to_list()
 
 
 def test_parquet_without_a_column(tmp_path):
@@ -89,3 +90,126 @@ def test_an_unknown_suffix(tmp_path):
 def test_a_separator_of_two_characters(tmp_path):
     with pytest.raises(DataError, match="must be one character, not '::'"):
         written(tmp_path, "e.csv", user="who", item="what", separator="::").read()
+
+
+EVENTS = [("a", "1", 5), ("a", "2", 6), ("b", "1", 7)]
+
+
+def read(path, **settings):
+    return as_texts(Table(path=path, **settings).read())
+
+
+@pytest.mark.parametrize("spelt", [1, 1.0, "1"])
+@pytest.mark.parametrize("others", [[], [2.5], [True], [1e22], [None], ["x"]])
+def test_an_id_in_json_is_spelt_by_itself_and_not_by_its_neighbours(tmp_path, spelt, others):
+    path = tmp_path / "e.jsonl"
+    values = [spelt, *others]
+    path.write_text("".join(json.dumps({"user": "a", "item": value}) + "\n" for value in values))
+    taken = [value for value in others if value in (None, "x")]
+
+    if taken == others:
+        assert ["1", *others] == read(path)["item"].to_list()
+    else:
+        with pytest.raises(DataError, match=r"e\.jsonl:2: 'item'"):
+            read(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": ["1", 2], "b": [1.0]}',
+        '{\n "a": [1,\n 2],\n "b": [1]}\n',
+        '[{"user": "a", "item": 1}, {"user": "a", "item": "2"}, {"user": "b", "item": 1.0}]',
+        '[\n{"user": "a", "item": 1},\n{"user": "a", "item": 2},\n{"user": "b", "item": 1}\n]',
+        '{"user": "a", "item": [1, 2]}\n{"user": "b", "item": ["1"]}\n',
+        '{"user": "a", "item": 1}\n{"user": "a", "item": 2}\n{"user": "b", "item": 1}\n',
+    ],
+)
+def test_json_of_every_form(tmp_path, text):
+    path = tmp_path / "e.json"
+    path.write_text(text)
+
+    assert [row[:2] for row in EVENTS] == read(path).rows()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[]", "a JSON list of something else than objects"),
+        ("[1]", "a JSON list of something else than objects"),
+        ('[{"user": "a", "item": 1}, {"user": "a", "item": [2]}]', "entry 1: 'item' holds"),
+        ('{"a": [1], "b": [null]}', "user 'b': null is no id"),
+        ('{\n"a": [1], "b": 3}', "user 'b' holds no list of items"),
+        ('{\n"a": [1', "is not JSON"),
+        ('{"user": "a", "item": [1, 2], "time": [1]}', "'time' holds 1 values for 2 items"),
+    ],
+)
+def test_json_of_other_forms(tmp_path, text, said):
+    path = tmp_path / "e.json"
+    path.write_text(text)
+
+    with pytest.raises(DataError, match=said):
+        read(path, timestamp="time" if "time" in text else None)
+
+
+@pytest.mark.parametrize("write", [pl.DataFrame.write_ipc, pl.DataFrame.write_parquet])
+@pytest.mark.parametrize("lists", [True, False])
+def test_columnar_files_with_rows_or_lists(tmp_path, write, lists):
+    frame = pl.DataFrame(EVENTS, schema=["user", "item", "time"], orient="row")
+    frame = frame.group_by("user", maintain_order=True).agg("item", "time") if lists else frame
+    path = tmp_path / ("e.parquet" if write is pl.DataFrame.write_parquet else "e.feather")
+    write(frame, path)
+
+    assert EVENTS == read(path, timestamp="time").select("user", "item", "timestamp").rows()
+
+
+def test_a_folder_of_parts_is_one_table(tmp_path):
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    for number, row in enumerate(EVENTS):
+        pl.DataFrame([row], schema=["user", "item", "time"], orient="row").write_parquet(folder / f"{number}.parquet")
+
+    assert EVENTS == read(folder, timestamp="time").select("user", "item", "timestamp").rows()
+    assert 3 == len(Table(path=str(folder)).files())
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(DataError, match="is a folder without any file"):
+        read(tmp_path / "nothing")
+
+
+def test_a_pattern_is_all_files_that_it_matches(tmp_path):
+    for number, (user, item, _) in enumerate(EVENTS):
+        (tmp_path / f"{number}.csv").write_text(f"user,item\n{user},{item}\n")
+
+    assert [row[:2] for row in EVENTS] == read(str(tmp_path / "*.csv")).rows()
+    with pytest.raises(DataError, match="no file is matched"):
+        read(str(tmp_path / "*.tsv"))
+
+
+@pytest.mark.parametrize("sign", ["\t", ";", "|", " "])
+def test_the_separator_is_found_in_the_header(tmp_path, sign):
+    path = tmp_path / "e.csv"
+    path.write_text("".join(sign.join(row) + "\n" for row in [("user", "item"), *(row[:2] for row in EVENTS)]))
+
+    assert [row[:2] for row in EVENTS] == read(path).rows()
+    assert (f"fields are separated by {sign!r}",) == Table(path=path).read().notes
+
+
+def test_dates_in_text_files(tmp_path):
+    path = tmp_path / "e.csv"
+    path.write_text("user,item,day,at\na,1,31.12.2023,10:00:00\na,2,31.12.2023,11:30:00\nb,1,01.01.2024,00:00:00\n")
+
+    found = read(path, timestamp="day", hour="at")["timestamp"].to_list()
+
+    assert [datetime(2023, 12, 31, 10), datetime(2023, 12, 31, 11, 30), datetime(2024, 1, 1)] == found
+    path.write_text("user,item,day\na,1,2023-12-31\na,2,soon\n")
+    with pytest.raises(DataError, match=r"e\.csv:3: 'soon' is no time of the form %Y-%m-%d"):
+        read(path, timestamp="day")
+
+
+def test_likely_columns_are_offered(tmp_path):
+    path = tmp_path / "e.csv"
+    path.write_text("userId,movieId\n1,2\n")
+
+    with pytest.raises(DataError, match="has no column 'user'") as caught:
+        read(path)
+    assert "try user = 'userId', item = 'movieId'" == caught.value.hint
