@@ -7,6 +7,7 @@ from typing import Any
 
 from lwa_core.report.tables import Table, markdown_table
 from lwa_core.results.figures import MINUS, metric_name, percent
+from lwa_core.results.words import UNCONTROLLED
 
 
 def boards(result: Mapping[str, Any]) -> list[Table]:
@@ -109,7 +110,8 @@ def _quality(result: Mapping[str, Any]) -> Table:
     rows = [
         [_name(row), *(percent(value) for value in (*row["cut"], *(row["healed"] or ())))] for row in _compared(result)
     ]
-    return Table(columns, rows, title=f"share of the teacher's {_metrics(result)}, mean over the cells")
+    note = "" if result["heal"] is None else f"healed: {UNCONTROLLED}"
+    return Table(columns, rows, title=f"share of the teacher's {_metrics(result)}, mean over the cells", note=note)
 
 
 def _metrics(result: Mapping[str, Any]) -> str:
