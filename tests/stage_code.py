@@ -57,6 +57,16 @@ CODE: dict[str, tuple[str, ...]] = {
         f"{TEXT}:TextTask.train",
         f"{TEXT}:TextTask.windows",
     ),
+    "control": (
+        *TRAINING,
+        *RANKER,
+        *FILES,
+        *LAYERS,
+        "lwa_core/pipeline/models.py",
+        "lwa_core/pipeline/stages/control.py",
+        f"{RECOMMENDATION}:RecommendationTask.train",
+        f"{TEXT}:TextTask.train",
+    ),
     "scores": (
         *PROBING,
         "lwa_core/modeling/gradients",
@@ -108,7 +118,14 @@ CODE: dict[str, tuple[str, ...]] = {
     "text-teacher": (*ASKED_TEXTS, *FILES, "lwa_core/text/heads.py", f"{TEXT}:LiveText", f"{TEXT}:TextTask._load"),
     "text-quality": (*ASKED_TEXTS, "lwa_core/text/quality.py", f"{TEXT}:TextTask._measure", f"{TEXT}:_write_qualities"),
     "text-baselines": (*ASKED_TEXTS, "lwa_core/text/baselines.py", f"{TEXT}:TextTask._measure_baselines"),
-    "bench": (*PROBING, "lwa_core/bench/cell.py", "lwa_core/modeling/gradients", "lwa_core/pipeline/scoring.py"),
+    "bench": (
+        *PROBING,
+        "lwa_core/bench/cell.py",
+        "lwa_core/bench/layer_calls.py",
+        "lwa_core/bench/telling_apart.py",
+        "lwa_core/modeling/gradients",
+        "lwa_core/pipeline/scoring.py",
+    ),
 }
 """Kind -> folders, files, and definitions in files, that decide what its results are."""
 

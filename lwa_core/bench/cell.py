@@ -14,12 +14,16 @@ import torch
 from numpy.typing import NDArray
 
 from lwa_core.bench.document import Bench, Cell
+from lwa_core.bench.layer_calls import LayerCalls
 from lwa_core.bench.regret import compared
+from lwa_core.bench.telling_apart import told_apart
 from lwa_core.errors import LwaError, ModelError
 from lwa_core.modeling.devices import use_device
+from lwa_core.modeling.gradients.taps import Weights
 from lwa_core.modeling.layers.layered import LayeredModel
 from lwa_core.modeling.layers.planted import KINDS, plant
 from lwa_core.modeling.probing.asked import layered
+from lwa_core.modeling.probing.observation import SAMPLED, WEIGHTS, one_at_a_time
 from lwa_core.modeling.probing.probe import Probe
 from lwa_core.modeling.probing.subset_answers import SubsetAnswers
 from lwa_core.pipeline.answers import answers_key, stored_answers
@@ -52,6 +56,9 @@ VERSION = 3
 """Goes up when the same cell gives other figures."""
 
 SUBSETS_AT_ONCE = 512
+
+NEGLIGIBLE = 0.05
+"""Passes of a scorer's own that are not spoken of: a look at an example or two."""
 
 
 def measure_cell(bench: Bench, cell: Cell, store: Store, listeners: Sequence[Listener] = ()) -> dict[str, Any]:
@@ -90,6 +97,7 @@ class _Cell:
         made = {use.name: self._entry(use) for use in self.bench.entries}
         test = self._table("test", self.test_probe)
         entries = [self._told(use, made[use.name], test) for use in self.bench.entries]
+        chosen = {use.name: [tuple(kept) for kept in made[use.name]["kept"]] for use in self.bench.entries}
         assert self.plan.quality is not None
         quality = self.task.headline(self.run.value(self.plan.quality))
         return {
@@ -99,6 +107,7 @@ class _Cell:
             "examples": {"calibration": self.probe().examples, "test": test.shape[1]},
             "table_cpu_seconds": self.table_cpu,
             "random": compared(test, self.depth, None, self.removals, self.bench.measure.bootstrap),
+            **told_apart(test, chosen),
             "entries": entries,
         }
 
@@ -206,9 +215,11 @@ class _Cell:
         counts = tuple(self.depth - removed for removed in self.removals)
         selection = TeacherSelection(self.depth, self.recipe.seed, self.board, lambda: probe)
         selector = attrs.evolve(use.instance, keep=counts)
-        plan = selected(use.who, selector, selection, self.teacher, probe.remembered)
+        with probe.calls.watched():
+            plan = selected(use.who, selector, selection, self.teacher, probe.remembered)
         cpu = time.process_time() - started + probe.borrowed
-        passes = plan.trace.get("passes", probe.cost)  # without those that measured what was chosen
+        # A selector may leave out the passes that measured what it chose: at most one for each set, and the full one.
+        passes = max(plan.trace.get("passes", probe.cost), probe.cost - len(counts) - 1) + probe.undeclared
         return {"kept": [list(tier) for tier in plan.tiers], "passes": passes, "cpu_seconds": cpu}
 
     @cached_property
@@ -225,10 +236,21 @@ class _Cell:
         if use.combines:
             scored = combined_scores(use, self._board(combined_by(use, self.bench.scorers)), self.recipe.seed)
         elif is_observing(use):
-            scored = observed_scores([use], probe, Quiet())[use.name]
+            scored = self._observed(use, probe)
         else:
-            scored = queried_scores(use, probe)
+            with probe.calls.watched():
+                scored = queried_scores(use, probe)
+            scored = attrs.evolve(scored, passes=scored.passes + probe.undeclared)
         return scored, time.process_time() - started + probe.borrowed
+
+    def _observed(self, use: Use, probe: _CountingProbe) -> Scored:
+        """An observing scorer: the shared pass, and what the scorer asks besides when it makes its table."""
+        if use.instance.observes & (WEIGHTS | SAMPLED):
+            one_at_a_time(probe, Weights(probe.model))  # seen once for each model, at nobody's cost
+        with probe.calls.watched():
+            scored = observed_scores([use], probe, Quiet())[use.name]
+        own = max(probe.declared, probe.calls.passes - scored.passes)
+        return attrs.evolve(scored, passes=scored.passes + (own if own > NEGLIGIBLE else 0.0))
 
     def _counting_probe(self) -> _CountingProbe:
         answers, cpu = self.calibration
@@ -246,6 +268,7 @@ class _Cell:
             training_targets=plain.training_targets,
         )
         counting.table, counting.table_cpu = answers, cpu
+        counting.calls = LayerCalls(plain.model, plain.examples)
         return counting
 
     # Controls
@@ -354,11 +377,28 @@ class _CountingProbe(Probe):
 
     table: SubsetAnswers
     table_cpu: float
+    calls: LayerCalls
     borrowed: float = 0.0
+    declared: float = 0.0
+
+    @property
+    def undeclared(self) -> float:
+        """Passes that were made beside this probe's own and were not counted by whoever made them."""
+        own = self.calls.passes - self.declared
+        return own if own > NEGLIGIBLE else 0.0
+
+    def count_passes(self, passes: float) -> None:
+        self.declared += passes
+        super().count_passes(passes)
+
+    def gate_gradients(self, gates: Sequence[float] | None = None) -> NDArray[np.float64]:
+        with self.calls.paused():
+            return super().gate_gradients(gates)
 
     def _answer(self, new: list[Kept], kl: bool) -> None:
         if kl or len(new) < 2**self.depth - 1:
-            super()._answer(new, kl)
+            with self.calls.paused():
+                super()._answer(new, kl)
             return
         self.borrowed += self.table_cpu
         for kept in new:

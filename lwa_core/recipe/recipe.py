@@ -186,7 +186,7 @@ class Recipe:
                 tables[name] = [{"use": use.component, "name": use.name, **_without_none(use.settings)} for use in part]
             elif part is not None:
                 tables[name] = _without_none(unstructure(part))
-        return {**tables, "components": [_provenance(use) for use in self.uses]}
+        return {**tables, "components": [provenance(use) for use in self.uses]}
 
     def line(self, path: TomlPath) -> int | None:
         """The line of a TOML path or of the innermost table around it; None for what the file does not say."""
@@ -210,7 +210,8 @@ def _without_none(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if value is not None}
 
 
-def _provenance(use: Use) -> dict[str, Any]:
+def provenance(use: Use) -> dict[str, Any]:
+    """Who provides a component, JSON-ready: plugin, distribution, its version, the digest of its files where known."""
     provider = use.offer.provider
     facts = {
         "kind": use.kind,

@@ -227,13 +227,21 @@ def test_no_text_is_in_two_parts_and_equal_texts_are_in_one(texts, tmp_path):
 
 
 def test_a_rerun_makes_nothing_again(texts, tmp_path):
-    done, _, _ = run(texts, tmp_path, save("gpt2"), compress=HEALED.format("fine-tune"))
+    control = ("evaluate.control=true",)
+    done, results, _ = run(texts, tmp_path, save("gpt2"), compress=HEALED.format("fine-tune"), overrides=control)
     before = (done / "metrics.json").read_bytes()
     events = []
-    recipe = load_recipe(tmp_path / "texts.toml")
+    recipe = load_recipe(tmp_path / "texts.toml", control)
     run_recipe(recipe, Store(tmp_path / "store"), [lambda event, _: events.append(event.kind)])
     assert "stage-finished" not in events
     assert before == (done / "metrics.json").read_bytes()
+    held = {model.name: model.control and model.control.name for model in results.models if model.kind == "student"}
+    assert {"drop-2": None, "fine-tune-2": "teacher+fine-tune"} == held
+    longer, teacher = figures(results, "teacher+fine-tune"), figures(results, "teacher")
+    assert longer["perplexity"] < teacher["perplexity"]  # its weights are random
+    share = figures(results, "fine-tune-2")["perplexity"] / longer["perplexity"]
+    (student,) = [model for model in results.models if model.name == "fine-tune-2"]
+    assert share == pytest.approx(student.control.kept["perplexity"].mean)
 
 
 def test_healing_needs_texts_to_train_on(texts, tmp_path):

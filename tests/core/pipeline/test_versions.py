@@ -26,6 +26,7 @@ VERSIONS = {
     "data": "lwa_core.pipeline.recommendation_task:DATA_VERSION",
     "teacher": "lwa_core.pipeline.recommendation_task:TEACHER_VERSION",
     "students": "lwa_core.pipeline.stages.students:VERSION",
+    "control": "lwa_core.pipeline.stages.control:VERSION",
     "scores": "lwa_core.pipeline.stages.scores:VERSION",
     "selection": "lwa_core.pipeline.stages.selection:VERSION",
     "answers": "lwa_core.pipeline.answers:VERSION",
