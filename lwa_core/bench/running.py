@@ -154,4 +154,5 @@ class _Lines:
             "message": lambda: f"{where}{event.message}",
         }
         if event.kind in told:
-            os.write(2, f"{self.title}: {told[event.kind]()}\n".encode())  # at once: lines of others stay whole
+            with suppress(OSError):  # nobody may read it any more
+                os.write(2, f"{self.title}: {told[event.kind]()}\n".encode())  # at once: lines of others stay whole

@@ -69,8 +69,8 @@ def _outcome(reader: Connection, process: Any) -> Any | LwaError:
     except (EOFError, OSError):
         process.join()
         code = process.exitcode
-        how = f"was killed by signal {-code}, maybe for want of memory" if code < 0 else f"ended with {code}"
-        return LwaError(f"its process {how}")
+        how = f"was ended by signal {-code}" if code < 0 else f"ended with {code}"
+        return LwaError(f"its process {how}" + (" (too little memory?)" if code == -signal.SIGKILL else ""))
     process.join()
     return told
 

@@ -56,8 +56,11 @@ def command(
 
     from lwa_core.bench.running import run_bench, save
     from lwa_core.report.leaderboard import markdown
+    from lwa_core.store.places import assert_writable
     from lwa_core.store.results import Store
 
+    folder = results or bench.parent / "results"
+    assert_writable(folder)
     result = run_bench(
         opened,
         Store(store),
@@ -67,7 +70,7 @@ def command(
         allow_local=allow_local,
         say=lambda line: click.echo(line, err=True),
     )
-    file = save(result, markdown(result), results or bench.parent / "results")
+    file = save(result, markdown(result), folder)
     if as_json:
         print_json(result)
     else:

@@ -45,13 +45,9 @@ class Content:
 
     def is_at(self, place: Path) -> bool:
         """Whether a place holds it. No link is followed."""
-        try:
-            found = place.lstat()
-        except OSError:
+        if not _is_file(place):
             return False
-        if not stat.S_ISREG(found.st_mode):
-            return False
-        if isinstance(self.source, Path) and os.path.samestat(found, self.source.stat()):
+        if isinstance(self.source, Path) and place.samefile(self.source):
             return True
         return file_digest(place) == self.sha256
 
@@ -163,23 +159,30 @@ class SharedFolder:
         """What lwa wrote here: the digests that each file may have. Nothing, where that cannot be read."""
         file = self.root / RECORD
         try:
-            told: Any = {} if file.is_symlink() else read_json(file)
+            told: Any = read_json(file) if _is_file(file) else {}
             return {str(name): [str(digest) for digest in digests] for name, digests in told["files"].items()}
         except (StoreError, KeyError, TypeError, AttributeError):
             return {}
 
     def _note(self, ours: Mapping[str, list[str]]) -> None:
         if ours != self._record():
+            if os.path.lexists(self.root / RECORD) and not _is_file(self.root / RECORD):
+                self._set_aside(self.root / RECORD)
             told = readable_json({"format": 1, "files": dict(sorted(ours.items()))})
             write_atomically(self.root / RECORD, told, durable=False)
 
 
-def _is_one_of(place: Path, digests: list[str]) -> bool:
-    """Whether a place holds a file of its own with one of these contents."""
+def _is_file(place: Path) -> bool:
+    """Whether a place holds a file of its own: no link, folder or pipe."""
     try:
-        return stat.S_ISREG(place.lstat().st_mode) and file_digest(place) in digests
+        return stat.S_ISREG(place.lstat().st_mode)
     except OSError:
         return False
+
+
+def _is_one_of(place: Path, digests: list[str]) -> bool:
+    """Whether a place holds a file with one of these contents."""
+    return _is_file(place) and file_digest(place) in digests
 
 
 def _link(source: Path, target: Path) -> None:

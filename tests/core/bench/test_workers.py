@@ -36,7 +36,7 @@ def test_a_failure_or_a_kill_is_that_of_one_task():
     assert [0, 5] == [told[number]["number"] for number in (0, 5)]
     assert told[0]["pid"] != told[5]["pid"] != os.getpid()
     assert {
-        1: "its process was killed by signal 9, maybe for want of memory",
+        1: "its process was ended by signal 9 (too little memory?)",
         2: "table.csv: no such column\n  = name another",
         3: "KeyError: 'a bug'",
         4: "SystemExit: 3",

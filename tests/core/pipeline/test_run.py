@@ -1,6 +1,7 @@
 """A whole run: what it leaves, what it does not do twice, how it fails."""
 
 import json
+import resource
 import shutil
 
 import numpy as np
@@ -164,6 +165,31 @@ def test_a_run_that_failed_leaves_no_folder_that_looks_like_one(tmp_path):
         read_plan(folder)
     with pytest.raises(ModelError, match="nor of a finished run"):
         lwa_core.load(folder)
+
+
+def of_bytes(limit):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+
+
+@pytest.mark.parametrize("times", [0.5, 1.5], ids=["of the model", "of the optimizer, twice as large"])
+def test_a_disk_that_takes_no_more_of_a_checkpoint_is_the_stores_error(first, tmp_path, times):
+    """safetensors and torch each have their own words for it."""
+    _, folder, _ = first
+    size = (folder / "models" / "teacher" / "model.safetensors").stat().st_size
+
+    of_bytes(int(size * times))
+    try:
+        with pytest.raises(StoreError, match=r"cannot write .*results/model/") as caught:
+            run(tmp_path, tmp_path / "store")
+    finally:
+        of_bytes(resource.RLIM_INFINITY)
+
+    assert 7 == caught.value.exit_code
+    assert "what is finished is kept" in caught.value.hint
+    assert [] == list((tmp_path / "store" / "results" / "model").iterdir())
+    if times > 1:  # and goes on from there once there is room
+        again, _ = run(tmp_path, tmp_path / "store")
+        assert metrics_of(folder) == metrics_of(again)
 
 
 def test_a_run_folder_that_is_being_written_anew_is_not_finished(first, tmp_path, monkeypatch):
