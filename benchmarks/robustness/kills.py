@@ -36,15 +36,15 @@ name = "killed"
 
 [data]
 use = "synthetic"
-users = 80
-items = 120
-mean_length = 10
+users = 100
+items = 220
+mean_length = 12
 
 [recommender]
 use = "sequential"
 layers = 4
 width = 16
-max_length = 10
+max_length = 12
 epochs = 3
 batch = 16
 

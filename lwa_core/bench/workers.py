@@ -58,6 +58,7 @@ def _do(writer: Connection, parent: int, work: Callable[..., Any], task: tuple[A
         told = work(*task)
     except LwaError as error:
         told = LwaError(error.message, error.hint)
+        told.exit_code, told.code = error.exit_code, error.code
     except BaseException as error:
         told = LwaError(f"{type(error).__name__}: {error}")
     writer.send(told)

@@ -43,6 +43,10 @@ def test_a_failure_or_a_kill_is_that_of_one_task():
     } == {number: str(each) for number, each in told.items() if isinstance(each, LwaError)}
 
 
+def test_a_failure_keeps_its_exit_code():
+    assert DataError.exit_code == outcomes("fail")[0].exit_code
+
+
 def test_processes_are_ended_when_nobody_waits_any_more():
     told = in_processes(work, [(0, "fine"), (1, "sleep")], 2)
     assert 0 == next(told)[0]
