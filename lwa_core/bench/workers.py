@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import get_context
@@ -37,7 +38,7 @@ def in_processes(
             while waiting and len(running) < jobs:
                 number, task = waiting.pop(0)
                 reader, writer = context.Pipe(duplex=False)
-                process = context.Process(target=_do, args=(writer, os.getpid(), work, task))
+                process = context.Process(target=_do, args=(writer, os.getpid(), pickle.dumps((work, task))))
                 process.start()
                 writer.close()
                 running[reader] = number, process
@@ -48,13 +49,17 @@ def in_processes(
         _end([process for _, process in running.values()])
 
 
-def _do(writer: Connection, parent: int, work: Callable[..., Any], task: tuple[Any, ...]) -> None:
-    """In the process: what it came to, or the words of what went wrong."""
+def _do(writer: Connection, parent: int, asked: bytes) -> None:
+    """In the process: what it came to, or the words of what went wrong.
+
+    What is asked is unpacked here: that imports what takes long, and the parent may end meanwhile.
+    """
     end_with(parent)
     for name in ("SIGINT", "SIGHUP"):  # a terminal sends them to all of its processes; the parent ends this one
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     try:
+        work, task = pickle.loads(asked)
         told = work(*task)
     except LwaError as error:
         told = LwaError(error.message, error.hint)

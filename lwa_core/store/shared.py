@@ -17,7 +17,7 @@ from typing import Any
 import attrs
 
 from lwa_core.errors import StoreError
-from lwa_core.store.files import beside, file_digest, read_json, readable_json, write_atomically
+from lwa_core.store.files import BESIDE, beside, file_digest, read_json, readable_json, write_atomically
 from lwa_core.store.locks import locked
 from lwa_core.store.places import set_aside
 from lwa_core.store.refusals import explained
@@ -105,6 +105,7 @@ class SharedFolder:
                 stale = [name for name in ours if whole and name.startswith(f"{whole}/") and name not in files]
                 # A kill between the two leaves the file of before or the new one: both are known to be lwa's.
                 self._note({**ours, **{name: [*ours.get(name, [])[-1:], c.sha256] for name, c in files.items()}})
+                self._sweep({self.root, *(parent for name in files for parent in self._parents(name))})
                 for name, content in files.items():
                     self._put(name, content, ours.get(name, []))
                 for name in stale:
@@ -117,6 +118,14 @@ class SharedFolder:
             ours = self._record()
             self._remove(name, ours.pop(name, []))
             self._note(ours)
+
+    def _sweep(self, folders: set[Path]) -> None:
+        """Remove what processes left that were killed while they wrote a file: whoever holds the lock is alone here."""
+        for folder in folders:
+            if folder.is_dir() and not folder.is_symlink():
+                for path in folder.iterdir():
+                    if BESIDE.fullmatch(path.name) and _is_file(path):
+                        path.unlink()
 
     def _put(self, name: str, content: Content, ours: list[str]) -> None:
         self._make_parents(name)

@@ -208,6 +208,14 @@ def test_folders_that_hold_nothing_do_not_matter(tmp_path):
     assert damage(tmp_path) is None
 
 
+def test_work_that_was_left_when_its_result_was_there_already_goes(store, result):
+    (store.workspace("kind", KEY) / "checkpoint-1").mkdir()
+
+    assert store.get_or_make("kind", KEY, make) == (result, True)
+
+    assert [] == list((store.root / "work" / "kind").iterdir())
+
+
 def test_two_results_whose_keys_begin_alike_are_made_at_once(store):
     """As answers about one model are: their keys begin with the model's."""
 
