@@ -4,7 +4,8 @@
     python benchmarks/robustness/kills.py --kills 20 --command bench --seed 1
 
 Each command is run once undisturbed. Then, in a store of its own, it is started and killed (SIGKILL) after a time drawn
-evenly from what the undisturbed command took, again and again, until it is done before its time is up. What it leaves
+evenly from what the undisturbed command took, again and again, until it is done before its time is up. Time is that of
+the processors where the system tells it (Linux), for another program must not move the kills. What the command leaves
 then has to be what the undisturbed one left, byte for byte, but for what was timed. Every second kill hits the process
 alone, and its workers are to notice; the others hit all processes of the command.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import os
 import random
 import re
@@ -144,6 +146,7 @@ class Command:
     def __init__(self, name: str, inputs: Path, store: Path) -> None:
         store.mkdir(parents=True, exist_ok=True)
         self.out, self.err = store.parent / "stdout", store.parent / "stderr"
+        self.seconds = 0.0
         with self.out.open("wb") as out, self.err.open("wb") as err:
             self.process = subprocess.Popen(
                 command_line(name, inputs, store),
@@ -154,14 +157,31 @@ class Command:
                 start_new_session=True,
             )
 
-    def is_done_within(self, seconds: float | None) -> bool:
-        try:
-            self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return False
+    def is_done_within(self, seconds: float) -> bool:
+        began = time.monotonic()
+        while self.process.poll() is None:
+            used = self.cpu_seconds()
+            self.seconds = time.monotonic() - began if used is None else used
+            if self.seconds >= seconds:
+                return False
+            time.sleep(0.02)
         if self.process.returncode != 0:
             raise SystemExit(f"ended with {self.process.returncode}: {self.err.read_text()}")
         return True
+
+    def cpu_seconds(self) -> float | None:
+        """What the processes of this command have used so far; None where the system does not tell."""
+        if sys.platform != "linux":
+            return None
+        ticks = 0
+        for file in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                fields = file.read_text("ascii", "replace").rpartition(")")[2].split()
+            except OSError:  # it has ended
+                continue
+            if int(fields[2]) == self.process.pid:  # its process group
+                ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def kill(self, all_of_it: bool) -> None:
         if all_of_it:
@@ -218,9 +238,8 @@ def sha256(content: bytes) -> str:
 def kill_one(name: str, inputs: Path, folder: Path, kills: int, rng: random.Random) -> dict[str, object]:
     """Kill one command so often, in as many stores as that takes; says what differed."""
     undisturbed = Command(name, inputs, folder / "undisturbed" / "store")
-    began = time.monotonic()
-    undisturbed.is_done_within(None)
-    took = time.monotonic() - began
+    undisturbed.is_done_within(math.inf)
+    took = undisturbed.seconds
     expected = left_in(name, folder / "undisturbed" / "store", undisturbed.out)
     print(f"{name}: undisturbed in {took:.1f} s, {len(expected)} files", flush=True)
     at: Counter[str] = Counter()
@@ -231,11 +250,12 @@ def kill_one(name: str, inputs: Path, folder: Path, kills: int, rng: random.Rand
         while True:
             running = Command(name, inputs, here / "store")
             # Only the last one of a store is let go on to its end whatever it takes.
-            if running.is_done_within(rng.uniform(0, took) if done < kills else None):
+            if running.is_done_within(rng.uniform(0, took) if done < kills else math.inf):
                 break
             running.kill(all_of_it=done % 2 == 1)
             at[running.last_words()] += 1
             done += 1
+            print(f"{name}: kill {done} after {running.seconds:.1f} s, at: {running.last_words()}", flush=True)
         found = left_in(name, here / "store", running.out)
         odd = sorted(file for file in found.keys() | expected.keys() if found.get(file) != expected.get(file))
         different += [f"store {stores}: {file}" for file in odd]

@@ -17,7 +17,7 @@ from lwa_core.pipeline.plan import make_plan
 from lwa_core.pipeline.run import run_recipe
 from lwa_core.recipe.reader import load_recipe
 from lwa_core.recommendation.metrics import ndcg
-from lwa_core.results.reading import read_results
+from lwa_core.results.reading import is_finished, read_results
 from lwa_core.store.results import Store
 
 
@@ -209,6 +209,19 @@ def test_a_run_folder_that_is_being_written_anew_is_not_finished(first, tmp_path
     run(base, tmp_path / "store")
     assert metrics_of(folder) == metrics_of(again)
     assert not (again / "UNFINISHED").exists()
+
+
+def test_a_run_of_the_same_recipe_in_other_words_that_fails_is_not_finished(first, tmp_path, monkeypatch):
+    """Its recipe does not stand beside the metrics of another time."""
+    base, folder, _ = first
+    shutil.copytree(base / "store", tmp_path / "store")
+    again = tmp_path / "store" / folder.relative_to(base / "store")
+    monkeypatch.setattr("lwa_core.pipeline.graph.Run.walk", lambda *_: pytest.fail("ended here"))
+
+    for text, finished in ((TEXT, True), (f"# Mine.\n{TEXT}", False)):
+        with pytest.raises(pytest.fail.Exception):
+            run(tmp_path, tmp_path / "store", text=text)
+        assert finished == is_finished(again)
 
 
 @pytest.mark.parametrize("place", ["runs", "the run's folder"])
