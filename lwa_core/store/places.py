@@ -20,6 +20,8 @@ def below(root: Path, *parts: str) -> Path:
         raise StoreError(f"{str(root)!r} is no path", "choose another folder with --store")
     path = root
     with explained(root):
+        if root.is_symlink() and not root.exists():
+            raise StoreError(f"{root} is a link that leads nowhere", "choose another folder with --store")
         for part in parts:
             path = path / part
             if path.is_symlink():

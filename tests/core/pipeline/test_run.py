@@ -171,7 +171,13 @@ def of_bytes(limit):
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 
 
-@pytest.mark.parametrize("times", [0.5, 1.5], ids=["of the model", "of the optimizer, twice as large"])
+@pytest.mark.parametrize(
+    "times",
+    [
+        pytest.param(0.5, id="of the model"),
+        pytest.param(1.5, id="of the optimizer, twice as large", marks=pytest.mark.slow),
+    ],
+)
 def test_a_disk_that_takes_no_more_of_a_checkpoint_is_the_stores_error(first, tmp_path, times):
     """safetensors and torch each have their own words for it."""
     _, folder, _ = first

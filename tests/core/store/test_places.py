@@ -86,9 +86,11 @@ def test_a_lock_is_never_taken_on_what_is_none(tmp_path, how):
     assert (tmp_path / "mine").read_text() == "mine"
 
 
-@pytest.mark.parametrize("root", ["nothing\0", "n" * 300, "file", "file/below"])
+@pytest.mark.parametrize("root", ["nothing\0", "n" * 300, "file", "file/below", "dangling", "loop"])
 def test_a_store_that_cannot_be_is_a_clear_error(tmp_path, root):
     (tmp_path / "file").write_text("")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
 
     with pytest.raises(StoreError):
         Store(tmp_path / root).get_or_make("kind", KEY, make)
