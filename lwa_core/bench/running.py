@@ -57,19 +57,18 @@ def run_bench(
         LwaError: A cell failed. The others are finished and stored first.
     """
     cells: dict[int, dict[str, Any]] = {}
-    failures = []
+    failures: dict[str, LwaError] = {}
     asked = (str(bench.file), tuple(scorers), tuple(block), _local_files(bench), str(store.root))
     for number, told in in_processes(_cell, [(number, *asked) for number in range(len(bench.cells))], jobs):
         title = bench.cells[number].title
         if isinstance(told, LwaError):  # of any kind: the other cells go on
-            failures.append(f"{title}: {told}")
+            failures[title] = told
             say(f"{title}: failed: {told}")
         else:
             cells[number] = told
             say(f"{title}: done, {len(cells)} of {len(bench.cells)}")
     if failures:
-        hint = "the other cells are stored; the same command goes on from there"
-        raise LwaError(f"{len(failures)} of {len(bench.cells)} cells failed: {'; '.join(failures)}", hint)
+        raise _failure(failures, len(bench.cells))
     from lwa_core.measuring.performance import machine
 
     measured = [cells[number] for number in range(len(bench.cells))]
@@ -104,6 +103,17 @@ def _code_sha256(use: Use) -> str | None:
     spec = find_spec(target.partition(":")[0] if isinstance(target, str) else target.__module__)
     ours = None if spec is None or spec.origin is None else file_digest(Path(spec.origin))
     return code_digest(use.offer) or ours
+
+
+def _failure(failures: dict[str, LwaError], cells: int) -> LwaError:
+    """Of several cells, by title; of the class of each, where they are of one."""
+    said = "; ".join(f"{title}: {error}" for title, error in failures.items())
+    hint = "the other cells are stored; the same command goes on from there"
+    failure = LwaError(f"{len(failures)} of {cells} cells failed: {said}", hint)
+    if len({error.exit_code for error in failures.values()}) == 1:
+        first = next(iter(failures.values()))
+        failure.exit_code, failure.code = first.exit_code, first.code
+    return failure
 
 
 def save(result: dict[str, Any], markdown: str, folder: Path) -> Path:
@@ -174,4 +184,5 @@ class _Lines:
         }
         if event.kind in told:
             line = one_line(f"{self.title}: {told[event.kind]()}")
-            os.write(2, f"{line}\n".encode())  # at once: lines of others stay whole
+            with suppress(OSError):  # nobody may read it any more
+                os.write(2, f"{line}\n".encode())  # at once: lines of others stay whole

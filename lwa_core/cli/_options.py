@@ -23,9 +23,17 @@ block_option = click.option(
 )
 """`block: tuple[str, ...]`."""
 
+
+class _Folder(click.Path):
+    """A folder's path. An empty one, as a variable that is not set gives it, would be the current folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(value, param, ctx) if str(value) else self.fail("the name is empty", param, ctx)
+
+
 store_option = click.option(
     "--store",
-    type=click.Path(path_type=Path),
+    type=_Folder(path_type=Path),
     default="lwa-runs",
     show_default=True,
     envvar="LWA_STORE",

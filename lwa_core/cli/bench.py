@@ -59,8 +59,11 @@ def command(
 
     from lwa_core.bench.running import run_bench, save
     from lwa_core.report.leaderboard import markdown
+    from lwa_core.store.places import assert_writable
     from lwa_core.store.results import Store
 
+    folder = results or bench.parent / "results"
+    assert_writable(folder)
     result = run_bench(
         opened,
         Store(store),
@@ -69,7 +72,7 @@ def command(
         block=block,
         say=lambda line: say(line, err=True),
     )
-    file = save(result, markdown(result), results or bench.parent / "results")
+    file = save(result, markdown(result), folder)
     if as_json:
         print_json(result)
     else:

@@ -207,8 +207,10 @@ def _precision(folder: Path) -> str:
 def _assert_free(folder: Path) -> None:
     """Raise StoreError where something lies where a model is to be saved."""
     from lwa_core.errors import StoreError
+    from lwa_core.store.places import assert_writable
     from lwa_core.store.refusals import explained
 
+    assert_writable(folder.parent)
     hint = "name a folder that is not there yet"
     with explained(folder):
         if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
@@ -239,9 +241,9 @@ def _save_cut(live: Any, kept: Sequence[int], folder: Path) -> None:
     from lwa_core.store.refusals import explained
     from lwa_core.store.sealing import adopt_mode
 
-    student = live.layered.keep(kept)
+    student, folder = live.layered.keep(kept), folder.absolute()
     with explained(folder):
-        folder.absolute().parent.mkdir(parents=True, exist_ok=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = beside(folder)
         temporary.mkdir()
         try:

@@ -76,10 +76,11 @@ def run_recipe(recipe: Recipe, store: Store, listeners: Sequence[Listener] = ())
 def _begin(recipe: Recipe, store: Store, run: Run) -> None:
     folder = run_folder(recipe, store)
     shared = SharedFolder(below(store.root, "runs", folder.name), run.say)
-    if not is_finished(folder):
+    texts = {"recipe.toml": recipe.text, "resolved.toml": tomli_w.dumps(recipe.resolved())}
+    files = {name: Content.of(text.encode()) for name, text in texts.items()}
+    if not is_finished(folder) or not shared.holds(files):
         _mark_unfinished(shared)
-    resolved = tomli_w.dumps(recipe.resolved())
-    shared.put({"recipe.toml": Content.of(recipe.text.encode()), "resolved.toml": Content.of(resolved.encode())})
+    shared.put(files)
 
 
 def _mark_unfinished(shared: SharedFolder) -> None:

@@ -130,3 +130,10 @@ def test_a_reader_that_leaves_early_is_no_bug():
     command = f"{sys.executable} -c 'from lwa_core.cli import main; main()' schema | head -c 1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
     assert ("{", "") == (done.stdout, done.stderr)
+
+
+def test_a_store_without_a_name_is_a_mistake():
+    """As `--store "$STORE"` gives it where the variable is not set: the current folder would be filled."""
+    done = CliRunner().invoke(main, ["plan", str(QUICKSTART), "--store", ""])
+
+    assert (2, True) == (done.exit_code, "the name is empty" in done.stderr)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -349,6 +351,27 @@ def test_a_saved_model_loads_and_answers_as_the_one_that_skips(folders, data, tm
         torch.testing.assert_close(cut(input_ids=ids).logits, full(input_ids=ids).logits)
     again = json.loads(lwa(*common, "--model", target).stdout)  # with the tokenizer that was saved beside it
     assert 2 == again["depth"]
+
+
+def test_what_stands_where_a_model_is_to_be_saved_is_left_alone_and_a_full_disk_leaves_nothing(
+    folders, data, tmp_path, monkeypatch
+):
+    common = ("score", "--data", data, "--model", folders["gpt2"], "--keep", 2, "--save")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "mine")
+    for place, words in (("link", "is there already"), ("..", "is not empty")):
+        done = lwa(*common, tmp_path / place)
+        assert (7, True) == (done.exit_code, words in done.stderr), done.output
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(transformers.PreTrainedTokenizerFast, "save_pretrained", full)
+    done = lwa(*common, tmp_path / "cut")
+
+    assert (7, True) == (done.exit_code, "no space left" in done.stderr), done.output
+    assert {"link", "mine", "store"} == {path.name for path in tmp_path.iterdir()}
+    assert [] == list((tmp_path / "mine").iterdir())
 
 
 @pytest.mark.parametrize(
