@@ -67,7 +67,7 @@ def finished(scorer: ObservingScorer, parts: Sequence[torch.Tensor], probe: Prob
 
 def queried_scores(use: Use, probe: Probe) -> Scored:
     """The table of a querying scorer."""
-    table = checked_table(use, use.instance.score(probe), probe.depth)
+    table = checked_table(use, use.instance.score(probe), probe.depth, probe)
     return Scored(layer_scores(use, table, probe.facts), probe.cost)
 
 
@@ -83,8 +83,11 @@ def layer_scores(use: Use, table: torch.Tensor, facts: Mapping[str, Any]) -> Lay
     return LayerScores(use.name, table.cpu().double().numpy(), unit, dict(facts))
 
 
-def checked_table(use: Use, table: Any, depth: int) -> torch.Tensor:
-    """A scorer's table, if it is one: two axes, a column a layer, finite. Raises PluginError otherwise."""
+def checked_table(use: Use, table: Any, depth: int, probe: Probe | None = None) -> torch.Tensor:
+    """A scorer's table, if it is one: two axes, a column a layer, finite. Raises PluginError otherwise.
+
+    Where a `probe` was asked, the error names layers whose answers were not finite themselves.
+    """
     import torch
 
     who = f"scorer '{use.name}' of {use.offer.provider}"
@@ -93,7 +96,11 @@ def checked_table(use: Use, table: Any, depth: int) -> torch.Tensor:
     if table.dim() != 2 or table.shape[1] != depth or not len(table):
         raise PluginError(f"{who} gave a table of shape {tuple(table.shape)} instead of (samples, {depth})")
     if not bool(torch.isfinite(table).all()):
-        raise PluginError(f"{who} gave scores that are not finite")
+        sets = [] if probe is None else probe.broken
+        named = (
+            f": nor are answers of the model with just layers {', '.join(map(str, sets[0])) or 'none'}" if sets else ""
+        )
+        raise PluginError(f"{who} gave scores that are not finite{named}")
     return table.detach()
 
 
