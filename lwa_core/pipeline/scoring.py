@@ -202,7 +202,8 @@ def queried_scores(use: Use, probe: Probe) -> Scored:
 
     with codes_hidden(probe.model), lent_probe(use.who, probe):
         table = use.instance.score(probe)
-    return Scored(layer_scores(use, checked_table(use.who, table, probe.depth), probe.facts), probe.cost)
+    table = checked_table(use.who, table, probe.depth, probe.broken)
+    return Scored(layer_scores(use, table, probe.facts), probe.cost)
 
 
 def combined_scores(use: Use, board: ScoreBoard, seed: int) -> Scored:

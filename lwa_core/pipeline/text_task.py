@@ -11,7 +11,7 @@ import attrs
 import numpy as np
 import torch
 
-from lwa_core.errors import DataError, ModelError
+from lwa_core.errors import DataError, LwaError, ModelError
 from lwa_core.measuring.performance import Timed
 from lwa_core.modeling.devices import device
 from lwa_core.modeling.files.precision import cast
@@ -120,12 +120,21 @@ class TextTask:
     # Data and teacher
 
     def data(self) -> Stage[TextData]:
+        self._assert_ndcg()
         texts = self.texts
         named = {"path": path_digests(texts.path), "other": None if texts.other is None else path_digests(texts.other)}
         if not texts.path.is_file():
             raise DataError("there is no such file", file=texts.path)
         asked = {"texts": {**unstructure(texts), **named}, "ask": self.ask, "seed": self.recipe.seed}
         return Stage("texts", "texts", DATA_VERSION, self._read, load_texts, {}, asked)
+
+    def _assert_ndcg(self) -> None:
+        """Raise LwaError where layers are to be judged by an NDCG that the report of such a model does not have."""
+        asking = [f"scorer '{use.name}'" for use in self.recipe.scorers if use.settings.get("utility") == "ndcg"]
+        asking += ["calibration"] if self.recipe.calibration.utility == "ndcg" else []
+        if asking and self.ranked["k"] is None:
+            said = f"{asking[0]} has the utility 'ndcg', and the report of a model with ask = '{self.ask}' has no NDCG"
+            raise LwaError(said, "set the utility to 'loss'")
 
     def _read(self, job: Job) -> None:
         texts = self.texts

@@ -182,6 +182,12 @@ class Probe(AskedModel):
         )
         return ndcg(ranks, self.k, tied)
 
+    @property
+    def broken(self) -> list[Kept]:
+        """The subsets that were asked for and that give some example an answer that is not finite."""
+        known = {kept: self._answers.losses.get(kept) for kept in self._asked}
+        return sorted(kept for kept, losses in known.items() if losses is not None and np.isinf(losses).any())
+
     def unanswered(self, keeps: Sequence[Sequence[int]]) -> NDArray[np.int64]:
         """How many of the examples every subset of layers gives no finite answer to (subsets,)."""
         wanted = self._answered(keeps)

@@ -11,7 +11,7 @@ import transformers
 from sklearn.linear_model import LogisticRegression
 from tiny_texts import MODELS, SIZES, WORDS, save_text_model, save_tokenizer
 
-from lwa_core import StageError
+from lwa_core import LwaError, StageError
 from lwa_core.pipeline.run import run_recipe
 from lwa_core.recipe.reader import load_recipe
 from lwa_core.results.reading import read_results
@@ -190,6 +190,46 @@ def test_retrieval_is_by_cosines_in_the_full_models_index_and_in_its_own(texts, 
             expected = np.mean([1 / math.log2(1 + rank) if rank <= 10 else 0 for rank in ranks])
             assert told[f"ndcg@10{after}"] == pytest.approx(expected, abs=0.02)
     assert "tf-idf" in [model.name for model in results.models]
+
+
+def test_the_utility_ndcg_of_an_encoder_is_the_ndcg_in_the_fixed_index(texts, tmp_path):
+    """The same texts as calibration and, here only, as test texts."""
+    from lwa_core.pipeline.task import make_probe
+    from lwa_core.statistics.rank_metrics import ndcg
+    from lwa_core.text.quality import Measuring
+    from lwa_core.types import Quiet
+
+    plan, recipe, run_of = planned(texts, tmp_path, bare_bert, 'pair = "pair"', "evaluate.k=[1, 4]")
+    data, live = run_of.value(plan.data), run_of.value(plan.teacher).live
+    probe = make_probe(plan.task, data, live, Quiet())
+    for kept, values in zip(probe.subsets(), probe.evaluate(probe.subsets(), "ndcg"), strict=True):
+        with live.layered.skipping(kept):
+            found = Measuring(live.subject, data, 128, 8, recipe.seed, None).of(data["calibration"])
+        assert ndcg(found["ranks"], 4, found["tied"]).mean() == pytest.approx(values.mean(), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("override", "who"),
+    [("calibration.utility=ndcg", "calibration"), ("score.leave-one-out.utility=ndcg", "scorer 'leave-one-out'")],
+)
+def test_a_model_whose_report_has_no_ndcg_is_not_scored_by_one(texts, tmp_path, override, who):
+    with pytest.raises(LwaError, match=f"{who} has the utility 'ndcg', and .* ask = 'causal' has no NDCG"):
+        planned(texts, tmp_path, save("gpt2"), "", override)
+
+
+def planned(texts, folder, save, settings, *overrides):
+    """The plan of the recipe, and what carries it out."""
+    from lwa_core.pipeline.events import Bus
+    from lwa_core.pipeline.graph import Run
+    from lwa_core.pipeline.plan import make_plan
+    from lwa_core.types import RunContext
+
+    (folder / "texts.jsonl").write_bytes((texts / "texts.jsonl").read_bytes())
+    save(folder / "model")
+    (folder / "texts.toml").write_text(RECIPE.format(texts=settings, model="", compress=""), "utf-8")
+    recipe = load_recipe(folder / "texts.toml", overrides)
+    bus = Bus(recipe.registry, RunContext("texts", folder), ())
+    return make_plan(recipe), recipe, Run(recipe, Store(folder / "store"), bus)
 
 
 def test_scored_pairs_are_measured_by_the_correlation_of_their_cosines(texts, tmp_path):

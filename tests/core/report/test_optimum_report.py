@@ -69,7 +69,7 @@ def test_the_chart_has_a_mark_for_every_depth_and_tier():
 def test_ndcg_has_no_nats():
     told = optimum.told(values(utility="ndcg"))
 
-    assert ("NDCG@10", "") == (told["utility"], told["unit"])
+    assert ("NDCG", "") == (told["utility"], told["unit"])
 
 
 def test_one_tier_has_no_mean():
