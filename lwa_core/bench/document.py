@@ -25,6 +25,10 @@ BASELINE_SELECTORS = ("uniform",)
 """Selectors that are always compared."""
 
 
+MOST_CELLS = 1000
+"""Models of one benchmark: each takes minutes at least."""
+
+
 @attrs.frozen
 class BenchHead:
     """The keys of a benchmark that stand before its tables."""
@@ -134,7 +138,7 @@ class BenchReader(Reader):
         """Entries that the file does not have already."""
         tables = self.document.setdefault(section, [])
         if isinstance(tables, list):
-            used = {table.get("use") for table in tables if isinstance(table, dict)}
+            used = [table.get("use") for table in tables if isinstance(table, dict)]  # of whatever type: checked later
             tables += [{"use": name} for name in dict.fromkeys(names) if name not in used]
 
     def _use(self, kind: str, table: Any, path: TomlPath, named: bool = False) -> Use | None:
@@ -150,6 +154,10 @@ class BenchReader(Reader):
         if not isinstance(tables, list) or not tables:
             said = "a benchmark needs [[cell]]"
             self.problems.append(Problem("missing-table", said, (), 'add [[cell]] with recipe = "some-recipe.toml"'))
+            return ()
+        if len(tables) * len(seeds) > MOST_CELLS:
+            said = f"{len(tables)} [[cell]] of {len(seeds)} seeds each are more than the {MOST_CELLS:,} models allowed"
+            self.problems.append(Problem("too-large", said, ("cell",), "make several benchmarks of it", at_key=True))
             return ()
         cells: list[Cell] = []
         for place, table in enumerate(tables):

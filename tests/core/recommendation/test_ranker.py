@@ -107,12 +107,6 @@ def test_a_string_is_no_history(ranker, ask):
         ask(ranker)
 
 
-@pytest.mark.parametrize("k", [0, -1])
-def test_k_is_at_least_one(ranker, k):
-    with pytest.raises(LwaError, match=f"k must be at least 1, not {k}"):
-        ranker.recommend(["item 3"], k=k)
-
-
 @pytest.mark.parametrize("filter_seen", [True, False])
 def test_comes_back_from_its_folder_as_it_was(tmp_path, filter_seen):
     catalogue = Catalogue(IDS, titles=tuple(f"Ünïcode {i}" for i in IDS), categories=(("a", "b"), *[()] * 29))
@@ -178,3 +172,36 @@ def test_a_catalogue_of_another_size_is_refused(saved):
 
     with pytest.raises(ModelError, match="ranks 30 items, but its catalogue holds 31"):
         load_ranker(saved).recommend(["item 3"])
+
+
+@pytest.mark.parametrize("many", [30, 31, 10**30])
+def test_more_than_there_is_gives_all_there_is(many):
+    answer = make_ranker(filter_seen=False).recommend(["item 1"], k=many)
+
+    assert sorted(IDS) == sorted(answer.items)
+
+
+@pytest.mark.parametrize("k", [0, -1, 2.5, "3", None, True, [1]])
+def test_a_number_of_items_that_is_none(ranker, k):
+    with pytest.raises(LwaError, match="k must be a whole number of at least 1, not"):
+        ranker.recommend(["item 1"], k=k)
+
+
+@pytest.mark.parametrize("history", [None, 1, {"item 1"}, {"item 1": 2}, "item 1", b"item 1", frozenset()])
+def test_what_is_no_history(ranker, history):
+    with pytest.raises(LwaError, match="a history is a list of item ids"):
+        ranker.recommend(history)
+
+
+@pytest.mark.parametrize("item", [None, 1.0, float("nan"), True, np.True_, [1], {}, b"1", np.float64(2)])
+def test_what_is_no_item_id(ranker, item):
+    with pytest.raises(LwaError, match="an item id is text or a whole number, not"):
+        ranker.recommend(["item 1", item])
+
+
+@pytest.mark.parametrize("make", [list, tuple, iter, np.array, lambda ids: (item for item in ids)])
+def test_histories_of_every_kind_of_sequence(ranker, make):
+    expected = ranker.recommend(["item 1", "item 2"], k=3)
+
+    assert expected == ranker.recommend(make(["item 1", "item 2"]), k=3)
+    assert [expected] == ranker.recommend_many(iter([make(["item 1", "item 2"])]), k=3)
