@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from lwa_core.data import TimedHistory
 from lwa_core.errors import PluginError
-from lwa_core.pipeline.keys import OURS
+from lwa_core.plugins.code import OURS
 from lwa_core.plugins.protocols import DrawsLabels, Finishing, HasUnit, ObservingScorer
 from lwa_core.plugins.returned import checked_facts, checked_table
 from lwa_core.recipe.recipe import Use
