@@ -18,7 +18,8 @@ import attrs
 
 from lwa_core.errors import LwaError, StageError, StoreError
 from lwa_core.pipeline.events import Bus, StageReporter
-from lwa_core.pipeline.keys import OURS, component_facts
+from lwa_core.pipeline.keys import component_facts
+from lwa_core.plugins.code import OURS
 from lwa_core.recipe.recipe import Recipe, Use
 from lwa_core.store.files import digest, read_json, write_json
 from lwa_core.store.results import Store

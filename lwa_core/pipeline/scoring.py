@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from lwa_core.data import TimedHistory
 from lwa_core.errors import PluginError
-from lwa_core.pipeline.keys import OURS
+from lwa_core.plugins.code import OURS
 from lwa_core.plugins.protocols import DrawsLabels, Finishing, HasUnit, ObservingScorer
 from lwa_core.plugins.returned import checked_facts, checked_table
 from lwa_core.recipe.recipe import Use
@@ -46,14 +46,16 @@ def observed_scores(uses: Sequence[Use], probe: Probe, report: Reporter) -> dict
     """
     from lwa_core.modeling.probing.observation import passes
 
-    with lent_probe(_those(uses), probe) as loan:
-        parts = _observed(uses, probe, report, loan)
-    scored = {}
     for use in uses:
+        tell_observables(use.who, use.instance)
+    with lent_probe(_those(uses), probe) as loan:
+        parts = observed_by([(use.who, use.instance) for use in uses], probe, loan, report)
+    scored = {}
+    for use, own in zip(uses, parts, strict=True):
         probe.facts = {}
         probe.generator = np.random.default_rng(probe.seed)  # what one draws is not to move what another one draws
         with lent_probe(use.who, probe):
-            table = finished(use.instance, parts[use.name], probe)
+            table = finished(use.instance, own, probe)
         table = checked_table(use.who, table, probe.depth)
         cost = passes(use.instance.observes, draws_of(use.instance))
         scored[use.name] = Scored(layer_scores(use, table, probe.facts), cost)
@@ -65,26 +67,44 @@ THOROUGH = 16
 others only what torch counts itself. After the last, all is compared again."""
 
 
-def _observed(uses: Sequence[Use], probe: Probe, report: Reporter, loan: Loan) -> dict[str, list[torch.Tensor]]:
-    """What each scorer gave for each micro-batch."""
-    from lwa_core.modeling.probing.observation import OBSERVABLES, observe
+def observed_by(
+    scorers: Sequence[tuple[str, ObservingScorer]], probe: Probe, loan: Loan, report: Reporter | None = None
+) -> list[list[torch.Tensor]]:
+    """What each of several scorers gave for each micro-batch of one pass.
 
-    for use in uses:
-        unknown = sorted(frozenset(use.instance.observes) - OBSERVABLES)
-        if unknown:
-            hint = f"there are: {', '.join(sorted(OBSERVABLES))}"
-            raise PluginError(f"{use.who} asks to observe {', '.join(unknown)}, which nothing is called", hint)
-    needs = frozenset().union(*(use.instance.observes for use in uses))
-    draws = max((draws_of(use.instance) for use in uses), default=1)
-    parts: dict[str, list[torch.Tensor]] = {use.name: [] for use in uses}
+    Args:
+        scorers: Each with how messages call it.
+        probe: The model and the examples.
+        loan: The probe, lent.
+        report: Gets the progress.
+
+    Raises:
+        PluginError: One of them gives no tensor, or changed what it was shown or lent.
+    """
+    from lwa_core.modeling.probing.observation import observe
+
+    needs = frozenset().union(*(scorer.observes for _, scorer in scorers))
+    draws = max((draws_of(scorer) for _, scorer in scorers), default=1)
+    parts: list[list[torch.Tensor]] = [[] for _ in scorers]
     done = 0
     for number, seen in enumerate(observe(probe, needs, draws=draws)):
         calls = Calls(loan, seen, probe.seed, number, thorough=number % THOROUGH == 0)
-        for use in uses:
-            parts[use.name].append(calls.observe(use.who, use.instance))
+        for own, (who, scorer) in zip(parts, scorers, strict=True):
+            own.append(calls.observe(who, scorer))
         done += len(seen.mask)
-        report.progress(done, probe.examples, "one pass for " + ", ".join(parts))
+        if report is not None:
+            report.progress(done, probe.examples, f"one pass for {len(scorers)} scorers")
     return parts
+
+
+def tell_observables(who: str, scorer: ObservingScorer) -> None:
+    """Raise PluginError where a scorer asks for what cannot be observed."""
+    from lwa_core.modeling.probing.observation import OBSERVABLES
+
+    unknown = sorted(frozenset(scorer.observes) - OBSERVABLES)
+    if unknown:
+        hint = f"there are: {', '.join(sorted(OBSERVABLES))}"
+        raise PluginError(f"{who} asks to observe {', '.join(unknown)}, which nothing is called", hint)
 
 
 class Calls:

@@ -56,12 +56,13 @@ def _select(task: Task, job: Job) -> None:
     teacher: StoredModel = job["teacher"]
     stage: Any = job.stage.inputs["teacher"]
     answers = stored_answers(job.run.store, answers_key(task, stage))
-    data = task.for_selection(job["data"])
+    # What the selector can reach holds no job, which leads to all of the run, and no other part of the data.
+    data, live, report = task.for_selection(job["data"]), teacher.live, job.report
     selection = TeacherSelection(
         depth=teacher.live.layered.depth,
         seed=task.recipe.seed,
         board=board_of(task.recipe.scorers, job["scores"]),
-        make_probe=lambda: make_probe(task, data, teacher.live, job.report, answers),
+        make_probe=lambda: make_probe(task, data, live, report, answers),
     )
     plan = selected(use.who, use.instance, selection, teacher.live, answers)
     write_json(job.folder / "plan.json", attrs.asdict(plan))

@@ -90,7 +90,7 @@ class Loan:
 
     def changes(self) -> list[str]:
         """What is different now."""
-        found = [f"{what} of {name}" for name, watch in self.models.items() for what in watch.changes()]
+        found = [f"{what} (of {name})" for name, watch in self.models.items() for what in watch.changes()]
         for name, (held, before) in self.arrays.items():
             if not np.array_equal(_copied(held), before, equal_nan=before.dtype.kind == "f"):
                 found.append(f"the values of {name}")
