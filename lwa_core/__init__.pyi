@@ -1,6 +1,7 @@
 from .api import (
     fit as fit,
     load as load,
+    load_text as load_text,
 )
 from .data import (
     Catalogue as Catalogue,
@@ -50,6 +51,7 @@ from .plugins.protocols import (
     DrawsLabels as DrawsLabels,
     Finishing as Finishing,
     HasUnit as HasUnit,
+    Keeps as Keeps,
     NamesScorers as NamesScorers,
     ObservingScorer as ObservingScorer,
     Persistent as Persistent,
@@ -61,6 +63,7 @@ from .plugins.protocols import (
     Scorer as Scorer,
     Selection as Selection,
     Selector as Selector,
+    StatesDepth as StatesDepth,
     Trainable as Trainable,
     TrainableSubject as TrainableSubject,
 )

@@ -14,6 +14,7 @@ from lwa_core.modeling.devices import use_device
 from lwa_core.pipeline.events import Bus, Listener
 from lwa_core.pipeline.graph import Run
 from lwa_core.pipeline.plan import Plan, make_plan
+from lwa_core.pipeline.smoke_test import try_first
 from lwa_core.pipeline.stages.scores import board_of
 from lwa_core.pipeline.stages.students import Tier
 from lwa_core.plugins.requirements import lacking_device
@@ -60,6 +61,7 @@ def run_recipe(recipe: Recipe, store: Store, listeners: Sequence[Listener] = ())
                 _begin(recipe, folder)
             bus.emit("run-started")
             plan, run = make_plan(recipe), Run(recipe, store, bus)
+            try_first(run, plan.smoke, plan.stages)
             run.walk(plan.stages)
         if processes.is_first():
             _write(plan, run, folder)

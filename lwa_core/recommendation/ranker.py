@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +13,26 @@ import torch
 
 from lwa_core.data import Catalogue, TimedHistory
 from lwa_core.data.timed import asks_for_times, milliseconds
-from lwa_core.errors import LwaError, ModelError, PluginError, StoreError
-from lwa_core.modeling.files.saving import save_config, save_model, without_weights
-from lwa_core.plugins.protocols import Recommender, Restoring
+from lwa_core.errors import LwaError, ModelError, StoreError
+from lwa_core.modeling.files.saving import save_model
+from lwa_core.plugins.protocols import Recommender
 from lwa_core.plugins.registry import Registry
+from lwa_core.plugins.restoring import (
+    Restorer,
+    component_of,
+    described,
+    restored,
+    restorers_of,
+    save_restorable,
+    told_settings,
+)
 from lwa_core.recommendation.fitting import score_histories
 from lwa_core.recommendation.ranking import top_items
-from lwa_core.settings import structure
 from lwa_core.store.files import read_json, write_json
 from lwa_core.types import History, Recommendations
 
 DESCRIPTION = "ranker.json"
 ITEMS = "items.json"
-
-
-@attrs.frozen
-class Restorer:
-    """A compressor that gave a model other modules than it had before, and has them again from its files."""
-
-    component: str
-    settings: Mapping[str, Any]
-    instance: Restoring
 
 
 @attrs.frozen(eq=False)
@@ -48,6 +48,7 @@ class Ranker:
         filter_seen: Whether items of the history are left out of the recommendations.
         restorers: The compressors that gave the network other modules than its recommender builds, in their order. The
             last one saves and restores it.
+        provider: Who offers the recommender, as `lwa_core.plugins.restoring.facts_of` says it.
     """
 
     model: torch.nn.Module
@@ -57,6 +58,7 @@ class Ranker:
     settings: Mapping[str, Any]
     filter_seen: bool = True
     restorers: tuple[Restorer, ...] = ()
+    provider: Mapping[str, str] = attrs.field(factory=dict)
     _index: dict[str, int] = attrs.field(init=False)
 
     @_index.default
@@ -139,8 +141,7 @@ class Ranker:
     def save(self, folder: Path) -> None:
         """Write the model (safetensors), its catalogue and description (JSON); `lwa_core.load` reads them."""
         if self.restorers:
-            save_config(self.model, folder)
-            self.restorers[-1].instance.save(self.model, folder)
+            save_restorable(self.model, self.restorers, folder)
         else:
             save_model(self.model, folder)
         self.describe(folder)
@@ -152,11 +153,10 @@ class Ranker:
             {
                 "format": 1,
                 "recommender": self.component,
-                "settings": _told(self.settings),
+                "settings": told_settings(self.settings),
+                **({"provider": dict(self.provider)} if self.provider else {}),
                 "filter_seen": self.filter_seen,
-                "restored_by": [
-                    {"compressor": each.component, "settings": _told(each.settings)} for each in self.restorers
-                ],
+                "restored_by": described(self.restorers),
             },
         )
         write_json(folder / ITEMS, attrs.asdict(self.catalogue))
@@ -167,7 +167,7 @@ def load_ranker(folder: Path, registry: Registry | None = None) -> Ranker:
 
     Raises:
         ModelError: The folder holds no model, or a damaged one.
-        PluginError: No installed plugin offers its recommender.
+        PluginError: No plugin offers its recommender, or a compressor that it needs; the hint says who did.
     """
     try:
         said, items = read_json(folder / DESCRIPTION), read_json(folder / ITEMS)
@@ -179,55 +179,12 @@ def load_ranker(folder: Path, registry: Registry | None = None) -> Ranker:
     except (KeyError, TypeError) as error:
         raise ModelError(f"{folder / DESCRIPTION} does not describe a model: {error!r}") from error
     registry = registry or Registry.discover()
-    recommender = _made(registry, "recommender", component, settings, folder)
-    restorers = tuple(_restorer(registry, each, folder) for each in said.get("restored_by") or ())
-    model = _restored(recommender, restorers, folder) if restorers else recommender.load(folder)
-    return Ranker(model, recommender, catalogue, component, settings, filter_seen, restorers)
-
-
-def _restorer(registry: Registry, said: Mapping[str, Any], folder: Path) -> Restorer:
-    component, settings = said["compressor"], said["settings"]
-    instance = _made(registry, "compressor", component, settings, folder)
-    if not isinstance(instance, Restoring):
-        raise ModelError(f"the model in {folder} needs compressor '{component}', which restores no model any more")
-    return Restorer(component, settings, instance)
-
-
-def _restored(recommender: Recommender, restorers: Sequence[Restorer], folder: Path) -> torch.nn.Module:
-    """The modules that each compressor left, made one after the other; the weights are read by the last one."""
-    with without_weights():
-        model = recommender.load(folder)
-        for restorer in restorers[:-1]:
-            model = _by(restorer, model, folder)
-    return _by(restorers[-1], model, folder).eval()
-
-
-def _by(restorer: Restorer, model: torch.nn.Module, folder: Path) -> torch.nn.Module:
-    try:
-        made: Any = restorer.instance.restore(model, folder)
-    except Exception as error:  # it is somebody else's code
-        said = error.message if isinstance(error, LwaError) else f"{type(error).__name__}: {error}"
-        raise ModelError(f"compressor '{restorer.component}' cannot restore the model in {folder}: {said}") from error
-    if not isinstance(made, torch.nn.Module):
-        gave = type(made).__name__
-        raise PluginError(f"compressor '{restorer.component}' restored {gave} from {folder}, not a model")
-    return made
-
-
-def _made(registry: Registry, kind: str, component: str, settings: Any, folder: Path) -> Any:
-    try:
-        offer = registry.find(kind, component)
-    except PluginError as error:
-        hint = f"it has to be in an installed package; {error.hint}"
-        raise type(error)(f"the model in {folder} cannot be loaded: {error.message}", hint) from error
-    made, problems = structure(offer.load(), settings, (), None)
-    if made is None:
-        raise ModelError(f"{folder / DESCRIPTION} does not fit {offer.provider}: {problems[0].message}")
-    return made
-
-
-def _told(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in settings.items() if value is not None}
+    provider = said.get("provider") or {}
+    recommender = component_of(registry, "recommender", component, settings, folder, provider)
+    restorers = restorers_of(said.get("restored_by"), registry, folder)
+    load = partial(recommender.load, folder)
+    model = restored(load, restorers, folder) if restorers else load()
+    return Ranker(model, recommender, catalogue, component, settings, filter_seen, restorers, provider)
 
 
 def _catalogue(items: Any, file: Path) -> Catalogue:

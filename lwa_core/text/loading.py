@@ -14,6 +14,8 @@ from torch import nn
 from lwa_core.errors import ModelError
 from lwa_core.modeling.files.saving import load_pretrained, save_model
 from lwa_core.modeling.layers.layered import base_of
+from lwa_core.plugins.registry import Registry
+from lwa_core.plugins.restoring import described, restored, restorers_of, save_restorable
 from lwa_core.store.files import read_json, write_json
 from lwa_core.text.subject import Head, TextModel
 from lwa_core.text.tokenizers import load_tokenizer
@@ -36,6 +38,7 @@ def load_text_model(
     note: Callable[[str], None] | None = None,
     *,
     pooling: str = "mean",
+    registry: Registry | None = None,
 ) -> TextModel:
     """A model and its tokenizer.
 
@@ -45,8 +48,10 @@ def load_text_model(
             has no head yet.
         note: Told of weights in the files that the model has no use for.
         pooling: What an encoder's states become a vector by.
+        registry: The plugins, for a model whose modules a compressor replaced; the installed ones where left out.
 
     Raises:
+        PluginError: A compressor that made the model is not known.
         ModelError: One of them cannot be loaded, or is none of a kind that can be scored.
     """
     import transformers
@@ -59,22 +64,32 @@ def load_text_model(
         task = task or made_for
         bare = task == "encode" or (task == "classify" and made_for == "encode")
     spare = None if note is None else partial(_tell_spare, folder, note)
-    model: Any = load_pretrained(getattr(transformers, TASKS["encode" if bare else task]), folder, spare)
+    load = partial(load_pretrained, getattr(transformers, TASKS["encode" if bare else task]), folder, spare)
+    made_by = None if said is None else said.get("restored_by")
+    restorers = restorers_of(made_by, registry or Registry.discover(), folder) if made_by else ()
+    model: Any = restored(load, restorers, folder) if restorers else load()
     if getattr(model.config, "is_encoder_decoder", False):
         raise ModelError(f"{type(model).__name__} has an encoder and a decoder; one stack of layers is needed")
     tokenizer = load_tokenizer(folder)
     if task == "masked" and tokenizer.mask_token_id is None:
         raise ModelError(f"the tokenizer in {folder} has no mask token")
     if bare:
-        return TextModel(task, model, tokenizer, head_of_ours=_read_head(said, folder), pooling=pooling)
+        head = _read_head(said, folder)
+        return TextModel(task, model, tokenizer, head_of_ours=head, pooling=pooling, restorers=restorers)
     if task == "classify" and (model.config.num_labels < 2 or _problem(model) != "single_label_classification"):
         raise ModelError(f"{type(model).__name__} is no classifier of texts with one label out of several")
-    return TextModel(task, model, tokenizer, _output_of(base_of(model), task))
+    return TextModel(task, model, tokenizer, _output_of(base_of(model), task), restorers=restorers)
 
 
 def save_text_model(asked: TextModel, folder: Path) -> None:
-    """Write a model, its tokenizer and how it is asked: plain `from_pretrained` loads the first two."""
-    save_model(asked.model, folder)
+    """Write a model, its tokenizer and how it is asked: plain `from_pretrained` loads the first two.
+
+    Not so where a compressor replaced modules: `load_text_model` then has them again from that.
+    """
+    if asked.restorers:
+        save_restorable(asked.model, asked.restorers, folder)
+    else:
+        save_model(asked.model, folder)
     asked.tokenizer.save_pretrained(folder)
     describe(asked, folder)
 
@@ -86,7 +101,9 @@ def describe(asked: TextModel, folder: Path) -> None:
         tensors = {"vectors": head.vectors, **({} if head.bias is None else {"bias": head.bias})}
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, folder / HEAD)
     own = None if head is None else {"scale": head.scale, "unit": head.unit, "names": list(head.names)}
-    write_json(folder / SUBJECT, {"format": 1, "ask": asked.task, "pooling": asked.pooling, "head": own})
+    told = {"format": 1, "ask": asked.task, "pooling": asked.pooling, "head": own}
+    made_by = {"restored_by": described(asked.restorers)} if asked.restorers else {}
+    write_json(folder / SUBJECT, {**told, **made_by})
 
 
 def _read_head(said: Any, folder: Path) -> Head | None:

@@ -95,13 +95,23 @@ def without_weights() -> Iterator[None]:
 def _blank(cls: Any, folder: Path) -> nn.Module:
     try:
         with quiet_transformers():
-            config = cls.config_class.from_pretrained(folder, local_files_only=True)
-            made: nn.Module = cls(config).to(device())
+            made: nn.Module = _made_of_config(cls, folder).to(device())
+            config: Any = made.config
             if str(config.dtype) == "torch.bfloat16":
                 cast(made, "bfloat16")
     except Exception as error:  # every family has its own
         raise ModelError(f"cannot build the model that {folder} describes: {error}") from error
     return made.eval()
+
+
+def _made_of_config(cls: Any, folder: Path) -> nn.Module:
+    """A model of a class, or of the class that one of transformers' `Auto` classes finds, with weights of no use."""
+    if hasattr(cls, "from_config"):
+        from transformers import AutoConfig
+
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        return cls.from_config(config)  # type: ignore[no-any-return]  # transformers is untyped
+    return cls(cls.config_class.from_pretrained(folder, local_files_only=True))  # type: ignore[no-any-return]
 
 
 def save_config(model: Any, folder: Path) -> None:

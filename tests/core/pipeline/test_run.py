@@ -9,7 +9,7 @@ import tomli
 from tiny_recipe import TEXT, computed, run, write_recipe
 
 import lwa_core
-from lwa_core import NeedsError, StageError
+from lwa_core import NeedsError, RecipeError, StageError
 from lwa_core.modeling.layers.layered import LayeredModel
 from lwa_core.pipeline.plan import make_plan
 from lwa_core.pipeline.run import run_recipe
@@ -189,10 +189,10 @@ def test_what_the_machine_lacks_is_said_before_anything_runs(tmp_path):
     assert not (tmp_path / "store").exists()
 
 
-def test_a_depth_that_cannot_be_kept_is_an_error_at_its_stage(first):
+def test_a_depth_that_cannot_be_kept_is_an_error_of_the_recipe(first):
     base, _, _ = first
 
-    with pytest.raises(StageError, match="cannot keep 5 of 3 layers"):
+    with pytest.raises(RecipeError, match=r"--set select.keep=5: error\[too-many-layers\]: cannot keep 5 of 3 layers"):
         run(base, base / "store", "select.keep=5")
 
 
