@@ -40,6 +40,7 @@ from lwa_core.pipeline.scoring import (
     read_scores,
     write_scores,
 )
+from lwa_core.pipeline.smoke_test import smoke_stage
 from lwa_core.pipeline.stages.selection import TeacherSelection, selected
 from lwa_core.pipeline.task import make_probe
 from lwa_core.recipe.recipe import Recipe, Use, combined_by
@@ -82,6 +83,7 @@ class _Cell:
         self.bench, self.recipe, self.run = bench, recipe, run
         self.plan = make_plan(recipe)
         self.task = self.plan.task
+        run.path(smoke_stage(self.task, self.plan.data, self.plan.teacher, bench.selectors))
         self.data = run.value(self.plan.data)
         self.teacher = run.value(self.plan.teacher).live
         self.depth = self.teacher.layered.depth

@@ -178,7 +178,9 @@ class BenchReader(Reader):
         cells = []
         for seed in seeds if asked is not None else ():
             overrides = [*asked.set, f"seed={seed}"]
-            recipe, wrong = check_recipe(asked.recipe, overrides, block=self.block, allow_local=self.allow_local)
+            recipe, wrong = check_recipe(
+                asked.recipe, overrides, block=self.block, allow_local=self.allow_local, selects=False
+            )
             if recipe is None:
                 self.problems += wrong
                 break

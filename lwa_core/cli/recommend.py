@@ -38,6 +38,14 @@ HISTORY = 'write a JSON list of item ids, or {"history": [...]}'
 )
 @click.option("--input", "source", type=click.Path(path_type=Path), help="JSON lines of histories; `-` for stdin.")
 @click.option("--model", help="Which model of the run; the last student where left out.")
+@click.option(
+    "--plugin",
+    "plugins",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A Python file whose recommender or compressor the model needs; its code is run. May be repeated.",
+)
 @click.option("-k", "k", type=click.IntRange(min=1), default=10, show_default=True, help="How many items.")
 @json_option
 def command(
@@ -47,6 +55,7 @@ def command(
     times: str | None,
     source: Path | None,
     model: str | None,
+    plugins: tuple[Path, ...],
     k: int,
     as_json: bool,
 ) -> None:
@@ -60,7 +69,7 @@ def command(
         raise click.UsageError("--times goes with --history; lines of --input hold their own")
     from lwa_core.api import load
 
-    ranker = load(run, model)
+    ranker = load(run, model, plugins=plugins)
     if source is not None:
         _answer_lines(ranker, source, k)
         return

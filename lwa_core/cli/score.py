@@ -141,6 +141,7 @@ def command(
     from lwa_core.pipeline.graph import Run
     from lwa_core.pipeline.plan import make_plan
     from lwa_core.pipeline.run import assert_able
+    from lwa_core.pipeline.smoke_test import try_first
     from lwa_core.store.results import Store
     from lwa_core.types import RunContext
 
@@ -150,7 +151,10 @@ def command(
         with Progress() as progress:
             plan = make_plan(recipe)
             run = Run(recipe, opened, Bus(recipe.registry, RunContext(recipe.name, store), [progress]))
-            run.walk([plan.data, plan.teacher, *plan.scores])
+            _assert_deep_enough(keep, run.value(plan.teacher).live.layered.depth)
+            stages = [plan.data, plan.teacher, *plan.scores]
+            try_first(run, plan.smoke, stages)
+            run.walk(stages)
         live: Any = run.value(plan.teacher).live
         scores = {stage.use.name: run.value(stage).scores for stage in plan.scores if stage.use is not None}
         told = _told_of(recipe, plan, live, scores, run.value(plan.data))
@@ -219,12 +223,16 @@ def _assert_free(folder: Path) -> None:
             raise StoreError(f"{folder} is not empty", hint)
 
 
-def _best(scores: LayerScores, keep: int) -> tuple[int, ...]:
-    """The layers with the highest scores, in their order. Raises LwaError where there are fewer."""
+def _assert_deep_enough(keep: int | None, depth: int) -> None:
+    """Raise LwaError where a model has fewer layers than are to be kept."""
     from lwa_core.errors import LwaError
 
-    if keep > scores.depth:
-        raise LwaError(f"cannot keep {keep} of {scores.depth} layers", "lower --keep")
+    if keep is not None and keep > depth:
+        raise LwaError(f"cannot keep {keep} of {depth} layers", "lower --keep")
+
+
+def _best(scores: LayerScores, keep: int) -> tuple[int, ...]:
+    """The layers with the highest scores, in their order."""
     return tuple(sorted(scores.order()[scores.depth - keep :]))
 
 

@@ -13,6 +13,7 @@ from lwa_core.pipeline.events import Bus, Listener
 from lwa_core.pipeline.graph import Run, Stage
 from lwa_core.pipeline.models import MODEL, StoredModel
 from lwa_core.pipeline.plan import Plan, make_plan
+from lwa_core.pipeline.smoke_test import try_first
 from lwa_core.pipeline.stages.scores import board_of
 from lwa_core.pipeline.stages.students import Tier
 from lwa_core.plugins.requirements import lacking_device
@@ -66,6 +67,7 @@ def run_recipe(recipe: Recipe, store: Store, listeners: Sequence[Listener] = ())
             if processes.is_first():
                 _begin(recipe, store, run)
             bus.emit("run-started")
+            try_first(run, plan.smoke, plan.stages)
             run.walk(plan.stages)
         if processes.is_first():
             _write(plan, run, folder)

@@ -17,9 +17,10 @@ from lwa_core.modeling.devices import device
 from lwa_core.modeling.files.precision import cast
 from lwa_core.modeling.layers.layered import LayeredModel
 from lwa_core.modeling.probing.batches import checked, moved
-from lwa_core.pipeline.graph import Inputs, Job, Stage
+from lwa_core.modeling.probing.probe import Probe
+from lwa_core.pipeline.graph import Inputs, Job, Stage, given
 from lwa_core.pipeline.keys import path_digests
-from lwa_core.pipeline.models import StoredModel, write_model
+from lwa_core.pipeline.models import StoredModel, restorer_of, write_model
 from lwa_core.pipeline.task import Asked, drawn_rows
 from lwa_core.plugins.protocols import TrainableSubject
 from lwa_core.recipe.recipe import Recipe, Use
@@ -32,7 +33,7 @@ from lwa_core.text.baselines import baselines
 from lwa_core.text.examples import TextExamples, by_text, make_examples, target_of, tokens
 from lwa_core.text.heads import fitted_head, index_head
 from lwa_core.text.loading import load_text_model, save_text_model, task_of
-from lwa_core.text.parts import TextData, load_texts, save_texts, split_texts
+from lwa_core.text.parts import EXCERPT, TextData, load_texts, save_texts, split_texts
 from lwa_core.text.quality import VALIDATED, TextQuality, measure, validation_of
 from lwa_core.text.reading import read_texts
 from lwa_core.text.sections import EvaluateText, Model, Texts
@@ -174,13 +175,12 @@ class TextTask:
         write_model(job.folder, model, range(model.layered.depth), None, self.open)
 
     def open(self, folder: Path) -> LiveText:
-        return LiveText(load_text_model(folder))
+        return LiveText(load_text_model(folder, registry=self.recipe.registry))
 
     def with_network(self, model: Any, network: torch.nn.Module, compressed_by: Use | None) -> LiveText:
-        if compressed_by is not None:
-            said = f"compressor '{compressed_by.name}' changes the modules of a model, which is not kept for texts"
-            raise ModelError(said, "use it with recommenders")
-        return LiveText(attrs.evolve(model.subject, model=network))
+        subject: TextModel = model.subject
+        restorers = subject.restorers + (() if compressed_by is None else (restorer_of(compressed_by),))
+        return LiveText(attrs.evolve(subject, model=network, restorers=restorers))
 
     # Asking and training
 
@@ -261,6 +261,25 @@ class TextTask:
         torch.manual_seed(self.recipe.seed)
         network: Any = model.subject.model
         return type(network)(network.config).to(device()).eval()  # type: ignore[no-any-return]
+
+    @property
+    def probe_class(self) -> type[Probe]:
+        return Probe
+
+    # What is tried before work begins
+
+    def smoke_inputs(self, data: Stage[TextData], teacher: Stage[StoredModel]) -> Inputs:
+        """The full model is loaded, not trained: it is tried as it is."""
+        return {"data": data, "teacher": teacher}
+
+    def smoke_teacher(self, data: Stage[TextData], job: Job) -> Stage[StoredModel]:
+        return given("teacher", job["teacher"])
+
+    def excerpt(self, data: TextData, whole: bool) -> TextData:
+        return data.excerpt(self.recipe.calibration.examples if whole else EXCERPT)
+
+    def assert_sound(self, data: TextData, model: Any) -> None:
+        """The subject is the core's own, and was checked when the model was loaded."""
 
     # Quality
 

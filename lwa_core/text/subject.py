@@ -23,6 +23,7 @@ from lwa_core.errors import LwaError, ModelError
 from lwa_core.modeling.layers.layered import base_of
 from lwa_core.modeling.probing.batches import moved
 from lwa_core.modeling.probing.example_metrics import at_least_single
+from lwa_core.plugins.restoring import Restorer
 from lwa_core.text.tokenizers import longest_text
 from lwa_core.types import Batch, History, Losses, TrainingSettings
 
@@ -78,6 +79,7 @@ class TextModel:
         output: Dotted path of its last linear map; empty where there is a `head_of_ours`.
         head_of_ours: A head that the model itself does not have, over the pooled states.
         pooling: What the states of a text become a vector by, with a `head_of_ours`: `mean`, `cls` or `last`.
+        restorers: The compressors that gave the network other modules than its class builds, in their order.
     """
 
     task: str
@@ -86,6 +88,7 @@ class TextModel:
     output: str = ""
     head_of_ours: Head | None = None
     pooling: str = "mean"
+    restorers: tuple[Restorer, ...] = ()
 
     @property
     def pad(self) -> int:

@@ -81,7 +81,7 @@ def _blank(cls: Any, folder: Path) -> nn.Module:
     try:
         with quiet_transformers():
             config = read_config(folder, cls)
-            made: nn.Module = cls(config).to(device())
+            made: nn.Module = (cls.from_config(config) if hasattr(cls, "from_config") else cls(config)).to(device())
             if str(config.dtype) == "torch.bfloat16":
                 cast(made, "bfloat16")
     except Exception as error:  # every family has its own

@@ -10,7 +10,7 @@ import tomli
 from tiny_recipe import TEXT, computed, run, write_recipe
 
 import lwa_core
-from lwa_core import ModelError, NeedsError, StageError, StoreError
+from lwa_core import ModelError, NeedsError, RecipeError, StageError, StoreError
 from lwa_core.modeling.layers.layered import LayeredModel
 from lwa_core.pipeline.export import read_plan
 from lwa_core.pipeline.plan import make_plan
@@ -309,10 +309,10 @@ def test_what_the_machine_lacks_is_said_before_anything_runs(tmp_path):
     assert not (tmp_path / "store").exists()
 
 
-def test_a_depth_that_cannot_be_kept_is_an_error_at_its_stage(first):
+def test_a_depth_that_cannot_be_kept_is_an_error_of_the_recipe(first):
     base, _, _ = first
 
-    with pytest.raises(StageError, match="cannot keep 5 of 3 layers"):
+    with pytest.raises(RecipeError, match=r"--set select.keep=5: error\[too-many-layers\]: cannot keep 5 of 3 layers"):
         run(base, base / "store", "select.keep=5")
 
 
