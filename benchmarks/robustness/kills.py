@@ -208,7 +208,7 @@ class Command:
             except OSError:  # it has ended
                 continue
             if int(fields[2]) == self.pid:  # its process group
-                ticks += int(fields[11]) + int(fields[12])
+                ticks += sum(map(int, fields[11:15]))  # its own, and that of its children that have ended
         return ticks / os.sysconf("SC_CLK_TCK")
 
     def kill(self, all_of_it: bool) -> None:
