@@ -5,7 +5,8 @@
 
 Each command is run once undisturbed. Then, in a store of its own, it is started and killed (SIGKILL) after a time drawn
 evenly from what the undisturbed command took, again and again, until it is done before its time is up. Time is that of
-the processors where the system tells it (Linux), for another program must not move the kills. What the command leaves
+the processors where the system tells it (Linux), for another program must not move the kills; libraries are loaded once
+and commands are forked from there, for kills are to hit work and not imports. What the command leaves
 then has to be what the undisturbed one left, byte for byte, but for what was timed. Every second kill hits the process
 alone, and its workers are to notice; the others hit all processes of the command.
 """
@@ -17,19 +18,24 @@ import hashlib
 import json
 import math
 import os
+import pkgutil
 import random
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import load_file
+
+import lwa_core
+import lwa_plugins
+from lwa_core.cli import main
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -137,36 +143,58 @@ def command_line(name: str, inputs: Path, store: Path) -> list[str]:
             *("--scorer", "leave-one-out", "--scorer", "block-influence", "--scorer", "shapley", "--batch", "8"),
         ],
     }[name]
-    return [sys.executable, "-m", "lwa_core.cli", *asked, "--store", str(store)]
+    return [*asked, "--store", str(store)]
+
+
+def load_libraries() -> None:
+    """What commands import, once for all of them: kills are to hit work."""
+    for package in (lwa_core, lwa_plugins):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if not module.name.endswith("__main__"):
+                import_module(module.name)
+    for name in ("transformers.models.llama.modeling_llama", "transformers.trainer", "scipy.stats"):
+        import_module(name)
 
 
 class Command:
-    """The command while it runs, in a session of its own."""
+    """The command while it runs, forked from this process, in a session of its own."""
 
     def __init__(self, name: str, inputs: Path, store: Path) -> None:
         store.mkdir(parents=True, exist_ok=True)
         self.out, self.err = store.parent / "stdout", store.parent / "stderr"
         self.seconds = 0.0
-        with self.out.open("wb") as out, self.err.open("wb") as err:
-            self.process = subprocess.Popen(
-                command_line(name, inputs, store),
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
-                start_new_session=True,
-            )
+        self.pid = os.fork()
+        if self.pid == 0:
+            self._become(command_line(name, inputs, store))
+
+    def _become(self, arguments: list[str]) -> None:
+        code = 1
+        try:
+            os.setsid()
+            for handle, file in ((0, Path(os.devnull)), (1, self.out), (2, self.err)):
+                os.dup2(os.open(file, os.O_RDWR | os.O_CREAT | (os.O_TRUNC if handle else 0)), handle)
+            sys.argv = ["lwa", *arguments]
+            main(arguments)
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
 
     def is_done_within(self, seconds: float) -> bool:
         began = time.monotonic()
-        while self.process.poll() is None:
+        while True:
+            ended, status = os.waitpid(self.pid, os.WNOHANG)
+            if ended:
+                break
             used = self.cpu_seconds()
             self.seconds = time.monotonic() - began if used is None else used
             if self.seconds >= seconds:
                 return False
             time.sleep(0.02)
-        if self.process.returncode != 0:
-            raise SystemExit(f"ended with {self.process.returncode}: {self.err.read_text()}")
+        if status != 0:
+            raise SystemExit(f"ended with {os.waitstatus_to_exitcode(status)}: {self.err.read_text()}")
         return True
 
     def cpu_seconds(self) -> float | None:
@@ -179,16 +207,13 @@ class Command:
                 fields = file.read_text("ascii", "replace").rpartition(")")[2].split()
             except OSError:  # it has ended
                 continue
-            if int(fields[2]) == self.process.pid:  # its process group
-                ticks += int(fields[11]) + int(fields[12])
+            if int(fields[2]) == self.pid:  # its process group
+                ticks += sum(map(int, fields[11:15]))  # its own, and that of its children that have ended
         return ticks / os.sysconf("SC_CLK_TCK")
 
     def kill(self, all_of_it: bool) -> None:
-        if all_of_it:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        else:
-            self.process.kill()
-        self.process.wait()
+        (os.killpg if all_of_it else os.kill)(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
 
     def last_words(self) -> str:
         """What it was at, as far as it told: for the table."""
@@ -265,7 +290,7 @@ def kill_one(name: str, inputs: Path, folder: Path, kills: int, rng: random.Rand
     return {"kills": done, "stores": stores, "seconds": round(took, 1), "different": different, "at": dict(at)}
 
 
-def main() -> None:
+def kill_all() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--kills", type=int, default=200, help="of each command, a third where none is named")
     parser.add_argument("--command", choices=["run", "bench", "score"], help="all three where left out")
@@ -275,6 +300,8 @@ def main() -> None:
     names = [asked.command] if asked.command else ["run", "bench", "score"]
     rng = random.Random(asked.seed)
     told = {}
+    os.environ["OMP_NUM_THREADS"] = "1"
+    load_libraries()
     with tempfile.TemporaryDirectory(prefix="lwa-kills-") as scratch:
         inputs = Path(scratch) / "inputs"
         inputs.mkdir()
@@ -292,4 +319,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    kill_all()
