@@ -19,7 +19,7 @@ from lwa_core.modeling.gradients.taps import frozen
 from lwa_core.modeling.kernels.matmul import fast_linear_maps
 from lwa_core.modeling.kernels.target_ranks import places_of
 from lwa_core.modeling.layers.layered import LayeredModel
-from lwa_core.modeling.probing.asked import AskedModel
+from lwa_core.modeling.probing.asked import BROKEN, AskedModel
 from lwa_core.modeling.probing.example_metrics import ExampleMetrics
 from lwa_core.modeling.probing.prefix_trie import Walk, evaluations, fast_tail
 from lwa_core.modeling.probing.state_cache import CACHED_BYTES, StateCache
@@ -31,7 +31,6 @@ from lwa_core.types import Batch, History
 
 DEEPEST_TABLE = 16
 UTILITIES = ("loss", "ndcg", "kl")
-BROKEN = "lower the learning rate that trained it, or take precision = 'float32'"
 
 
 class Probe(AskedModel):
