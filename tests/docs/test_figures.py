@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from functools import cache
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ import pytest
 from documents import ROOT, prose
 
 BENCHMARKS = ROOT / "benchmarks"
-README, SEQUENTIAL, TEXT = ROOT / "README.md", ROOT / "docs" / "sequential.md", ROOT / "docs" / "text.md"
+README = ROOT / "README.md"
+DATA, SEQUENTIAL, TEXT = (ROOT / "docs" / name for name in ("data.md", "sequential.md", "text.md"))
 RESULT = "recipes/results/2026-11-24-ml-100k-gated"
 ELSEWHERE = "recipes/results/2026-11-29-ml-100k"
 LONGER = "recipes/results/2026-11-24-ml-100k-100-epochs"
@@ -141,6 +143,7 @@ SENTENCES = [
     (SEQUENTIAL, lambda: f"they changed test NDCG@10 by {gains('times')} with three seeds"),
     (SEQUENTIAL, lambda: f"a standard error of {errors('categories')} over the users: no gain"),
     (SEQUENTIAL, lambda: f"a standard error of {errors('times')} over the users: seeds differ"),
+    (DATA, lambda: f"to splits within {largest_peak():.1f} GB of memory"),
     (TEXT, lambda: f"{cold_hits()} of {cold()['examples']} test targets that nobody had in training"),
     (
         TEXT,
@@ -152,6 +155,14 @@ SENTENCES = [
 def errors(name: str) -> str:
     told = [round(variant(name, seed)["gain_standard_error"], 3) for seed in (0, 1, 2)]
     return f"{min(told)} to {max(told)}"
+
+
+def largest_peak() -> float:
+    """GB that any run with 50 million events took, the last digit rounded up."""
+    files = (BENCHMARKS / "data_at_scale" / "results").glob("*-preparing.json")
+    rows = [row for file in files for row in result(str(file.relative_to(BENCHMARKS)))["rows"]]
+    peak = max(row["peak_mb"] for row in rows if row["who"] == "lwa" and row["file"].startswith("m50/"))
+    return ceil(peak / 100) / 10
 
 
 def cold() -> Any:

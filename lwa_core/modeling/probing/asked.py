@@ -16,6 +16,9 @@ from lwa_core.modeling.probing.example_metrics import at_least_single
 from lwa_core.modeling.probing.subject import NamesBlocks, Subject
 from lwa_core.types import Batch, History, Reporter
 
+BROKEN = "lower the learning rate that trained it, or take precision = 'float32'"
+"""What to do about a full model whose answers are not finite."""
+
 
 class AskedModel:
     """A layered model, the subject that says what it answers, and calibration examples.
