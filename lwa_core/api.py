@@ -87,8 +87,20 @@ def load(path: str | Path, model: str | None = None) -> Ranker:
         return load_ranker(folder)
     if not (folder / "metrics.json").is_file():
         raise ModelError(f"{folder} is neither the folder of a model nor of a finished run")
-    names = [entry["name"] for entry in read_json(folder / "metrics.json")["models"] if entry["kind"] != "baseline"]
+    names = _model_names(folder / "metrics.json")
     chosen = model or names[-1]
     if chosen not in names:
         raise ModelError(f"the run has no model '{chosen}'", f"it has: {', '.join(names)}")
     return load_ranker(folder / "models" / chosen)
+
+
+def _model_names(file: Path) -> list[str]:
+    """The models of a finished run that can be loaded; each is the name of a folder."""
+    told = read_json(file)
+    try:
+        names = [entry["name"] for entry in told["models"] if entry["kind"] != "baseline"]
+        if names and all(isinstance(name, str) and Path(name).name == name for name in names):
+            return names
+    except (KeyError, TypeError):
+        pass
+    raise ModelError(f"{file} is damaged: it does not say which models there are", "run the recipe again")

@@ -34,8 +34,14 @@ def command(*, run: Path, as_json: bool) -> None:
     from lwa_core.report import write_report
     from lwa_core.report.terminal import result_tables
 
-    for table in result_tables(results):
+    try:
+        tables, written = result_tables(results), write_report(run)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # Every value is of its type, and yet they do not fit each other: names that are nowhere, lists of two lengths.
+        said = f"the parts of {run / 'metrics.json'} do not fit together: {type(error).__name__}: {error}"
+        raise StoreError(said, "run the recipe again; if nobody changed the file, please report this") from error
+    for table in tables:
         show_table(table)
         echo()
-    for path in write_report(run):
+    for path in written:
         say(f"report: {path}")
