@@ -207,7 +207,7 @@ def test_seconds_and_milliseconds_mix():
 def test_timestamps_that_no_64_bits_of_milliseconds_hold_are_refused(first, said):
     rows = [(user, item, first if place == 0 else type(first)(time)) for place, (user, item, time) in enumerate(FIVE)]
 
-    with pytest.raises(DataError, match=f"^timestamp {first} is too {said}".replace("+", r"\+")):
+    with pytest.raises(DataError, match=f"^timestamp .* is too {said}"):
         prepare(source_of(rows), Filter(), Split(), 0)
 
 
