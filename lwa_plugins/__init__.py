@@ -18,8 +18,13 @@ def lwa_datasets() -> list[Component[Any]]:
         Component("movielens", f"{at}.movielens:MovieLens", reference="Harper & Konstan 2015, The MovieLens Datasets"),
         Component("sequences", f"{at}.sequences:Sequences", reference="Kang & McAuley 2018; Zhou et al. 2020 (S3-Rec)"),
         Component("atomic", f"{at}.atomic:Atomic", reference="Zhao et al. 2021, RecBole"),
-        Component("reviews", f"{at}.reviews:Reviews", reference="McAuley et al. 2015; Ni et al. 2019; Hou et al. 2024"),
-        Component("table", f"{at}.table:Table"),
+        Component(
+            "reviews",
+            f"{at}.reviews:Reviews",
+            version=2,
+            reference="McAuley et al. 2015; Ni et al. 2019; Hou et al. 2024",
+        ),
+        Component("table", f"{at}.table:Table", version=2),
     ]
 
 

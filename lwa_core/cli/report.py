@@ -30,6 +30,12 @@ def command(*, run: Path, as_json: bool) -> None:
     from lwa_core.cli._results import show_results
     from lwa_core.report import write_report
 
-    show_results(results)
-    for path in write_report(run, warn):
+    try:
+        written = write_report(run, warn)
+        show_results(results)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # Every value is of its type, and yet they do not fit each other: names that are nowhere, lists of two lengths.
+        said = f"the parts of {run / 'metrics.json'} do not fit together: {type(error).__name__}: {error}"
+        raise StoreError(said, "run the recipe again; if nobody changed the file, please report this") from error
+    for path in written:
         say(f"report: {path}")

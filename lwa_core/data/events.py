@@ -229,9 +229,10 @@ def _milliseconds(raw: polars.Series, kept: NDArray[np.bool_] | None) -> tuple[I
     for rows in slices(len(raw)):
         part = raw[rows] if kept is None else raw[rows].filter(kept[rows])
         values = part.to_numpy()
-        if len(values) and float(values.max()) > MILLISECONDS_FROM * 1000:
-            hint = "timestamps are seconds or milliseconds since 1970"
-            raise DataError(f"timestamp {values.max()} is too large", hint=hint)
+        for value in (values.min(), values.max()) if len(values) else ():
+            if abs(float(value)) > MILLISECONDS_FROM * 1000:  # would be cut off at 64 bits, without a word
+                hint = "timestamps are seconds or milliseconds since 1970"
+                raise DataError(f"timestamp {value} is too {'large' if value > 0 else 'small'}", hint=hint)
         values = values.astype(np.int64 if part.dtype.is_integer() else np.float64)
         already = values > MILLISECONDS_FROM
         begin, end = end, end + len(values)

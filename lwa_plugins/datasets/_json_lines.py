@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from lwa_core import BadJsonError, parse_json
 from lwa_core.data import gather_blocks
 from lwa_plugins.datasets._reading import NUMBERS, FileBlock, blocks, first_line
@@ -104,7 +106,8 @@ def _value(block: FileBlock, line: int, value: Any, name: str, field: str) -> An
     if isinstance(value, (bool, list, dict)):
         raise block.fault(line, f"{field!r} holds {json.dumps(value)[:40]}, and the {name} must be one value")
     if name not in NUMBERS:
-        return str(value)
+        # As polars spells a number where it is to be text: the same id in a block that is read line by line.
+        return np.format_float_positional(value, trim="-") if isinstance(value, float) else str(value)
     if isinstance(value, str):
         raise block.fault(line, f"{value!r} is no number, and {field!r} holds the {name}")
     try:

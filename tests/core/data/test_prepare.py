@@ -193,10 +193,21 @@ def test_seconds_and_milliseconds_mix():
     assert 1 == data.facts["millisecond_timestamps"]
 
 
-def test_timestamps_beyond_milliseconds_are_refused():
-    rows = [(user, item, time + 1.6e15) for user, item, time in FIVE]
+@pytest.mark.parametrize(
+    ("first", "said"),
+    [
+        (1.6e15, "large"),
+        (1e308, "large"),
+        (-1.6e15, "small"),
+        (-1e308, "small"),
+        (2**63 - 1, "large"),
+        (-(2**63), "small"),
+    ],
+)
+def test_timestamps_that_no_64_bits_of_milliseconds_hold_are_refused(first, said):
+    rows = [(user, item, first if place == 0 else type(first)(time)) for place, (user, item, time) in enumerate(FIVE)]
 
-    with pytest.raises(DataError, match="too large"):
+    with pytest.raises(DataError, match=f"^timestamp .* is too {said}"):
         prepare(source_of(rows), Filter(), Split(), 0)
 
 

@@ -69,7 +69,9 @@ def test_seconds_and_milliseconds_are_told_apart_by_their_size():
     assert milliseconds([]).tolist() == []
 
 
-@pytest.mark.parametrize("times", [[2, 1], [float("nan")], ["2"], [True], [None]])
+@pytest.mark.parametrize(
+    "times", [[2, 1], [float("nan")], ["2"], [True], [None], [1e308], [-(10**400)], [1e15], "12", None, 3, {1: 2}]
+)
 def test_other_times_are_refused(times):
     with pytest.raises(LwaError, match="time"):
         milliseconds(times)
