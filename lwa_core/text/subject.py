@@ -113,8 +113,12 @@ class TextModel:
 
     @property
     def vocabulary(self) -> int:
-        """How many tokens the model knows."""
-        return int(base_of(self.model).get_input_embeddings().num_embeddings)  # type: ignore[operator]
+        """How many tokens the model knows. Raises ModelError where its embeddings are no table."""
+        model: Any = base_of(self.model)
+        try:
+            return len(model.get_input_embeddings().weight)
+        except (AttributeError, NotImplementedError, TypeError) as error:
+            raise ModelError(f"{type(model).__name__} has no table of embeddings of tokens") from error
 
     @property
     def classes(self) -> dict[str, int]:
