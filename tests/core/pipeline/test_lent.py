@@ -18,7 +18,7 @@ from lwa_core.pipeline.run import run_recipe
 from lwa_core.recipe.reader import load_recipe
 from lwa_core.store.results import Store
 
-SPIES = '''
+SPIES = """
 import attrs
 from lwa_core import Component, DepthPlan, hookimpl
 from lwa_plugins.recommenders.sequential import Sequential
@@ -119,19 +119,16 @@ def lwa_compressors():
 @hookimpl
 def lwa_recommenders():
     return [Component("recommends", Recommends)]
-'''
+"""
 
 KINDS = ["querying scorer", "observing scorer", "combining scorer", "selector", "compressor", "recommender"]
 
-RECIPE = (
-    'plugins = ["./spies.py"]\n'
-    + TEXT.replace('use = "sequential"', 'use = "recommends"')
-    .replace("epochs = 3", "epochs = 1")
-    .replace('use = "fisher"', 'use = "observes"')
-    .replace('use = "block-influence"', 'use = "combines"')
-    .replace('use = "leave-one-out"', 'use = "asks"')
-    .replace('use = "greedy"\nkeep = [2, 1]', 'use = "chooses"')
-    .replace('use = "distill"\nepochs = 2\nbatch = 32', 'use = "trains"')
+RECIPE = 'plugins = ["./spies.py"]\n' + TEXT.replace('use = "sequential"', 'use = "recommends"').replace(
+    "epochs = 3", "epochs = 1"
+).replace('use = "fisher"', 'use = "observes"').replace('use = "block-influence"', 'use = "combines"').replace(
+    'use = "leave-one-out"', 'use = "asks"'
+).replace('use = "greedy"\nkeep = [2, 1]', 'use = "chooses"').replace(
+    'use = "distill"\nepochs = 2\nbatch = 32', 'use = "trains"'
 )
 
 OURS = ("lwa_core.", "lwa_plugins.", "lwa_local_")
