@@ -13,8 +13,8 @@ from torch.nn.modules.module import register_module_forward_hook
 
 from lwa_core import PluginError
 from lwa_core.modeling.probing.subset_answers import SubsetAnswers
-from lwa_core.pipeline.scoring import Calls, lent_board, lent_probe, observed_by, shown_tensors
-from lwa_core.plugins.lending.guard import own_process_state
+from lwa_core.pipeline.scoring import Calls, Observer, lent_board, lent_probe, observed_by, shown_tensors
+from lwa_core.plugins.lending.guard import Shown, own_process_state
 from lwa_core.plugins.lending.models import COPIED, Contents, ModelWatch
 from lwa_core.plugins.lending.process import ProcessState
 from lwa_core.testing import tiny_board, tiny_probe
@@ -90,7 +90,6 @@ CHANGES = {
     "the order of examples": (lambda p: p.order.sort(), "the values of `probe.order`"),
     "the micro-batch": (lambda p: setattr(p, "batch", 1), "`batch` of the probe"),
     "the utility": (lambda p: setattr(p, "utility", "kl"), "`utility` of the probe"),
-    "the generator": (lambda p: setattr(p, "generator", np.random.default_rng(7)), "`generator` of the probe"),
     "grad mode": (lambda p: torch.set_grad_enabled(False), "the grad mode of the process"),
     "default dtype": (lambda p: torch.set_default_dtype(torch.float64), "the default dtype of the process"),
     "default device": (lambda p: torch.set_default_device("meta"), "the default device of the process"),
@@ -129,7 +128,7 @@ def test_asking_is_no_change(probe):
         with probe.holding(), torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             probe.logits(next(probe.batches()))
         attrs.evolve(scorer, observes=OBSERVABLES)
-        observed_by([(WHO, attrs.evolve(scorer, observes=OBSERVABLES))], probe, loan)
+        observed_by([Observer(WHO, attrs.evolve(scorer, observes=OBSERVABLES))], probe, loan)
 
 
 def test_what_fails_is_said_as_it_is_and_the_process_is_put_back(probe):
@@ -222,7 +221,7 @@ WRITES = {
 
 @pytest.mark.parametrize(("write", "said"), WRITES.values(), ids=WRITES)
 def test_who_writes_to_what_all_are_shown_is_named_among_several(probe, write, said):
-    scorers = [("scorer 'a'", Looks(table)), (WHO, shown_and(write)), ("scorer 'c'", Looks(table))]
+    scorers = [Observer("ours", Looks(table), True), Observer(WHO, shown_and(write)), Observer("c", Looks(table))]
 
     with pytest.raises(PluginError, match=f"changed .*{said}") as caught, lent_probe("one of these", probe) as loan:
         observed_by(scorers, probe, loan)
@@ -235,9 +234,9 @@ def test_who_writes_to_what_all_are_shown_is_named_among_several(probe, write, s
 )
 def test_who_changes_the_model_while_looking_is_named_among_several(probe, change):
     scorers = [
-        ("scorer 'a'", Looks(table)),
-        (WHO, shown_and(lambda seen: CHANGES[change][0](probe))),
-        ("scorer 'c'", Looks(table)),
+        Observer("ours", Looks(table), True),
+        Observer(WHO, shown_and(lambda seen: CHANGES[change][0](probe))),
+        Observer("c", Looks(table)),
     ]
 
     with pytest.raises(PluginError) as caught, lent_probe("one of these", probe) as loan:
@@ -255,13 +254,20 @@ def test_a_write_that_nobody_counts_in_a_later_micro_batch_is_found_at_the_end(p
             weight(probe).data.add_(1)
 
     with pytest.raises(PluginError, match="one of these changed"), lent_probe("one of these", probe) as loan:
-        observed_by([(WHO, shown_and(late)), ("scorer 'c'", Looks(table))], probe, loan)
+        observed_by([Observer(WHO, shown_and(late)), ("scorer 'c'", Looks(table))], probe, loan)
+
+
+def test_what_our_own_scorers_write_is_found_after_all_of_their_calls(probe):
+    scorers = [Observer(WHO, shown_and(WRITES["states through data"][0]), True), Observer("ours", Looks(table), True)]
+
+    with pytest.raises(PluginError, match=f"{WHO}, ours changed"), lent_probe("one of these", probe) as loan:
+        observed_by(scorers, probe, loan)
 
 
 def test_every_tensor_of_an_observation_is_watched(probe):
     seen = []
     with lent_probe(WHO, probe) as loan:
-        observed_by([(WHO, Looks(lambda each: seen.append(each) or table(each)))], probe, loan)
+        observed_by([Observer(WHO, Looks(lambda each: seen.append(each) or table(each)))], probe, loan)
 
     names = shown_tensors(seen[0])
 
@@ -280,7 +286,7 @@ def test_every_tensor_of_an_observation_is_watched(probe):
 )
 def test_what_an_observer_gives_is_looked_at_where_it_comes_back(probe, given, said):
     with pytest.raises(PluginError, match=said), lent_probe(WHO, probe) as loan:
-        observed_by([(WHO, Looks(lambda seen: given))], probe, loan)
+        observed_by([Observer(WHO, Looks(lambda seen: given))], probe, loan)
 
 
 # Random generators
@@ -312,7 +318,7 @@ def test_what_an_observer_draws_depends_on_no_other_observer(probe):
 
     def tables(*scorers):
         with lent_probe(WHO, probe) as loan:
-            return observed_by([(WHO, scorer) for scorer in scorers], probe, loan)
+            return observed_by([Observer(WHO, scorer) for scorer in scorers], probe, loan)
 
     (alone,) = tables(Looks(draw))
     _, beside = tables(Looks(draw), Looks(draw))
@@ -389,9 +395,10 @@ def test_the_calls_of_one_micro_batch_begin_alike(probe):
     """The seed of a call holds the number of the micro-batch and nothing of those who were called before."""
     seen = []
     with lent_probe(WHO, probe) as loan:
-        observed_by([(WHO, Looks(lambda each: seen.append(each) or table(each)))], probe, loan)
-        calls = Calls(loan, seen[0], seed=3, number=4, thorough=False)
-        one = calls.observe(WHO, Looks(lambda each: torch.rand(len(each.mask), 4)))
-        two = calls.observe(WHO, Looks(lambda each: torch.rand(len(each.mask), 4)))
+        observed_by([Observer(WHO, Looks(lambda each: seen.append(each) or table(each)))], probe, loan)
+        weights = Shown({}, thorough=False)
+        calls = Calls(loan, weights, seen[0], seed=3, number=4, thorough=False)
+        draw = Observer(WHO, Looks(lambda each: torch.rand(len(each.mask), 4)))
+        one, two = calls.observe(draw), calls.observe(draw)
 
     assert torch.equal(one, two)
