@@ -28,6 +28,7 @@ def command(*, run: Path, as_json: bool) -> None:
         print_json({"folder": str(run), **to_json(results)})
         return
     from lwa_core.cli._results import show_results
+    from lwa_core.errors import StoreError
     from lwa_core.report import write_report
 
     try:

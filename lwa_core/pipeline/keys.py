@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lwa_core.errors import LwaError, PluginError
 from lwa_core.plugins.code import OURS, digest_of_modules, digest_of_ours, helpers_of
+from lwa_core.plugins.loading import loading
 from lwa_core.plugins.registry import Offer
 from lwa_core.recipe.recipe import Use
 from lwa_core.settings import fields
@@ -51,8 +53,20 @@ def _module(offer: Offer) -> str:
     return target.partition(":")[0] if isinstance(target, str) else target.__module__
 
 
-def digests_of(files: Iterable[Path]) -> list[str]:
-    """The content of the files that a component says that it reads."""
+def digests_of(use: Use) -> list[str]:
+    """The content of the files that a component says by `files` that it reads.
+
+    Raises:
+        DataError: One lacks.
+        PluginError: It fails, or names something else than files.
+    """
+    try:
+        with loading(f"`files` of {use.who}"):
+            files = [Path(path) for path in use.instance.files()]
+    except (KeyboardInterrupt, LwaError):
+        raise
+    except BaseException as error:
+        raise PluginError(f"{use.who}: `files` failed: {type(error).__name__}: {error}") from error
     return [file_digest(path) for path in files]
 
 

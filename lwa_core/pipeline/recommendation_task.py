@@ -105,7 +105,7 @@ class RecommendationTask:
     def data(self) -> Stage[PreparedData]:
         recipe = self.recipe
         asked = {
-            "contents": digests_of(recipe.data.instance.files()),
+            "contents": digests_of(recipe.data),
             "filter": unstructure(recipe.filter),
             "split": unstructure(recipe.split),
             "times": asks_for_times(self.recommender),
@@ -123,9 +123,8 @@ class RecommendationTask:
 
     def teacher(self, data: Stage[PreparedData]) -> Stage[StoredModel]:
         recipe = self.recipe
-        files = self.recommender.files() if isinstance(self.recommender, ReadsFiles) else ()
         asked = {
-            "contents": digests_of(files),
+            "contents": digests_of(recipe.recommender) if isinstance(self.recommender, ReadsFiles) else [],
             "filter_seen": recipe.evaluate.filter_seen,
             "seed": recipe.seed,
             "precision": recipe.precision,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from lwa_core.modeling.probing.observation import Observation
     from lwa_core.modeling.probing.probe import Probe
-    from lwa_core.plugins.lending.guard import Loan
+    from lwa_core.plugins.lending.guard import Loan, Shown
 
 
 @attrs.frozen
@@ -48,32 +48,58 @@ def observed_scores(uses: Sequence[Use], probe: Probe, report: Reporter) -> dict
 
     for use in uses:
         tell_observables(use.who, use.instance)
-    with lent_probe(_those(uses), probe) as loan:
-        parts = observed_by([(use.who, use.instance) for use in uses], probe, loan, report)
     scored = {}
-    for use, own in zip(uses, parts, strict=True):
-        probe.facts = {}
-        probe.generator = np.random.default_rng(probe.seed)  # what one draws is not to move what another one draws
-        with lent_probe(use.who, probe):
-            table = finished(use.instance, own, probe)
-        table = checked_table(use.who, table, probe.depth)
-        cost = passes(use.instance.observes, draws_of(use.instance))
-        scored[use.name] = Scored(layer_scores(use, table, probe.facts), cost)
+    with lent_probe(_those(uses), probe) as loan:
+        scorers = [Observer(use.who, use.instance, use.offer.provider.distribution == OURS) for use in uses]
+        parts = observed_by(scorers, probe, loan, report)
+        for use, own in zip(uses, parts, strict=True):
+            probe.facts = {}
+            table = checked_table(use.who, finished_by(use.who, use.instance, own, probe, loan), probe.depth)
+            cost = passes(use.instance.observes, draws_of(use.instance))
+            scored[use.name] = Scored(layer_scores(use, table, probe.facts), cost)
     return scored
 
 
+def finished_by(
+    who: str, scorer: ObservingScorer, parts: Sequence[torch.Tensor], probe: Probe, loan: Loan
+) -> torch.Tensor:
+    """The table of an observing scorer, whose `finish` is looked at as its other calls are.
+
+    What one scorer draws does not move what another one draws. Raises PluginError where it changed what it was lent.
+    """
+    from lwa_core.plugins.lending.process import seed_all
+
+    if not isinstance(scorer, Finishing):
+        return finished(scorer, parts, probe)
+    probe.generator = np.random.default_rng(probe.seed)
+    seed_all(probe.seed)
+    table = finished(scorer, parts, probe)
+    loan.check_process(who)
+    loan.check(who)
+    return table
+
+
+@attrs.frozen
+class Observer:
+    """An observing scorer: how messages call it, and whether it is one of our own, which our tests hold to it."""
+
+    who: str
+    scorer: ObservingScorer
+    ours: bool = False
+
+
 THOROUGH = 16
-"""Every so many micro-batches, from the first on, all that a scorer could change is compared after its call; after the
-others only what torch counts itself. After the last, all is compared again."""
+"""Every so many micro-batches, from the first on, all that a scorer could change is compared after its call, of our own
+scorers after all of their calls; in between only what torch counts itself. After the last, all is compared again."""
 
 
 def observed_by(
-    scorers: Sequence[tuple[str, ObservingScorer]], probe: Probe, loan: Loan, report: Reporter | None = None
+    observers: Sequence[Observer], probe: Probe, loan: Loan, report: Reporter | None = None
 ) -> list[list[torch.Tensor]]:
     """What each of several scorers gave for each micro-batch of one pass.
 
     Args:
-        scorers: Each with how messages call it.
+        observers: The scorers.
         probe: The model and the examples.
         loan: The probe, lent.
         report: Gets the progress.
@@ -82,18 +108,21 @@ def observed_by(
         PluginError: One of them gives no tensor, or changed what it was shown or lent.
     """
     from lwa_core.modeling.probing.observation import observe
+    from lwa_core.plugins.lending.guard import Shown
 
-    needs = frozenset().union(*(scorer.observes for _, scorer in scorers))
-    draws = max((draws_of(scorer) for _, scorer in scorers), default=1)
-    parts: list[list[torch.Tensor]] = [[] for _ in scorers]
+    needs = frozenset().union(*(each.scorer.observes for each in observers))
+    draws = max((draws_of(each.scorer) for each in observers), default=1)
+    parts: list[list[torch.Tensor]] = [[] for _ in observers]
+    weights = Shown(dict(loan.counted()), thorough=False)
     done = 0
     for number, seen in enumerate(observe(probe, needs, draws=draws)):
-        calls = Calls(loan, seen, probe.seed, number, thorough=number % THOROUGH == 0)
-        for own, (who, scorer) in zip(parts, scorers, strict=True):
-            own.append(calls.observe(who, scorer))
+        calls = Calls(loan, weights, seen, probe.seed, number, thorough=number % THOROUGH == 0)
+        for own, each in zip(parts, observers, strict=True):
+            own.append(calls.observe(each))
+        calls.end(", ".join(each.who for each in observers if each.ours))
         done += len(seen.mask)
         if report is not None:
-            report.progress(done, probe.examples, f"one pass for {len(scorers)} scorers")
+            report.progress(done, probe.examples, f"one pass for {len(observers)} scorers")
     return parts
 
 
@@ -112,34 +141,32 @@ class Calls:
 
     Args:
         loan: What they are lent.
+        weights: The tensors of the model, as torch counts what is written to them.
         seen: What they are shown.
         seed: Of the global generators; each call begins alike, whoever was called before.
         number: Of the micro-batch.
         thorough: Whether all is compared, not just what torch counts.
     """
 
-    def __init__(self, loan: Loan, seen: Observation, seed: int, number: int, *, thorough: bool) -> None:
+    def __init__(
+        self, loan: Loan, weights: Shown, seen: Observation, seed: int, number: int, *, thorough: bool
+    ) -> None:
         from lwa_core.plugins.lending.guard import Shown
 
-        self.loan, self.seen, self.thorough = loan, seen, thorough
+        self.loan, self.weights, self.seen, self.thorough = loan, weights, seen, thorough
         self.seed = seed + number
-        weights = {f"{name}": tensor for name, tensor in loan.counted()}
         self.shown = Shown(shown_tensors(seen), thorough)
-        self.weights = Shown(weights, thorough=False)
 
-    def observe(self, who: str, scorer: ObservingScorer) -> torch.Tensor:
+    def observe(self, observer: Observer) -> torch.Tensor:
         """What a scorer makes of it. Raises PluginError where that is no tensor, or something was changed."""
         import torch
 
         from lwa_core.plugins.lending.process import seed_all
 
+        who, scorer = observer.who, observer.scorer
         seed_all(self.seed)
         part = scorer.observe(self.seen)
-        self.shown.check(who)
-        self.weights.check(who)
-        self.loan.check_process(who)
-        if self.thorough:
-            self.loan.check(who)
+        self._look(who, thorough=self.thorough and not observer.ours)
         if not isinstance(part, torch.Tensor) or not part.dim():
             gave = type(part).__name__ if not isinstance(part, torch.Tensor) else "a single number"
             raise PluginError(f"{who} gave {gave} from `observe`, not a tensor (examples, …)")
@@ -147,6 +174,18 @@ class Calls:
             said = f"{who} gave {len(part)} rows for {len(self.seen.mask)} examples"
             raise PluginError(said, "a row an example, or one for all; whoever needs other rows has a `finish`")
         return part
+
+    def end(self, who: str) -> None:
+        """After all calls: compare all for those that it was not compared for."""
+        if who and self.thorough:
+            self._look(who, thorough=True)
+
+    def _look(self, who: str, *, thorough: bool) -> None:
+        self.shown.check(who, thorough=thorough)
+        self.weights.check(who)
+        self.loan.check_process(who)
+        if thorough:
+            self.loan.check(who)
 
 
 def shown_tensors(seen: Observation) -> dict[str, torch.Tensor]:
@@ -193,7 +232,7 @@ def lent_probe(who: str, probe: Probe) -> Iterator[Loan]:
             probe.answers_only_if(None)
 
 
-PROBE = ("model", "subject", "histories", "batch", "seed", "utility", "report", "training_targets", "generator")
+PROBE = ("model", "subject", "histories", "batch", "seed", "utility", "report", "training_targets")
 """What the core relies on in a probe that others were lent."""
 
 

@@ -9,6 +9,7 @@ from typing import Any, cast
 import attrs
 
 from lwa_core.errors import PluginError, Problem, RecipeError
+from lwa_core.plugins.loading import loading
 from lwa_core.plugins.protocols import Keeps
 from lwa_core.plugins.registry import NOT_ALLOWED, OK, Offer, Registry
 from lwa_core.plugins.trust import Allowing
@@ -246,7 +247,7 @@ class Reader:
             return None
         own = {"use", "name"} if named else {"use"}
         settings = {key: value for key, value in table.items() if key not in own}
-        instance, problems = structure(cls, settings, path, self.folder, owner=f"{kind} '{offer.name}'")
+        instance, problems = self._made(offer, cls, settings, path)
         self.problems += [*problems, *self._bad_references(cls, settings, path)]
         if instance is None:
             return None
@@ -255,6 +256,18 @@ class Reader:
             if field.about and field.about.path and field.name in settings:
                 written[field.name] = settings[field.name]
         return Use(kind, str(name), offer.name, offer, written, instance, path)
+
+    def _made(self, offer: Offer, cls: type, settings: Mapping[str, Any], path: TomlPath) -> tuple[Any, list[Problem]]:
+        """A component with its settings; whatever its class does when it is made is a problem, not the end."""
+        try:
+            with loading(f"{offer.kind} '{offer.name}' of {offer.provider} to be made"):
+                return structure(cls, settings, path, self.folder, owner=f"{offer.kind} '{offer.name}'")
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            told = " ".join(f"{type(error).__name__}: {error}".split())
+            said = f"{offer.kind} '{offer.name}' of {offer.provider} cannot be made: {told}"
+            return None, [Problem("broken-component", said, (*path, "use"), "mend or block that plugin")]
 
     def _offer(self, kind: str, table: Mapping[str, Any], path: TomlPath) -> Offer | None:
         use = table.get("use")

@@ -10,7 +10,7 @@ import torch
 
 from lwa_core.errors import PluginError
 from lwa_core.modeling.probing.probe import Probe
-from lwa_core.pipeline.scoring import finished, lent_board, lent_probe, observed_by, tell_observables
+from lwa_core.pipeline.scoring import Observer, finished_by, lent_board, lent_probe, observed_by, tell_observables
 from lwa_core.plugins.methods import check_methods
 from lwa_core.plugins.protocols import CombiningScorer, ObservingScorer
 from lwa_core.plugins.returned import checked_table
@@ -96,9 +96,8 @@ def score(scorer: Any, probe: Probe) -> torch.Tensor:
                 return table
         tell_observables(who, scorer)
         with lent_probe(who, probe) as loan:
-            (parts,) = observed_by([(who, scorer)], probe, loan)
-        with lent_probe(who, probe):
-            return finished(scorer, parts, probe)
+            (parts,) = observed_by([Observer(who, scorer)], probe, loan)
+            return finished_by(who, scorer, parts, probe, loan)
 
 
 def _who(scorer: object) -> str:
