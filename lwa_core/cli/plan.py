@@ -14,6 +14,7 @@ from lwa_core.cli._options import (
     print_json,
     recipe_argument,
     recipe_options,
+    smoke_test_option,
     store_option,
 )
 
@@ -35,12 +36,7 @@ EPILOG = """
 @recipe_argument
 @recipe_options
 @store_option
-@click.option(
-    "--smoke-test/--no-smoke-test",
-    default=True,
-    show_default=True,
-    help="Try every component on a few rows of the data, where a stage is not stored and the test neither.",
-)
+@smoke_test_option
 @json_option
 def command(
     *,

@@ -182,9 +182,21 @@ def load_ranker(folder: Path, registry: Registry | None = None) -> Ranker:
     provider = said.get("provider") or {}
     recommender = component_of(registry, "recommender", component, settings, folder, provider)
     restorers = restorers_of(said.get("restored_by"), registry, folder)
-    load = partial(recommender.load, folder)
+    load = partial(_loaded, recommender, component, folder)
     model = restored(load, restorers, folder) if restorers else load()
     return Ranker(model, recommender, catalogue, component, settings, filter_seen, restorers, provider)
+
+
+def _loaded(recommender: Recommender, component: str, folder: Path) -> torch.nn.Module:
+    """What the recommender's `load` gives. Raises ModelError where it cannot read the folder."""
+    try:
+        return recommender.load(folder)
+    except LwaError:
+        raise
+    except Exception as error:  # it is somebody else's code
+        said = f"recommender '{component}' cannot load the model in {folder}: {type(error).__name__}: {error}"
+        hint = "its `load` has to read teachers and students alike; docs/plugins.md says how"
+        raise ModelError(said, hint) from error
 
 
 def _catalogue(items: Any, file: Path) -> Catalogue:
