@@ -118,6 +118,11 @@ CODE: dict[str, tuple[str, ...]] = {
     "text-teacher": (*ASKED_TEXTS, *FILES, "lwa_core/text/heads.py", f"{TEXT}:LiveText", f"{TEXT}:TextTask._load"),
     "text-quality": (*ASKED_TEXTS, "lwa_core/text/quality.py", f"{TEXT}:TextTask._measure", f"{TEXT}:_write_qualities"),
     "text-baselines": (*ASKED_TEXTS, "lwa_core/text/baselines.py", f"{TEXT}:TextTask._measure_baselines"),
+    "smoke-test": (
+        "lwa_core/pipeline/smoke_test.py",
+        "lwa_core/recommendation/independence.py",
+        "lwa_core/data/excerpt.py",
+    ),
     "bench": (
         *PROBING,
         "lwa_core/bench/cell.py",

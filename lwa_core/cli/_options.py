@@ -42,6 +42,14 @@ store_option = click.option(
 )
 """`store: Path`."""
 
+smoke_test_option = click.option(
+    "--smoke-test/--no-smoke-test",
+    default=True,
+    show_default=True,
+    help="Try every component on a few rows of the data first, where something is to be done.",
+)
+"""`smoke_test: bool`."""
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 """`as_json: bool`."""
 

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lwa_core.cli._options import example, json_option, open_recipe, recipe_argument, recipe_options, store_option
+from lwa_core.cli._options import (
+    example,
+    json_option,
+    open_recipe,
+    recipe_argument,
+    recipe_options,
+    smoke_test_option,
+    store_option,
+)
 from lwa_core.cli._terminal import echo, print_json
 
 if TYPE_CHECKING:
@@ -31,12 +39,7 @@ EPILOG = """
 @recipe_argument
 @recipe_options
 @store_option
-@click.option(
-    "--smoke-test/--no-smoke-test",
-    default=True,
-    show_default=True,
-    help="Try every component on a few rows of the data, where a stage is not stored and the test neither.",
-)
+@smoke_test_option
 @json_option
 def command(
     *,

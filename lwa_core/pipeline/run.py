@@ -48,8 +48,10 @@ def assert_able(recipe: Recipe) -> None:
         raise NeedsError(f"this machine lacks what the recipe needs: {said}")
 
 
-def run_recipe(recipe: Recipe, store: Store, listeners: Sequence[Listener] = ()) -> Path:
+def run_recipe(recipe: Recipe, store: Store, listeners: Sequence[Listener] = (), *, smoke_test: bool = True) -> Path:
     """Run a recipe, using what the store has. Returns the run folder.
+
+    With `smoke_test` every component is tried on a few rows first, unless all is stored.
 
     Under torchrun all processes run it; the first one writes the folder, and it alone sends events.
 
@@ -67,7 +69,8 @@ def run_recipe(recipe: Recipe, store: Store, listeners: Sequence[Listener] = ())
             if processes.is_first():
                 _begin(recipe, store, run)
             bus.emit("run-started")
-            try_first(run, plan.smoke, plan.stages)
+            if smoke_test:
+                try_first(run, plan.smoke, plan.stages)
             run.walk(plan.stages)
         if processes.is_first():
             _write(plan, run, folder)

@@ -209,16 +209,16 @@ def load_ranker(folder: Path, registry: Registry | None = None) -> Ranker:
     registry = registry or Registry.discover()
     recommender = component_of(registry, "recommender", component, settings, folder, description.provider)
     restorers = restorers_of(description.restored_by, registry, folder)
-    load = partial(recommender.load, folder)
+    load = partial(_loaded, recommender, component, folder)
+    model = restored(load, restorers, folder) if restorers else load()
     try:
-        model = restored(load, restorers, folder) if restorers else load()
         _check_loaded(model, f"recommender '{component}' of {registry.find('recommender', component).provider}")
         ranked = score_histories(recommender, model, [_nothing()])  # what cannot be asked is no model
     except LwaError:
         raise
     except Exception as error:  # of a recommender's own code, or of a network that its configuration does not fit
         said = " ".join(str(error).split())
-        raise ModelError(f"the model in {folder} cannot be loaded and asked: {type(error).__name__}: {said}") from error
+        raise ModelError(f"the model in {folder} cannot be asked: {type(error).__name__}: {said}") from error
     _assert_ranks(ranked, len(catalogue))
     seen, provider = description.filter_seen, description.provider
     return Ranker(model, recommender, catalogue, component, settings, seen, restorers, provider)
@@ -278,6 +278,18 @@ def _is_part(part: tuple[Any, Any, Any]) -> bool:
 def _assert_ranks(scores: torch.Tensor, items: int) -> None:
     if scores.dim() != 2 or scores.shape[1] != items:
         raise ModelError(f"the model ranks {scores.shape[-1]} items, but its catalogue holds {items}")
+
+
+def _loaded(recommender: Recommender, component: str, folder: Path) -> torch.nn.Module:
+    """What the recommender's `load` gives. Raises ModelError where it cannot read the folder."""
+    try:
+        return recommender.load(folder)
+    except LwaError:
+        raise
+    except Exception as error:  # it is somebody else's code
+        said = f"recommender '{component}' cannot load the model in {folder}: {type(error).__name__}: {error}"
+        hint = "its `load` has to read teachers and students alike; docs/plugins.md says how"
+        raise ModelError(said, hint) from error
 
 
 def _catalogue(items: Any, file: Path) -> Catalogue:

@@ -85,7 +85,7 @@ def run(texts, folder, save, *, settings="", model="", compress="", **how):
         save(folder / "model")
     (folder / "texts.toml").write_text(RECIPE.format(texts=settings, model=model, compress=compress), "utf-8")
     store = Store(folder / "store")
-    done = run_recipe(load_recipe(folder / "texts.toml", how.get("overrides", ())), store)
+    done = run_recipe(load_recipe(folder / "texts.toml", how.get("overrides", ())), store, smoke_test=False)
     (data,) = (folder / "store" / "results" / "texts").iterdir()
     return done, read_results(done), load_texts(data)
 
