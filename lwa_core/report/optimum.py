@@ -9,6 +9,7 @@ from lwa_core.report.charts import ACCENT, FAINT, INK, SECOND, draw_svg
 from lwa_core.report.tables import Table
 from lwa_core.results.figures import signed, with_interval
 from lwa_core.results.schema import Figure, Metrics, Optimality
+from lwa_core.statistics.means import FEWEST
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,6 +30,8 @@ def told(metrics: Metrics) -> dict[str, Any] | None:
         "utility": UTILITIES.get(found.utility, found.utility),
         "unit": UNITS.get(found.utility, ""),
         "tiers": tiers(found, depth),
+        "few": found.examples < FEWEST,
+        "smallest": FEWEST,
         "mean_regret": None if found.mean_regret is None else with_interval(found.mean_regret, signed),
         "depths": depths(found),
     }
@@ -88,10 +91,11 @@ def chart(found: Optimality) -> str:
 def _marks(axes: Axes, entries: Iterable[tuple[int, Figure]], color: str, marker: str, aside: float) -> None:
     """Means with their intervals, a little aside so that they do not cover each other."""
     for layers, figure in entries:
-        if figure.mean is None or figure.low is None or figure.high is None:
+        if figure.mean is None:
             continue
         x = layers + aside
-        axes.plot([x, x], [figure.low, figure.high], color=color, linewidth=1.2)
+        if figure.low is not None and figure.high is not None:
+            axes.plot([x, x], [figure.low, figure.high], color=color, linewidth=1.2)
         face = "none" if marker == "D" else color
         axes.plot([x], [figure.mean], marker, color=color, markerfacecolor=face, markersize=4.5)
 

@@ -17,7 +17,7 @@ from lwa_core.types import DepthPlan
 if TYPE_CHECKING:
     from lwa_core.results.schema import Optimality
 
-VERSION = 2
+VERSION = 3
 FILE = "optimality.json"
 
 
@@ -26,11 +26,9 @@ def optimality_stage(
 ) -> Stage[Optimality | None]:
     """Keyed by the layers, not by how they were chosen: two selections of the same layers share the comparison."""
     recipe = task.recipe
-    measurement = recipe.measurement
     asked = {
         "calibration": unstructure(recipe.calibration),
-        "bootstrap": measurement.bootstrap,
-        "confidence": measurement.confidence,
+        "confidence": recipe.measurement.confidence,
         "seed": recipe.seed,
         "tiers": [list(tier) for tier in plan.tiers],
     }
@@ -51,7 +49,6 @@ def _compare(task: Task, plan: DepthPlan, job: Job) -> None:
         probe.evaluate(probe.subsets()),
         plan.tiers,
         utility=probe.utility,
-        resamples=recipe.measurement.bootstrap,
         confidence=recipe.measurement.confidence,
         seed=recipe.seed,
     )

@@ -26,7 +26,7 @@ from lwa_core.settings import unstructure
 from lwa_core.store.files import write_json
 from lwa_core.types import LayerScores, ScoreBoard
 
-VERSION = 2
+VERSION = 3
 
 ALL_ASKED = "asked.json"
 """Lies with the result of a stage that asked for every subset of the layers."""
