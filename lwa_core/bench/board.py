@@ -9,12 +9,12 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from lwa_core.statistics.estimate import student_t
+from lwa_core.statistics.means import mean_estimate
 
 
 @attrs.frozen
 class OverCells:
-    """A mean over cells with its 95 % interval, which one cell alone does not give."""
+    """A mean over cells with its 95 % interval, which only many cells give."""
 
     mean: float
     low: float | None
@@ -137,8 +137,8 @@ def _row(name: str, made: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]])
         regret=_over_cells(cells, [entry["regret"]["mean"] for entry in entries]),
         gain=_over_cells(cells, gains),
         gains={name: float(np.mean(values)) for name, values in _by_name(cells, gains).items()},
-        wins=sum(entry["gain"]["low"] > 0 for entry in entries),
-        losses=sum(entry["gain"]["high"] < 0 for entry in entries),
+        wins=sum(_above(entry["gain"]) for entry in entries),
+        losses=sum(_below(entry["gain"]) for entry in entries),
         cells=len(entries),
         passes=_mean([entry["passes"] for entry in entries]),
         cpu_seconds=_mean([entry["cpu_seconds"] for entry in entries]),
@@ -150,7 +150,7 @@ def _row(name: str, made: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]])
         planted={kind: places.count(1) for kind, places in planted.items()},
         plantings={kind: len(places) for kind, places in planted.items()},
         controls=len(controlled),
-        untrained_wins=sum(entry["untrained_gain"]["low"] > 0 for entry in controlled),
+        untrained_wins=sum(_above(entry["untrained_gain"]) for entry in controlled),
     )
 
 
@@ -182,13 +182,20 @@ def _random(cells: Sequence[Mapping[str, Any]]) -> Row:
     )
 
 
+def _above(gain: Mapping[str, float | None]) -> bool:
+    """Whether there is an interval, and it lies above zero."""
+    return gain["low"] is not None and gain["low"] > 0
+
+
+def _below(gain: Mapping[str, float | None]) -> bool:
+    return gain["high"] is not None and gain["high"] < 0
+
+
 def _over_cells(cells: Sequence[Mapping[str, Any]], values: Sequence[float]) -> OverCells:
-    """Mean over the names, each the mean of its seeds, with Student's interval; of one name, over its seeds."""
+    """Mean over the names, each the mean of its seeds, with its interval; of one name, over its seeds."""
     groups = _by_name(cells, values)
     units = [float(np.mean(group)) for group in groups.values()] if len(groups) > 1 else list(values)
-    if len(units) == 1:
-        return OverCells(units[0], None, None)
-    found = student_t(np.asarray(units))
+    found = mean_estimate(np.asarray(units))
     return OverCells(found.mean, found.low, found.high)
 
 

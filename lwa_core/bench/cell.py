@@ -108,7 +108,7 @@ class _Cell:
             "teacher": {self.task.metric: quality, "loss": -float(test[-1].mean())},
             "examples": {"calibration": self.probe().examples, "test": test.shape[1]},
             "table_cpu_seconds": self.table_cpu,
-            "random": compared(test, self.depth, None, self.removals, self.bench.measure.bootstrap),
+            "random": compared(test, self.depth, None, self.removals),
             **told_apart(test, chosen),
             "entries": entries,
         }
@@ -181,7 +181,7 @@ class _Cell:
     def _entry(self, use: Use) -> dict[str, Any]:
         """What one scorer or selector chose, from the store or made now."""
         # What an entry chooses does not depend on the test examples; its controls are judged on them.
-        judged = [self.bench.measure.test, self.bench.measure.bootstrap] if self.controlled else []
+        judged = [self.bench.measure.test] if self.controlled else []
         asked = {**self.asked, "judged": judged, "combines": self._combined(use)}
         make = partial(self._make, self._make_scores if use.kind == "scorer" else self._make_sets, use)
         read = _read("entry.json")
@@ -287,7 +287,7 @@ class _Cell:
             places[kind] = min(order.index(layer) for layer in possible) + 1
         order = self._scores_on(use, self.untrained[0]).order()
         kept = [sorted(order[removed:]) for removed in self.removals]
-        told = compared(self.untrained[1], self.depth, kept, self.removals, self.bench.measure.bootstrap)
+        told = compared(self.untrained[1], self.depth, kept, self.removals)
         return {"planted": places, "untrained_gain": told["gain"]}
 
     @cached_property
@@ -329,7 +329,7 @@ class _Cell:
             "component": use.component,
             "kind": use.kind,
             **told,
-            **compared(test, self.depth, kept, self.removals, measure.bootstrap),
+            **compared(test, self.depth, kept, self.removals),
             "agrees": self._agrees(made["folder"]) if use.kind == "scorer" else None,
             "healed": [self._healed(kept[self._removed(share) - 1]) for share in measure.healed],
         }

@@ -52,7 +52,6 @@ class Measure:
     """How the comparison is measured."""
 
     test: int = setting(2048, help="at most this many test examples in the table of all layer subsets", minimum=50)
-    bootstrap: int = setting(2000, help="resamples of the test examples for each interval", minimum=100)
     healed: tuple[float, ...] = setting(
         (0.25, 0.5), help="shares of the layers after whose removal the students are healed", above=0.0, maximum=0.9
     )

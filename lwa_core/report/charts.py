@@ -65,8 +65,8 @@ def layer_scores(scores: ScorerResult) -> str:
         layers = range(len(scores.mean))
         axes.bar(layers, scores.mean, width=0.68, color=ACCENT, linewidth=0)
         if scores.low is not None and scores.high is not None:
-            below = [m - low for m, low in zip(scores.mean, scores.low, strict=True)]
-            above = [high - m for m, high in zip(scores.mean, scores.high, strict=True)]
+            below = [0.0 if low is None else m - low for m, low in zip(scores.mean, scores.low, strict=True)]
+            above = [0.0 if high is None else high - m for m, high in zip(scores.mean, scores.high, strict=True)]
             axes.errorbar(layers, scores.mean, yerr=[below, above], fmt="none", ecolor=INK, elinewidth=1, capsize=2)
         axes.axhline(0, color=FAINT, linewidth=0.8)
         axes.set_xlabel("layer")

@@ -62,7 +62,6 @@ epochs = 1
 
 [measure]
 test = 60
-bootstrap = 200
 healed = [0.5]
 controls = 4
 """
