@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar, cast
 
 import attrs
 
-from lwa_core.errors import LwaError, StageError, StoreError
+from lwa_core.errors import LwaError, StageError, StoreError, one_line
 from lwa_core.pipeline.events import Bus, StageReporter
 from lwa_core.pipeline.keys import component_facts
 from lwa_core.plugins.code import OURS
@@ -247,7 +247,7 @@ class Run:
             if ours or str(stage.use.offer.provider) in what:  # type: ignore[union-attr]
                 who = ""
         else:
-            what, hint = f"{type(error).__name__}: {error}", "LWA_TRACEBACK=1 shows where"
+            what, hint = one_line(error), "LWA_TRACEBACK=1 shows where"
         rest = f"{len(self._paths)} stages before it are stored; the same command goes on from there"
         failure = StageError(f"stage '{stage.name}'{where} failed: {who}{what}", f"{hint}; {rest}" if hint else rest)
         if isinstance(error, LwaError):
