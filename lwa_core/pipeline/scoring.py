@@ -218,12 +218,18 @@ def lent_probe(who: str, probe: Probe) -> Iterator[Loan]:
 
     probe.settle()
     arrays: dict[str, Any] = {
-        "`probe.histories`": list(probe.histories),
+        "`probe.histories`": probe.histories,
         "the times of `probe.histories`": [h.times for h in probe.histories if isinstance(h, TimedHistory)],
         "`probe.targets`": probe.targets,
         "`probe.order`": probe.order,
     }
-    objects = {"the probe": (probe, PROBE)}
+    kind = type(probe.subject)
+    own = [field.name for field in attrs.fields(kind)] if attrs.has(kind) else []
+    objects = {
+        "the probe": (probe, PROBE),
+        "`probe.model`": (probe.model, ("model", "path")),
+        "`probe.subject`": (probe.subject, own),
+    }
     with lent(who, probe.seed, models={"the model": probe.model.model}, arrays=arrays, objects=objects) as loan:
         probe.answers_only_if(loan.check_answers)
         try:
@@ -290,7 +296,9 @@ def board_arrays(board: ScoreBoard) -> dict[str, NDArray[Any]]:
 
 def layer_scores(use: Use, table: torch.Tensor, facts: Mapping[str, Any]) -> LayerScores:
     """A scorer's table with its name, its unit and what the scorer told besides."""
-    unit = use.instance.unit if isinstance(use.instance, HasUnit) else ""
+    unit: Any = use.instance.unit if isinstance(use.instance, HasUnit) else ""
+    if not isinstance(unit, str):
+        raise PluginError(f"{use.who} has a `unit` that is {type(unit).__name__}, not text")
     return LayerScores(use.name, table.cpu().double().numpy(), unit, checked_facts(use.who, facts))
 
 

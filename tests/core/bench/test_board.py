@@ -3,6 +3,7 @@
 import attrs
 import numpy as np
 import pytest
+from scipy.stats import ttest_1samp
 
 from lwa_core.bench.board import leaderboard
 from lwa_core.report.leaderboard import boards, markdown
