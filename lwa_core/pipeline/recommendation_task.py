@@ -267,6 +267,8 @@ class RecommendationTask:
             longest = max(map(len, sequences), default=0)
             said = f"`training_windows` gives none for {len(sequences)} users, of whom one has {longest} events"
             raise PluginError(said, "it cuts what is trained on from each user's training part")
+        if not len(examples):
+            return
         assert_independent(
             self.recommender,
             model.ranker.model,

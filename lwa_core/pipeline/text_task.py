@@ -273,7 +273,8 @@ class TextTask:
         return {"data": data, "teacher": teacher}
 
     def smoke_teacher(self, data: Stage[TextData], job: Job) -> Stage[StoredModel]:
-        return given("teacher", job["teacher"])
+        # Loaded anew: what is tried may spoil it, and the run goes on with its own.
+        return given("teacher", StoredModel(job["teacher"].folder, self.open))
 
     def excerpt(self, data: TextData, whole: bool) -> TextData:
         return data.excerpt(self.recipe.calibration.examples if whole else EXCERPT)

@@ -76,10 +76,10 @@ class _Asked:
         self.kind = next(model.parameters()).dtype
 
     def scores(self, histories: Sequence[History]) -> torch.Tensor:
-        return score_histories(self.recommender, self.model, histories).double().cpu()
+        return _comparable(score_histories(self.recommender, self.model, histories))
 
     def scores_of(self, batch: Batch) -> torch.Tensor:
-        return self.recommender.scores(self.model, moved(batch, self.model)).double().cpu()
+        return _comparable(self.recommender.scores(self.model, moved(batch, self.model)))
 
     def batch(self, histories: Sequence[History], targets: NDArray[np.int64]) -> Batch:
         given = torch.from_numpy(targets)
@@ -98,6 +98,14 @@ class _Asked:
             return torch.ones(len(one), dtype=torch.bool)
         spread = (one - one.mean(dim=1, keepdim=True)).abs().amax(dim=1).clamp(min=1e-9)
         return ~((one - other).abs().amax(dim=1) <= TOLERANCE.get(self.kind, 1e-3) * spread)
+
+
+def _comparable(scores: torch.Tensor) -> torch.Tensor:
+    """Scores on the CPU, with the least finite one of its row in the place of −∞, the score of what is never wanted."""
+    scores = scores.double().cpu()
+    never = scores.isneginf()
+    least = scores.masked_fill(never, torch.inf).amin(dim=-1, keepdim=True).clamp(max=torch.finfo(scores.dtype).max)
+    return torch.where(never, least, scores)
 
 
 def _objection_to_scores(asked: _Asked, histories: Sequence[History], items: int) -> str | None:

@@ -110,9 +110,10 @@ def test_a_later_step_trains_the_factors(finished):
 def test_the_files_are_tensors_and_json(finished):
     folder = finished / "models" / "int8-2"
     assert {".json", ".safetensors"} == {file.suffix for file in folder.iterdir()}
+    press = {"plugin": "lwa-press", "distribution": "lwa-press", "version": "0.1"}
     assert [
-        {"compressor": "low-rank", "settings": {"rank": 4}},
-        {"compressor": "int8", "settings": {}},
+        {"compressor": "low-rank", "settings": {"rank": 4}, "provider": press},
+        {"compressor": "int8", "settings": {}, "provider": press},
     ] == json.loads((folder / "ranker.json").read_text("utf-8"))["restored_by"]
 
 
@@ -134,7 +135,7 @@ def test_without_the_plugin_the_error_names_what_is_missing(finished):
     with pytest.raises(PluginError) as caught:
         load_ranker(folder, without)
     assert f"the model in {folder} cannot be loaded: no compressor is called 'low-rank'" == caught.value.message
-    assert "lwa-press" in caught.value.hint
+    assert "it was offered by lwa-press 0.1: install that, for example `pip install lwa-press`" in caught.value.hint
 
 
 def test_damaged_weights_are_an_error_that_names_the_compressor(finished, tmp_path):

@@ -77,6 +77,8 @@ class Wrong(Sequential):
             return -scores
         if self.how == "short":
             return scores[:, 1:]
+        if self.how == "never":
+            return scores.index_fill(1, torch.tensor([3, 7]), -torch.inf)
         if self.how == "nan":
             return scores / 0 * 0
         if self.how == "scores look" and "labels" in batch:
@@ -100,6 +102,10 @@ class Wrong(Sequential):
     def training_batch(self, windows):
         batch = super().training_batch(windows)
         return {**batch, "input_ids": batch["labels"]} if self.how == "training shows" else batch
+
+
+def test_some_items_may_be_never_wanted():
+    assert_independent(*asked(Wrong(**SMALL, how="never")))
 
 
 @pytest.mark.parametrize(
