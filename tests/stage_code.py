@@ -17,9 +17,16 @@ ROOT = Path(__file__).parents[1]
 LAYERS = ("lwa_core/modeling/layers", "lwa_core/modeling/kernels", "lwa_core/modeling/devices.py")
 FILES = ("lwa_core/modeling/files", "lwa_core/modeling/libraries.py")
 TRAINING = ("lwa_core/training",)
-RANKING = ("lwa_core/recommendation/ranking.py", "lwa_core/recommendation/metrics.py")
+RANKS = ("lwa_core/modeling/kernels/target_ranks.py", "lwa_core/statistics/rank_metrics.py")
+RANKING = ("lwa_core/recommendation/ranking.py", "lwa_core/recommendation/metrics.py", *RANKS)
 RANKER = ("lwa_core/recommendation/ranker.py", "lwa_core/recommendation/fitting.py", *RANKING)
-PROBING = (*LAYERS, "lwa_core/modeling/probing", "lwa_core/pipeline/answers.py", "lwa_core/statistics/subsets.py")
+PROBING = (
+    *LAYERS,
+    *RANKS,
+    "lwa_core/modeling/probing",
+    "lwa_core/pipeline/answers.py",
+    "lwa_core/statistics/subsets.py",
+)
 ASKED_TEXTS = (
     "lwa_core/text/subject.py",
     "lwa_core/text/examples.py",
@@ -116,8 +123,14 @@ CODE: dict[str, tuple[str, ...]] = {
         f"{TEXT}:TextTask._read",
     ),
     "text-teacher": (*ASKED_TEXTS, *FILES, "lwa_core/text/heads.py", f"{TEXT}:LiveText", f"{TEXT}:TextTask._load"),
-    "text-quality": (*ASKED_TEXTS, "lwa_core/text/quality.py", f"{TEXT}:TextTask._measure", f"{TEXT}:_write_qualities"),
-    "text-baselines": (*ASKED_TEXTS, "lwa_core/text/baselines.py", f"{TEXT}:TextTask._measure_baselines"),
+    "text-quality": (
+        *ASKED_TEXTS,
+        *RANKS,
+        "lwa_core/text/quality.py",
+        f"{TEXT}:TextTask._measure",
+        f"{TEXT}:_write_qualities",
+    ),
+    "text-baselines": (*ASKED_TEXTS, *RANKS, "lwa_core/text/baselines.py", f"{TEXT}:TextTask._measure_baselines"),
     "smoke-test": (
         "lwa_core/pipeline/smoke_test.py",
         "lwa_core/recommendation/independence.py",

@@ -265,7 +265,7 @@ class TextModel:
         """See that `head` after `encode` gives the model's own logits for these examples.
 
         Raises:
-            ModelError: It does not: the model does more after its last linear map, or asks elsewhere.
+            ModelError: It does not: the model does more after its last linear map, or asks elsewhere; or they are NaN.
         """
         if self.head_of_ours is not None:
             return  # the logits are made here
@@ -280,6 +280,9 @@ class TextModel:
         except Exception as error:  # of the family's own code
             hint = "--length shortens the texts; a classifier without a pad_token_id takes --batch 1"
             raise ModelError(f"{name} cannot be called with these texts: {error}", hint) from error
+        if lost := int(whole.isnan().flatten(1).any(dim=1).sum()):
+            hint = "its weights are damaged, or need another precision"
+            raise ModelError(f"the logits of {name} are NaN for {lost} of {len(whole)} texts", hint)
         own = whole[torch.arange(len(whole)), batch["places"].to(whole.device)] if whole.dim() == 3 else whole
         if own.shape != made.shape or not _near(own, made, next(self.model.parameters()).dtype):
             raise ModelError(

@@ -251,6 +251,16 @@ def test_a_head_that_caps_its_logits_is_refused(tmp_path):
         asked.check(make_examples(asked, TEXTS, FILE).histories[:2])
 
 
+def test_a_model_that_answers_nan_is_refused_as_such(tmp_path):
+    save_text_model("gpt2", tmp_path / "gpt2")
+    asked = load_text_model(tmp_path / "gpt2")
+    with torch.no_grad():
+        asked.model.get_submodule("transformer.h.1.mlp.c_proj").bias.fill_(torch.nan)
+
+    with pytest.raises(ModelError, match="logits of GPT2LMHeadModel are NaN for 1 of 1 texts"):
+        asked.check([np.array([1, 2, 3], dtype=np.int32)])
+
+
 def test_a_causal_classifier_that_knows_no_padding_takes_one_text_at_a_time(tmp_path):
     sizes = {**SIZES, "num_attention_heads": 2, "num_key_value_heads": 1, "num_labels": 3}
     asked = load_text_model(saved(tmp_path, "LlamaForSequenceClassification", **sizes))
