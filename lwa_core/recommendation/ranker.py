@@ -188,7 +188,7 @@ def load_ranker(folder: Path, registry: Registry | None = None) -> Ranker:
     restorers = tuple(_restorer(registry, each, folder) for each in description.restored_by)
     try:
         model = _restored(recommender, restorers, folder) if restorers else recommender.load(folder)
-        ranked = score_histories(recommender, model, [np.zeros(0, dtype=np.int32)])  # what cannot be asked is no model
+        ranked = score_histories(recommender, model, [_nothing(recommender)])  # what cannot be asked is no model
     except LwaError:
         raise
     except Exception as error:  # of a recommender's own code, or of a network that its configuration does not fit
@@ -226,6 +226,12 @@ def _description(said: Any, folder: Path) -> _Description:
     ):
         raise ModelError(f"{file} does not describe a model: a part is missing, or of another type")
     return _Description(said["recommender"], said["settings"], said["filter_seen"], restored)
+
+
+def _nothing(recommender: Recommender) -> History:
+    """The history of a user who has none."""
+    none: History = np.zeros(0, dtype=np.int32)
+    return TimedHistory(none, np.zeros(0, dtype=np.int64)) if asks_for_times(recommender) else none
 
 
 def _assert_ranks(scores: torch.Tensor, items: int) -> None:
