@@ -268,7 +268,9 @@ class _Cell:
             batch=plain.batch,
             seed=plain.seed,
             training_targets=plain.training_targets,
+            batching=plain.batching,  # seen once for each model, and no scorer's cost
         )
+        _ = counting.replays
         counting.table, counting.table_cpu = answers, cpu
         counting.calls = LayerCalls(plain.model, plain.examples)
         return counting

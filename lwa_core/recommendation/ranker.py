@@ -213,7 +213,7 @@ def load_ranker(folder: Path, registry: Registry | None = None) -> Ranker:
     model = restored(load, restorers, folder) if restorers else load()
     try:
         _check_loaded(model, f"recommender '{component}' of {registry.find('recommender', component).provider}")
-        ranked = score_histories(recommender, model, [_nothing()])  # what cannot be asked is no model
+        ranked = score_histories(recommender, model, [_nothing(recommender)])  # what cannot be asked is no model
     except LwaError:
         raise
     except Exception as error:  # of a recommender's own code, or of a network that its configuration does not fit
@@ -222,11 +222,6 @@ def load_ranker(folder: Path, registry: Registry | None = None) -> Ranker:
     _assert_ranks(ranked, len(catalogue))
     seen, provider = description.filter_seen, description.provider
     return Ranker(model, recommender, catalogue, component, settings, seen, restorers, provider)
-
-
-def _nothing() -> History:
-    """An empty history, which has times for a model that asks for them."""
-    return TimedHistory(np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.int64))
 
 
 def _check_loaded(model: Any, who: str) -> None:
@@ -273,6 +268,12 @@ def _is_part(part: tuple[Any, Any, Any]) -> bool:
     name, settings, provider = part
     texts = isinstance(provider, dict) and all(isinstance(value, str) for value in provider.values())
     return isinstance(name, str) and isinstance(settings, dict) and texts
+
+
+def _nothing(recommender: Recommender) -> History:
+    """The history of a user who has none."""
+    none: History = np.zeros(0, dtype=np.int32)
+    return TimedHistory(none, np.zeros(0, dtype=np.int64)) if asks_for_times(recommender) else none
 
 
 def _assert_ranks(scores: torch.Tensor, items: int) -> None:

@@ -28,7 +28,11 @@ SUBSETS = [(1, 2, 3), (0, 2, 3), (0, 1, 2), (0, 2), (3,), (), (0, 1, 2, 3), (0, 
 MASK = 4
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+OFTEN = ("gemma4", "fnet")
+PARAMS = [name if name in OFTEN else pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES]
+
+
+@pytest.fixture(scope="module", params=PARAMS)
 def asked(request, tmp_path_factory):
     folder = save_text_model(request.param, tmp_path_factory.mktemp(request.param))
     model = load_text_model(folder)
