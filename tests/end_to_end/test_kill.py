@@ -155,12 +155,12 @@ def test_killed_while_the_teacher_trains(undisturbed, tmp_path):
         *(
             pytest.param(by, point, marks=pytest.mark.slow)
             for by in ("SIGINT", "SIGTERM", "SIGHUP")
-            for point in ("run-started:1:0", "data:stage-started:1:5", "distill-2:progress:3:7", "*:fsync:20:0")
+            for point in ("*:run-started:1:0", "data:stage-started:1:5", "distill-2:progress:3:7", "*:fsync:20:0")
         ),
     ],
 )
 def test_told_to_end_in_whatever_way_it_says_how_to_go_on(undisturbed, tmp_path, by, point):
-    ended = start(tmp_path, TEXT, point if point.count(":") == 3 else f":{point}", by)
+    ended = start(tmp_path, TEXT, point, by)
     told, _ = ended.communicate(timeout=300)
 
     assert 130 == ended.returncode, told
