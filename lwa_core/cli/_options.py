@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from lwa_core.cli._paths import FilePath
 from lwa_core.cli._terminal import say
 from lwa_core.cli._trust import VARIABLE, allowing
 
@@ -25,7 +26,7 @@ block_option = click.option(
 
 store_option = click.option(
     "--store",
-    type=click.Path(path_type=Path),
+    type=FilePath(),
     default="lwa-runs",
     show_default=True,
     envvar="LWA_STORE",
@@ -65,7 +66,7 @@ def recipe_options(command: F) -> F:
 
 def recipe_argument(command: F) -> F:
     """`recipe: Path`; the recipe's own reader says what is wrong with the file."""
-    return click.argument("recipe", type=click.Path(path_type=Path))(command)
+    return click.argument("recipe", type=FilePath())(command)
 
 
 def example(text: str) -> str:
