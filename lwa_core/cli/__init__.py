@@ -116,6 +116,9 @@ def _explain(ctx: click.Context, error: Exception) -> NoReturn:
         code = "error" if error.code == "error" else f"error[{error.code}]"
         echo(f"{code}: {one_line(error.message)}" + (f"\n  = {one_line(error.hint)}" if error.hint else ""), err=True)
         ctx.exit(error.exit_code)
+    if isinstance(error, OSError) and error.filename is not None:
+        say(f"error: cannot use {os.fsdecode(error.filename)}: {error.strerror}", err=True)
+        ctx.exit(1)
     say(f"lwa has a bug: {type(error).__name__}: {error}", err=True)
     echo("  = please report it, with what LWA_TRACEBACK=1 in front of the same command prints", err=True)
     ctx.exit(1)

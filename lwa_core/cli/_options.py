@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from lwa_core.cli._paths import FilePath
 from lwa_core.cli._terminal import say
 from lwa_core.cli._trust import VARIABLE, allowing
 
@@ -24,7 +25,7 @@ block_option = click.option(
 """`block: tuple[str, ...]`."""
 
 
-class _Folder(click.Path):
+class _Folder(FilePath):
     """A folder's path. An empty one, as a variable that is not set gives it, would be the current folder."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -33,7 +34,7 @@ class _Folder(click.Path):
 
 store_option = click.option(
     "--store",
-    type=_Folder(path_type=Path),
+    type=_Folder(),
     default="lwa-runs",
     show_default=True,
     envvar="LWA_STORE",
@@ -81,7 +82,7 @@ def recipe_options(command: F) -> F:
 
 def recipe_argument(command: F) -> F:
     """`recipe: Path`; the recipe's own reader says what is wrong with the file."""
-    return click.argument("recipe", type=click.Path(path_type=Path))(command)
+    return click.argument("recipe", type=FilePath())(command)
 
 
 def example(text: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lwa_core.cli._options import block_option, example, json_option, local_option, store_option, tell_local
+from lwa_core.cli._paths import FilePath
 from lwa_core.cli._table import show_table
 from lwa_core.cli._terminal import echo, print_json, say
 
@@ -23,12 +24,12 @@ EPILOG = """
 
 
 @click.command(epilog=example(EPILOG))
-@click.argument("bench", type=click.Path(path_type=Path))
+@click.argument("bench", type=FilePath())
 @click.option("--scorer", "scorers", multiple=True, metavar="NAME", help="Compare this scorer too; may be repeated.")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Cells measured at a time.")
 @click.option(
     "--results",
-    type=click.Path(path_type=Path),
+    type=FilePath(),
     default=None,
     help="Folder for the results, never overwritten.  [default: results beside the file]",
 )

@@ -10,6 +10,7 @@ import attrs
 import click
 
 from lwa_core.cli._options import block_option, example
+from lwa_core.cli._paths import FilePath
 from lwa_core.cli._terminal import echo, say
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ FLOW = (
 
 
 @click.command(epilog=example("  lwa init\n  lwa init movies.toml --data movielens\n  lwa init - --data table"))
-@click.argument("file", default="recipe.toml", type=click.Path(path_type=Path, allow_dash=True))
+@click.argument("file", default="recipe.toml", type=FilePath(allow_dash=True))
 @click.option("--data", "kind", default="synthetic", show_default=True, help="Dataset to use; `lwa plugins list`.")
 @block_option
 def command(file: Path, kind: str, block: tuple[str, ...]) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from lwa_core.cli._options import example, json_option
+from lwa_core.cli._paths import FilePath
 from lwa_core.cli._terminal import print_json, say
 
 if TYPE_CHECKING:
@@ -31,12 +32,12 @@ HISTORY = 'write a JSON list of item ids, or {"history": [...]}'
 
 
 @click.command(epilog=example(EPILOG))
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=FilePath())
 @click.option("--history", metavar="IDS", help="Item ids, oldest first, separated by commas (or as a JSON list).")
 @click.option(
     "--times", metavar="TIMES", help="When each item was, of a model that looks at times: seconds since 1970."
 )
-@click.option("--input", "source", type=click.Path(path_type=Path), help="JSON lines of histories; `-` for stdin.")
+@click.option("--input", "source", type=FilePath(), help="JSON lines of histories; `-` for stdin.")
 @click.option("--model", help="Which model of the run; the last student where left out.")
 @click.option(
     "--plugin",

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from lwa_core.cli._options import example, json_option, warn
+from lwa_core.cli._paths import FilePath
 from lwa_core.cli._terminal import print_json, say
 
 EPILOG = """
@@ -16,7 +17,7 @@ EPILOG = """
 
 
 @click.command(epilog=example(EPILOG))
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=FilePath())
 @json_option
 def command(*, run: Path, as_json: bool) -> None:
     """Write the report of a run again, and print its table of results."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lwa_core.cli._options import block_option, example, json_option, store_option
+from lwa_core.cli._paths import FilePath
 from lwa_core.cli._terminal import echo, print_json, say
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ EPILOG = """
 """
 
 SCORERS = ("leave-one-out", "block-influence")
-FILE = click.Path(path_type=Path)
+FILE = FilePath()
 LONGEST_FACT = 100
 """Characters of a fact that still goes under the table; `--json` has all."""
 
