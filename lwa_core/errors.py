@@ -49,7 +49,7 @@ class LwaError(Exception):
         return f"{self.message}\n  = {self.hint}" if self.hint else self.message
 
 
-def one_line(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """An error of somebody else's code in one line; also one that fails when it is to say what it is."""
     try:
         text = " ".join(str(error).split())

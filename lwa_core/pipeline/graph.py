@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar, cast
 
 import attrs
 
-from lwa_core.errors import LwaError, StageError, StoreError, one_line
+from lwa_core.errors import LwaError, StageError, StoreError, error_text
 from lwa_core.pipeline.events import Bus, StageReporter
 from lwa_core.pipeline.keys import component_facts
 from lwa_core.plugins.code import OURS
@@ -290,4 +290,4 @@ def cause_of(error: BaseException) -> tuple[str, str | None]:
         return "the GPU has too little memory", "lower a batch size"
     if isinstance(error, LwaError):
         return error.message, error.hint
-    return one_line(error), "LWA_TRACEBACK=1 shows where"
+    return error_text(error), "LWA_TRACEBACK=1 shows where"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lwa_core.errors import LwaError, PluginError, one_line
+from lwa_core.errors import LwaError, PluginError, error_text
 from lwa_core.plugins.code import OURS, digest_of_modules, digest_of_ours, helpers_of
 from lwa_core.plugins.loading import loading
 from lwa_core.plugins.registry import Offer
@@ -66,7 +66,7 @@ def digests_of(use: Use) -> list[str]:
     except (KeyboardInterrupt, LwaError):
         raise
     except BaseException as error:
-        raise PluginError(f"{use.who}: `files` failed: {one_line(error)}") from error
+        raise PluginError(f"{use.who}: `files` failed: {error_text(error)}") from error
     return [file_digest(path) for path in files]
 
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import attrs
 
-from lwa_core.errors import PluginError, Problem, RecipeError, one_line
+from lwa_core.errors import PluginError, Problem, RecipeError, error_text
 from lwa_core.plugins.loading import loading
 from lwa_core.plugins.protocols import Keeps
 from lwa_core.plugins.registry import NOT_ALLOWED, OK, Offer, Registry
@@ -265,7 +265,7 @@ class Reader:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            said = f"{offer.kind} '{offer.name}' of {offer.provider} cannot be made: {one_line(error)}"
+            said = f"{offer.kind} '{offer.name}' of {offer.provider} cannot be made: {error_text(error)}"
             return None, [Problem("broken-component", said, (*path, "use"), "mend or block that plugin")]
 
     def _offer(self, kind: str, table: Mapping[str, Any], path: TomlPath) -> Offer | None:
