@@ -127,11 +127,10 @@ def test_asking_is_no_change(probe):
 
     scorer = Looks(lambda seen: seen.losses[:, None])
     with lent_probe(WHO, probe) as loan:
-        probe.evaluate(probe.subsets(), "kl")
+        probe.evaluate([(0,), (1, 2)], "kl")
         probe.gate_gradients()
         with probe.holding(), torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             probe.logits(next(probe.batches()))
-        attrs.evolve(scorer, observes=OBSERVABLES)
         observed_by([Observer(WHO, attrs.evolve(scorer, observes=OBSERVABLES))], probe, loan)
 
 
@@ -258,7 +257,7 @@ def test_a_write_that_nobody_counts_in_a_later_micro_batch_is_found_at_the_end(p
             weight(probe).data.add_(1)
 
     with pytest.raises(PluginError, match="one of these changed"), lent_probe("one of these", probe) as loan:
-        observed_by([Observer(WHO, shown_and(late)), ("scorer 'c'", Looks(table))], probe, loan)
+        observed_by([Observer(WHO, shown_and(late)), Observer("c", Looks(table))], probe, loan)
 
 
 def test_what_our_own_scorers_write_is_found_after_all_of_their_calls(probe):
