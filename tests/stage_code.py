@@ -163,6 +163,7 @@ FACES = (
     "lwa_core/pipeline",
     "lwa_core/plugins",
     "lwa_core/recipe",
+    "lwa_core/recommendation/contract.py",
     "lwa_core/recommendation/sections.py",
     "lwa_core/report",
     "lwa_core/results",
