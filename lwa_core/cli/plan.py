@@ -110,8 +110,7 @@ def _rows(recipe: Recipe, plan: Plan, store: Store) -> list[dict[str, Any]]:
         return _row(recipe, stage.name, stage.use, state, stage.key, _runs_model(stage))
 
     rows: list[dict[str, Any]] = []
-    first, *others = plan.stages
-    for stage in (first, plan.smoke, *others):
+    for stage in plan.stages:
         rows.append(row(stage))
         if stage.expand is None:
             continue
@@ -119,7 +118,9 @@ def _rows(recipe: Recipe, plan: Plan, store: Store) -> list[dict[str, Any]]:
             rows += map(row, stage.expand(stage.stored(store), lambda before: before.stored(store)))
         else:  # how many students there are, and of which layers, is known once the layers are selected
             rows += [_row(recipe, name, use, f"after {stage.name}", None) for name, use in stage.promises]
-    return rows
+    smoke = row(plan.smoke)
+    needed = smoke["state"] == "stored" or any(each["state"] != "stored" for each in rows)
+    return [rows[0], smoke, *rows[1:]] if needed else rows
 
 
 def _runs_model(stage: Stage[Any]) -> bool:
