@@ -124,8 +124,9 @@ def _rows(recipe: Recipe, plan: Plan, store: Store) -> list[dict[str, Any]]:
                 rows += [_row(recipe, name, use, f"after {stage.name}", None) for name, use in stage.promises]
         return rows
 
-    first, *others = plan.stages
-    return following([first, plan.smoke, *others])
+    rows, smoke = following(plan.stages), row(plan.smoke)
+    needed = smoke["state"] == "stored" or any(each["state"] != "stored" for each in rows)
+    return [rows[0], smoke, *rows[1:]] if needed else rows
 
 
 def _runs_model(stage: Stage[Any]) -> bool:

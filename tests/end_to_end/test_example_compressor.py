@@ -99,7 +99,7 @@ def test_a_file_that_cannot_be_used_is_named(finished, tmp_path):
         lwa_core.load(finished, plugins=[tmp_path / "missing.py"])
 
 
-@pytest.mark.parametrize("name", ["llama", "bert-classifier"])
+@pytest.mark.parametrize("name", ["llama", pytest.param("bert-classifier", marks=pytest.mark.slow)])
 def test_models_of_texts_are_restored_too(tmp_path, name):
     shutil.copy(EXAMPLE, tmp_path)
     model = save_text_model(name, tmp_path / "model")
