@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -88,7 +88,11 @@ def held_by(folder: Path) -> Held:
         ModelError: There are none in safetensors, the index names something else than files of the folder, or a file
             is damaged.
     """
-    names = _weight_files(folder)
+    return held_in(folder, _weight_files(folder))
+
+
+def held_in(folder: Path, names: Sequence[str]) -> Held:
+    """What these safetensors files of a folder hold. Raises ModelError where one is damaged."""
     count = numbers = 0
     for name in names:
         try:
@@ -99,7 +103,7 @@ def held_by(folder: Path) -> Held:
                     numbers += math.prod(part.get_shape()) * (8 if part.get_dtype() in ("U8", "I8", "I32") else 1)
         except Exception as error:  # safetensors raises its own kind, the system others
             raise ModelError(f"cannot load the model in {folder}: {name}: {error}") from error
-    return Held(names, count, numbers)
+    return Held(tuple(names), count, numbers)
 
 
 def assert_borne_out(file: Path, values: Values, held: Held) -> None:
