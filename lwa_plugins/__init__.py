@@ -93,7 +93,10 @@ def lwa_scorers() -> list[Component[Any]]:
         Component("leave-one-out", f"{at}.leave_one_out:LeaveOneOut", reference="Veit et al. 2016"),
         Component("greedy-order", f"{at}.greedy_order:GreedyOrder", reference="Song et al. 2024, SLEB"),
         Component(
-            "shapley", f"{at}.shapley:Shapley", reference="Shapley 1953; Castro et al. 2009; Mitchell et al. 2022"
+            "shapley",
+            f"{at}.shapley:Shapley",
+            version=2,
+            reference="Shapley 1953; Castro et al. 2009; Mitchell et al. 2022",
         ),
         Component("banzhaf", f"{at}.banzhaf:Banzhaf", reference="Banzhaf 1965; Wang & Jia 2023, Data Banzhaf"),
         Component(

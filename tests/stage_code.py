@@ -111,7 +111,6 @@ CODE: dict[str, tuple[str, ...]] = {
     ),
     "optimality": (
         *PROBING,
-        "lwa_core/statistics/bootstrap.py",
         "lwa_core/statistics/estimate.py",
         "lwa_core/statistics/means.py",
         "lwa_core/statistics/regret.py",
