@@ -20,7 +20,7 @@ from lwa_core.statistics.estimate import Estimate
 
 Floats = NDArray[np.float64]
 
-FEWEST = 40
+FEWEST = 64
 """Values below which there is no interval."""
 
 DISTINCT = 30

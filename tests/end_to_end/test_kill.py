@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
+from heeding import heed_all
 
 from lwa_core import StoreError
 from lwa_core.cli import main
@@ -79,6 +80,7 @@ def start(folder, text=TEXT, kill=None, by="SIGKILL"):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        preexec_fn=heed_all,
     )
 
 

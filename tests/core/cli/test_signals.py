@@ -5,8 +5,7 @@ import subprocess
 import sys
 
 import pytest
-
-SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+from heeding import SIGNALS, heed_all
 
 SAID = "\ninterrupted; run the same command to go on\n"
 
@@ -62,6 +61,7 @@ BODIES = {
 
 def start(body, **options):
     command = [sys.executable, "-c", START.format(body=body)]
+    options = {"preexec_fn": heed_all, **options}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 
 
@@ -71,7 +71,7 @@ def test_ends_with_the_same_words_and_code(body, number):
     with start(body) as process:
         assert process.stdout.readline() == "here\n"
         process.send_signal(number)
-        told = process.communicate()
+        told = process.communicate(timeout=120)
 
     assert (130, ("", SAID)) == (process.returncode, told)
 
@@ -88,7 +88,7 @@ def test_a_second_signal_ends_what_does_not_end():
         for _ in range(2):
             assert process.stdout.readline() == "here\n"
             process.send_signal(signal.SIGTERM)
-        told = process.communicate()
+        told = process.communicate(timeout=120)
 
     assert (130, ("", SAID)) == (process.returncode, told)
 
@@ -101,7 +101,7 @@ def test_what_nohup_ignores_stays_ignored():
     with start(body, **ignoring) as process:
         assert process.stdout.readline() == "here\n"
         process.send_signal(signal.SIGHUP)
-        told = process.communicate()
+        told = process.communicate(timeout=120)
 
     assert (0, ("", "")) == (process.returncode, told)
 
