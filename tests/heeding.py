@@ -4,8 +4,10 @@ import signal
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
-
-def heed_all():
-    """To be called in a child before it begins: what the tests' parent ignores, as `nohup` does, it would inherit."""
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_DFL)
+HEED_ALL = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+"""
+"""How a child begins: what the tests' parent ignores, as `nohup` does, it would inherit."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
-from heeding import heed_all
+from heeding import HEED_ALL
 
 from lwa_core import StoreError
 from lwa_core.cli import main
@@ -75,12 +75,11 @@ def start(folder, text=TEXT, kill=None, by="SIGKILL"):
         **({"LWA_TEST_KILL": kill, "LWA_TEST_SIGNAL": by} if kill else {}),
     }
     return subprocess.Popen(
-        [sys.executable, "-c", "from lwa_core.cli import main; main()", *arguments(folder, text)],
+        [sys.executable, "-c", f"{HEED_ALL}from lwa_core.cli import main; main()", *arguments(folder, text)],
         env={**os.environ, **told},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        preexec_fn=heed_all,
     )
 
 

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from heeding import SIGNALS, heed_all
+from heeding import HEED_ALL, SIGNALS
 
 SAID = "\ninterrupted; run the same command to go on\n"
 
@@ -59,9 +59,8 @@ BODIES = {
 }
 
 
-def start(body, **options):
-    command = [sys.executable, "-c", START.format(body=body)]
-    options = {"preexec_fn": heed_all, **options}
+def start(body, begin=HEED_ALL, **options):
+    command = [sys.executable, "-c", begin + START.format(body=body)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 
 
@@ -98,7 +97,7 @@ def test_what_nohup_ignores_stays_ignored():
     here()
     sys.stdin.read()"""
     ignoring = {"preexec_fn": lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN), "stdin": subprocess.PIPE}
-    with start(body, **ignoring) as process:
+    with start(body, begin="", **ignoring) as process:
         assert process.stdout.readline() == "here\n"
         process.send_signal(signal.SIGHUP)
         told = process.communicate(timeout=120)
