@@ -138,14 +138,17 @@ def _folder_of(folder: Path, model: str | None) -> Path:
 
 def _models_of(folder: Path) -> list[str]:
     """Names of the models of a run, in its order. Raises ModelError where its results do not say them."""
+    damaged = ModelError(
+        f"{folder / 'metrics.json'} is damaged: it does not say which models there are", "run the recipe again"
+    )
     said: Any = read_json(folder / "metrics.json")
     entries = said.get("models") if isinstance(said, dict) else None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise ModelError(f"{folder / 'metrics.json'} lists no models")
+        raise damaged
     names = [entry.get("name") for entry in entries if entry.get("kind") != "baseline"]
     plain = [name for name in names if isinstance(name, str) and Path(name).name == name and name != ".."]
     if not names or len(plain) < len(names):
-        raise ModelError(f"{folder / 'metrics.json'} lists no models, or such as are no names of folders")
+        raise damaged
     return plain
 
 

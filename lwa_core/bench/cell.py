@@ -25,6 +25,7 @@ from lwa_core.modeling.layers.planted import KINDS, plant
 from lwa_core.modeling.probing.asked import layered
 from lwa_core.modeling.probing.observation import SAMPLED, WEIGHTS, one_at_a_time
 from lwa_core.modeling.probing.probe import Probe
+from lwa_core.modeling.probing.state_form import assert_states_by_example
 from lwa_core.modeling.probing.subset_answers import SubsetAnswers
 from lwa_core.pipeline.answers import answers_key, stored_answers
 from lwa_core.pipeline.events import Bus, Listener
@@ -217,6 +218,7 @@ class _Cell:
         counts = tuple(self.depth - removed for removed in self.removals)
         selection = TeacherSelection(self.depth, self.recipe.seed, self.board, lambda: probe)
         selector = attrs.evolve(use.instance, keep=counts)
+        self.teacher.sample()
         with probe.calls.watched():
             plan = selected(use.who, selector, selection, self.teacher, probe.remembered)
         cpu = time.process_time() - started + probe.borrowed
@@ -249,6 +251,7 @@ class _Cell:
         """An observing scorer: the shared pass, and what the scorer asks besides when it makes its table."""
         if use.instance.observes & (WEIGHTS | SAMPLED):
             one_at_a_time(probe, Weights(probe.model))  # seen once for each model, at nobody's cost
+        assert_states_by_example(probe, use.instance.observes)  # likewise
         with probe.calls.watched():
             scored = observed_scores([use], probe, Quiet())[use.name]
         own = max(probe.declared, probe.calls.passes - scored.passes)
@@ -271,6 +274,7 @@ class _Cell:
             batching=plain.batching,  # seen once for each model, and no scorer's cost
         )
         _ = counting.replays
+        counting.settle()
         counting.table, counting.table_cpu = answers, cpu
         counting.calls = LayerCalls(plain.model, plain.examples)
         return counting

@@ -83,11 +83,12 @@ class LazyGroup(click.Group):
 
 
 def _say_interrupted(ctx: click.Context) -> NoReturn:
+    from lwa_core.cli._terminal import echo
     from lwa_core.training import processes
 
     if processes.is_first():
         with suppress(OSError):  # of a terminal that is gone
-            click.echo(SAID, err=True, nl=False)
+            echo(SAID, err=True, nl=False)
     ctx.exit(INTERRUPTED)
 
 

@@ -131,7 +131,7 @@ def _rows(recipe: Recipe, plan: Plan, store: Store) -> list[dict[str, Any]]:
 
 def _runs_model(stage: Stage[Any]) -> bool:
     """Whether it makes a model or has one among what lies before it."""
-    return stage.kind == "model" or any(map(_runs_model, stage.before))
+    return stage.kind in ("model", "smoke-test") or any(map(_runs_model, stage.before))
 
 
 def _row(recipe: Recipe, name: str, use: Any, state: str, key: str | None, model: bool = True) -> dict[str, Any]:

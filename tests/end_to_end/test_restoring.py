@@ -144,6 +144,11 @@ def test_damaged_weights_are_an_error_that_names_the_compressor(finished, tmp_pa
     state = load_file(folder / "model.safetensors")
     state.pop(next(name for name in state if name.endswith("0.weight")))
     save_file(state, folder / "model.safetensors")
+    with pytest.raises(ModelError, match=r"is not as it was saved: model\.safetensors is not the file that was saved"):
+        lwa_core.load(folder)
+    said = json.loads((folder / "ranker.json").read_text())
+    del said["files"]
+    (folder / "ranker.json").write_text(json.dumps({**said, "format": 1}))  # of which nothing says what it was
     with pytest.raises(ModelError, match=r"compressor .low-rank. cannot restore the model in .*: the weights in"):
         lwa_core.load(folder)
 

@@ -24,5 +24,6 @@ class SparingProbe(Probe):
         models = list(known)
         for number, kept in enumerate(new[len(looked) :]):
             model = models[number % len(models)]
-            for table in (self._answers.losses, self._answers.ranks, *((self._answers.kl,) if kl else ())):
+            tables = (self._answers.losses, self._answers.ranks, self._answers.tied)
+            for table in (*tables, *((self._answers.kl,) if kl else ())):
                 table.setdefault(kept, table[model])

@@ -235,7 +235,7 @@ def test_passes_that_a_scorer_makes_by_itself_are_counted_whatever_it_says(measu
     scorers = ["silent", "finisher", "fisher", "hutchinson", "conductance", "linear-probe", "laplace", "kfac-trace"]
     heads = "".join(f'[[score]]\nuse = "{name}"\n' for name in scorers)
     text = BENCH.replace("seeds = [0]", 'seeds = [0]\nplugins = ["selfmade.py"]')
-    measure = "[measure]\ntest = 60\nbootstrap = 200\nhealed = [0.5]\ncontrols = 0\n"
+    measure = "[measure]\ntest = 60\nhealed = [0.5]\ncontrols = 0\n"
     text = text[: text.index("[[score]]")] + heads + measure
     (tmp_path / "selfmade.py").write_text(SELFMADE, encoding="utf-8")
     (tmp_path / "tiny.toml").write_text(TEXT, encoding="utf-8")

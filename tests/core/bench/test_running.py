@@ -43,11 +43,15 @@ def test_a_cell_tells_stage_and_text(event, line, capfd):
 def test_the_other_cells_go_on_and_failures_of_one_class_keep_its_exit_code(monkeypatch, failures, code):
     outcomes = [*enumerate(failures), (len(failures), {"depth": 4})]
     monkeypatch.setattr(running, "in_processes", lambda *_: iter(outcomes))
-    cells = [SimpleNamespace(title=f"cell {number}") for number, _ in outcomes]
+    registry = SimpleNamespace(local_files=())
+    recipe = SimpleNamespace(registry=registry)
+    cells = [SimpleNamespace(title=f"cell {number}", recipe=recipe) for number, _ in outcomes]
     said = []
 
     with pytest.raises(LwaError, match=rf"{len(failures)} of {len(cells)} cells failed: cell 0: ") as caught:
-        running.run_bench(SimpleNamespace(file="x", cells=cells), Store(Path("store")), say=said.append)
+        running.run_bench(
+            SimpleNamespace(file="x", cells=cells, registry=registry), Store(Path("store")), say=said.append
+        )
 
     assert code == caught.value.exit_code
     assert [f"cell {number}: failed: {error}" for number, error in enumerate(failures)] == said[:-1]

@@ -152,7 +152,7 @@ def test_what_somebody_put_into_a_run_folder_is_neither_removed_nor_written_thro
 
 
 def test_a_run_that_failed_leaves_no_folder_that_looks_like_one(tmp_path):
-    text = TEXT.replace("keep = [2, 1]", "keep = [7]")
+    text = TEXT.replace("keep = [2, 1]", "megabytes = 0.0001")
 
     with pytest.raises(StageError):
         run(tmp_path, tmp_path / "store", text=text)

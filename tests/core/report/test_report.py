@@ -415,7 +415,7 @@ def test_a_run_without_test_examples_has_a_report_of_its_layers(tmp_path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (None, "cannot read"),
+        (None, "is not the folder of a finished run"),
         ("{", "cannot read"),
         ("[]", "has format None, not 2"),
         ('{"format": 99}', "has format 99, not 2"),

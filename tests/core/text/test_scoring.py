@@ -67,8 +67,12 @@ def own_losses(model: Any, task: str, examples) -> list[torch.Tensor]:
 
 # Scores against what they stand for
 
+UNCUT = ("gemma4",)
+"""Of which no configuration says what is left: the layers that make keys and those that use them must be of the same
+types. `test_whole_passes.py` asks it with layers skipped."""
 
-@pytest.mark.parametrize("name", MODELS)
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in UNCUT])
 def test_leave_one_out_is_the_difference_to_models_that_were_really_cut(folders, name):
     task = MODELS[name][1]
     asked = load_text_model(folders[name])
