@@ -167,6 +167,7 @@ FACES = (
     "lwa_core/report",
     "lwa_core/results",
     "lwa_core/settings",
+    "lwa_core/statistics/bootstrap.py",
     "lwa_core/statistics/correlation.py",
     "lwa_core/statistics/perplexity.py",
     "lwa_core/store",
