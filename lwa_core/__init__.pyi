@@ -1,6 +1,7 @@
 from .api import (
     fit as fit,
     load as load,
+    load_text as load_text,
 )
 from .data import (
     Catalogue as Catalogue,
@@ -54,6 +55,7 @@ from .plugins.protocols import (
     DrawsLabels as DrawsLabels,
     Finishing as Finishing,
     HasUnit as HasUnit,
+    Keeps as Keeps,
     NamesScorers as NamesScorers,
     ObservingScorer as ObservingScorer,
     Persistent as Persistent,
@@ -65,6 +67,7 @@ from .plugins.protocols import (
     Scorer as Scorer,
     Selection as Selection,
     Selector as Selector,
+    StatesDepth as StatesDepth,
     Trainable as Trainable,
     TrainableSubject as TrainableSubject,
 )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
@@ -14,14 +14,21 @@ from lwa_core.data import Examples, PreparedData
 from lwa_core.data.frames import source_from_frame
 from lwa_core.data.prepare import prepare
 from lwa_core.data.sections import Filter, Split
-from lwa_core.errors import ModelError, RecipeError
-from lwa_core.plugins.registry import Registry
+from lwa_core.errors import ModelError, PluginError, RecipeError
+from lwa_core.plugins.registry import OK, Registry
+from lwa_core.plugins.restoring import facts_of
 from lwa_core.recommendation.fitting import fit_model, generators_kept
 from lwa_core.recommendation.ranker import DESCRIPTION, Ranker, load_ranker
 from lwa_core.results.reading import is_finished
 from lwa_core.settings import setting, structure, unstructure
 from lwa_core.store.files import read_json
 from lwa_core.types import Quiet, Reporter
+
+if TYPE_CHECKING:
+    from lwa_core.text.subject import TextModel
+
+SUBJECT = "subject.json"
+"""Lies with a model of texts, as `DESCRIPTION` with a recommender."""
 
 
 def fit(
@@ -87,9 +94,17 @@ def fit(
         filter_seen = not data.seen(data.validation).any()
     with generators_kept(), tempfile.TemporaryDirectory(prefix="lwa-") as folder:
         model, _ = fit_model(instance, data, folder=Path(folder), seed=seed, filter_seen=filter_seen, report=report)
-    unit = data.facts["time_unit"] or "auto"
-    ranker = Ranker(model, instance, data.catalogue, recommender, unstructure(instance), filter_seen, time_unit=unit)
-    return attrs.evolve(ranker, facts={**data.facts, "steps": [attrs.asdict(step) for step in data.steps]})
+    return Ranker(
+        model,
+        instance,
+        data.catalogue,
+        recommender,
+        unstructure(instance),
+        filter_seen,
+        provider=facts_of(offer.provider),
+        time_unit=data.facts["time_unit"] or "auto",
+        facts={**data.facts, "steps": [attrs.asdict(step) for step in data.steps]},
+    )
 
 
 @attrs.frozen
@@ -121,38 +136,82 @@ def _nothing_held_back(data: PreparedData) -> PreparedData:
     return attrs.evolve(data, train_ends=ends, validation=data.test, calibration=none, test=none)
 
 
-def load(path: str | Path, model: str | None = None) -> Ranker:
+def load(path: str | Path, model: str | None = None, *, plugins: Sequence[str | Path] = ()) -> Ranker:
     """Load a ranker from the folder of a saved model or of a run.
 
     Args:
         path: Folder of a model, or of a run.
         model: Which model of a run, for example `"teacher"`; the last student where left out.
+        plugins: Python files whose recommenders and compressors the model needs. Their code is run.
 
     Raises:
         ModelError: There is no such model.
+        PluginError: The model needs a component that neither an installed package nor a given file offers; the hint
+            says who did when it was made. Or a given file cannot be used.
     """
-    folder = Path(path)
+    folder = _folder_of(Path(path), model)
+    if (folder / SUBJECT).is_file():
+        raise ModelError(f"{folder} holds a model of texts", "lwa_core.load_text loads it")
+    return load_ranker(folder, _with_files(plugins))
+
+
+def load_text(path: str | Path, model: str | None = None, *, plugins: Sequence[str | Path] = ()) -> TextModel:
+    """Load a model of texts from the folder of a saved model or of a run; `answer` and `vectors` ask it.
+
+    Plain `from_pretrained` loads what most compressors leave, too; this loads what one left that replaced modules.
+
+    Args:
+        path: Folder of a model, or of a run.
+        model: Which model of a run, for example `"teacher"`; the last student where left out.
+        plugins: Python files whose compressors the model needs. Their code is run.
+
+    Raises:
+        ModelError: There is no such model.
+        PluginError: As of `load`.
+    """
+    from lwa_core.text.loading import load_text_model
+
+    folder = _folder_of(Path(path), model)
     if (folder / DESCRIPTION).is_file():
+        raise ModelError(f"{folder} holds a recommender", "lwa_core.load loads it")
+    return load_text_model(folder, registry=_with_files(plugins))
+
+
+def _folder_of(folder: Path, model: str | None) -> Path:
+    """The folder of one model: the given one where it is that, else of a run. Raises ModelError."""
+    if any((folder / name).is_file() for name in (DESCRIPTION, SUBJECT)):
         if model is not None:
             raise ModelError(f"{folder} is the folder of one model and has no model '{model}'", "leave the name out")
-        return load_ranker(folder)
+        return folder
     if not is_finished(folder):
         raise ModelError(f"{folder} is neither the folder of a model nor of a finished run")
     names = _models_of(folder)
     chosen = model or names[-1]
     if chosen not in names:
         raise ModelError(f"the run has no model '{chosen}'", f"it has: {', '.join(names)}")
-    return load_ranker(folder / "models" / chosen)
+    return folder / "models" / chosen
 
 
 def _models_of(folder: Path) -> list[str]:
     """Names of the models of a run, in its order. Raises ModelError where its results do not say them."""
+    damaged = ModelError(
+        f"{folder / 'metrics.json'} is damaged: it does not say which models there are", "run the recipe again"
+    )
     said: Any = read_json(folder / "metrics.json")
     entries = said.get("models") if isinstance(said, dict) else None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise ModelError(f"{folder / 'metrics.json'} lists no models")
+        raise damaged
     names = [entry.get("name") for entry in entries if entry.get("kind") != "baseline"]
     plain = [name for name in names if isinstance(name, str) and Path(name).name == name and name != ".."]
     if not names or len(plain) < len(names):
-        raise ModelError(f"{folder / 'metrics.json'} lists no models, or such as are no names of folders")
+        raise damaged
     return plain
+
+
+def _with_files(files: Sequence[str | Path]) -> Registry:
+    """The installed plugins, and these files."""
+    registry = Registry.discover([Path(file) for file in files])
+    broken = next((info for info in registry.plugins if info.file is not None and info.status != OK), None)
+    if broken is not None:
+        raise PluginError(f"the plugin {broken.file} is {broken.status}: {broken.error}")
+    return registry

@@ -49,6 +49,17 @@ class LwaError(Exception):
         return f"{self.message}\n  = {self.hint}" if self.hint else self.message
 
 
+def error_text(error: BaseException) -> str:
+    """An error of somebody else's code in one line; also one that fails when it is to say what it is."""
+    try:
+        text = " ".join(str(error).split())
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        text = "it cannot say what is wrong"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
 class RecipeError(LwaError):
     """A recipe is wrong; `problems` holds all that is wrong in it."""
 

@@ -10,7 +10,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from lwa_core.statistics.estimate import student_half
+from lwa_core.statistics.means import FEWEST, mean_interval, standard_error
 
 if TYPE_CHECKING:
     import torch
@@ -81,15 +81,14 @@ class LayerScores:
         """Standard error of each mean (layers,), or None where one row leaves nothing to estimate it from."""
         if self.count < 2:
             return None
-        return np.asarray(self.samples.std(axis=0, ddof=1) / np.sqrt(self.count), dtype=np.float64)
+        return standard_error(self.samples)
 
     def interval(self, confidence: float = 0.95) -> tuple[Floats, Floats] | None:
-        """Student-t confidence interval of each mean, as (low, high), or None with one row."""
-        error = self.standard_error
-        if error is None:
-            return None
-        half = student_half(self.count, confidence) * error
-        return self.mean - half, self.mean + half
+        """Confidence interval of each mean, corrected for skewness, as (low, high); None for fewer than 40 samples.
+
+        NaN for a layer where nearly all samples are equal: they do not show how far it could be from there.
+        """
+        return None if self.count < FEWEST else mean_interval(self.samples, confidence)
 
     def order(self) -> list[int]:
         """Layers from the least to the most important; equal scores keep the order of the layers."""

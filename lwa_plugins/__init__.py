@@ -18,8 +18,13 @@ def lwa_datasets() -> list[Component[Any]]:
         Component("movielens", f"{at}.movielens:MovieLens", reference="Harper & Konstan 2015, The MovieLens Datasets"),
         Component("sequences", f"{at}.sequences:Sequences", reference="Kang & McAuley 2018; Zhou et al. 2020 (S3-Rec)"),
         Component("atomic", f"{at}.atomic:Atomic", reference="Zhao et al. 2021, RecBole"),
-        Component("reviews", f"{at}.reviews:Reviews", reference="McAuley et al. 2015; Ni et al. 2019; Hou et al. 2024"),
-        Component("table", f"{at}.table:Table"),
+        Component(
+            "reviews",
+            f"{at}.reviews:Reviews",
+            version=2,
+            reference="McAuley et al. 2015; Ni et al. 2019; Hou et al. 2024",
+        ),
+        Component("table", f"{at}.table:Table", version=2),
         Component("ready-made-split", f"{at}.ready_made_split:ReadyMadeSplit"),
     ]
 
@@ -89,7 +94,10 @@ def lwa_scorers() -> list[Component[Any]]:
         Component("leave-one-out", f"{at}.leave_one_out:LeaveOneOut", reference="Veit et al. 2016"),
         Component("greedy-order", f"{at}.greedy_order:GreedyOrder", reference="Song et al. 2024, SLEB"),
         Component(
-            "shapley", f"{at}.shapley:Shapley", reference="Shapley 1953; Castro et al. 2009; Mitchell et al. 2022"
+            "shapley",
+            f"{at}.shapley:Shapley",
+            version=2,
+            reference="Shapley 1953; Castro et al. 2009; Mitchell et al. 2022",
         ),
         Component("banzhaf", f"{at}.banzhaf:Banzhaf", reference="Banzhaf 1965; Wang & Jia 2023, Data Banzhaf"),
         Component(

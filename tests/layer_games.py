@@ -71,6 +71,7 @@ def counted(probe):
     """
     assert probe.replays
     assert probe.batching is Batching.ANY
+    probe.settle()
     ran = []
     layers = list(probe.model.layers)
     with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:

@@ -17,9 +17,16 @@ ROOT = Path(__file__).parents[1]
 LAYERS = ("lwa_core/modeling/layers", "lwa_core/modeling/kernels", "lwa_core/modeling/devices.py")
 FILES = ("lwa_core/modeling/files", "lwa_core/modeling/libraries.py")
 TRAINING = ("lwa_core/training",)
-RANKING = ("lwa_core/recommendation/ranking.py", "lwa_core/recommendation/metrics.py")
+RANKS = ("lwa_core/modeling/kernels/target_ranks.py", "lwa_core/statistics/rank_metrics.py")
+RANKING = ("lwa_core/recommendation/ranking.py", "lwa_core/recommendation/metrics.py", *RANKS)
 RANKER = ("lwa_core/recommendation/ranker.py", "lwa_core/recommendation/fitting.py", *RANKING)
-PROBING = (*LAYERS, "lwa_core/modeling/probing", "lwa_core/pipeline/answers.py", "lwa_core/statistics/subsets.py")
+PROBING = (
+    *LAYERS,
+    *RANKS,
+    "lwa_core/modeling/probing",
+    "lwa_core/pipeline/answers.py",
+    "lwa_core/statistics/subsets.py",
+)
 ASKED_TEXTS = (
     "lwa_core/text/subject.py",
     "lwa_core/text/examples.py",
@@ -41,6 +48,7 @@ CODE: dict[str, tuple[str, ...]] = {
         *FILES,
         *LAYERS,
         "lwa_core/pipeline/models.py",
+        "lwa_core/recommendation/contract.py",
         f"{RECOMMENDATION}:RecommendationTask.teacher",
         f"{RECOMMENDATION}:RecommendationTask._fit",
         f"{RECOMMENDATION}:RankerModel",
@@ -57,11 +65,22 @@ CODE: dict[str, tuple[str, ...]] = {
         f"{TEXT}:TextTask.train",
         f"{TEXT}:TextTask.windows",
     ),
+    "control": (
+        *TRAINING,
+        *RANKER,
+        *FILES,
+        *LAYERS,
+        "lwa_core/pipeline/models.py",
+        "lwa_core/pipeline/stages/control.py",
+        f"{RECOMMENDATION}:RecommendationTask.train",
+        f"{TEXT}:TextTask.train",
+    ),
     "scores": (
         *PROBING,
         "lwa_core/modeling/gradients",
         "lwa_core/modeling/posterior",
         "lwa_core/statistics/agreement.py",
+        "lwa_core/statistics/means.py",
         "lwa_core/statistics/predictive.py",
         "lwa_core/statistics/semivalues.py",
         "lwa_core/statistics/stability.py",
@@ -92,9 +111,10 @@ CODE: dict[str, tuple[str, ...]] = {
     ),
     "optimality": (
         *PROBING,
-        "lwa_core/statistics/bootstrap.py",
         "lwa_core/statistics/estimate.py",
+        "lwa_core/statistics/means.py",
         "lwa_core/statistics/regret.py",
+        "lwa_core/statistics/simultaneous.py",
         "lwa_core/results/optimality.py",
         "lwa_core/pipeline/stages/optimality.py",
     ),
@@ -106,9 +126,27 @@ CODE: dict[str, tuple[str, ...]] = {
         f"{TEXT}:TextTask._read",
     ),
     "text-teacher": (*ASKED_TEXTS, *FILES, "lwa_core/text/heads.py", f"{TEXT}:LiveText", f"{TEXT}:TextTask._load"),
-    "text-quality": (*ASKED_TEXTS, "lwa_core/text/quality.py", f"{TEXT}:TextTask._measure", f"{TEXT}:_write_qualities"),
-    "text-baselines": (*ASKED_TEXTS, "lwa_core/text/baselines.py", f"{TEXT}:TextTask._measure_baselines"),
-    "bench": (*PROBING, "lwa_core/bench/cell.py", "lwa_core/modeling/gradients", "lwa_core/pipeline/scoring.py"),
+    "text-quality": (
+        *ASKED_TEXTS,
+        *RANKS,
+        "lwa_core/text/quality.py",
+        f"{TEXT}:TextTask._measure",
+        f"{TEXT}:_write_qualities",
+    ),
+    "text-baselines": (*ASKED_TEXTS, *RANKS, "lwa_core/text/baselines.py", f"{TEXT}:TextTask._measure_baselines"),
+    "smoke-test": (
+        "lwa_core/pipeline/smoke_test.py",
+        "lwa_core/recommendation/independence.py",
+        "lwa_core/data/excerpt.py",
+    ),
+    "bench": (
+        *PROBING,
+        "lwa_core/bench/cell.py",
+        "lwa_core/bench/layer_calls.py",
+        "lwa_core/bench/telling_apart.py",
+        "lwa_core/modeling/gradients",
+        "lwa_core/pipeline/scoring.py",
+    ),
 }
 """Kind -> folders, files, and definitions in files, that decide what its results are."""
 
@@ -116,16 +154,22 @@ FACES = (
     "lwa_core/__init__.py",
     "lwa_core/api.py",
     "lwa_core/errors.py",
+    "lwa_core/json_text.py",
+    "lwa_core/printable.py",
     "lwa_core/types.py",
     "lwa_core/bench",
     "lwa_core/cli",
     "lwa_core/pipeline",
     "lwa_core/plugins",
     "lwa_core/recipe",
+    "lwa_core/recommendation/contract.py",
     "lwa_core/recommendation/sections.py",
     "lwa_core/report",
     "lwa_core/results",
     "lwa_core/settings",
+    "lwa_core/statistics/bootstrap.py",
+    "lwa_core/statistics/correlation.py",
+    "lwa_core/statistics/perplexity.py",
     "lwa_core/store",
     "lwa_core/testing",
     "lwa_core/text/sections.py",

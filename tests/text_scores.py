@@ -54,5 +54,5 @@ def tables(
     for use in uses:
         if use.combines:
             board = ScoreBoard({other.name: scored[other.name].scores for other in combined_by(use, uses)})
-            scored[use.name] = combined_scores(use, board)
+            scored[use.name] = combined_scores(use, board, 0)
     return {use.name: scored[use.name].scores for use in uses}

@@ -58,11 +58,12 @@ def write_recipe(folder: Path, text: str = TEXT) -> Path:
     return file
 
 
-def run(folder: Path, store: Path, *overrides: str, text: str = TEXT) -> tuple[Path, list]:
+def run(folder: Path, store: Path, *overrides: str, text: str = TEXT, smoke_test: bool = False) -> tuple[Path, list]:
     """Run the recipe in this process. Gives the run folder and the events."""
     events = []
     recipe = load_recipe(write_recipe(folder, text), overrides)
-    return run_recipe(recipe, Store(store), [lambda event, run: events.append(event)]), events
+    heard = [lambda event, run: events.append(event)]
+    return run_recipe(recipe, Store(store), heard, smoke_test=smoke_test), events
 
 
 def computed(events: list) -> list[str]:

@@ -32,6 +32,26 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
         "classify",
         {**SIZES, "num_attention_heads": 2, "pad_token_id": 0, "num_labels": 3},
     ),
+    "gemma4": (
+        "Gemma4ForCausalLM",
+        "causal",
+        {
+            **{**SIZES, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8, "global_head_dim": 8},
+            **{"sliding_window": 4, "hidden_size_per_layer_input": 4, "vocab_size_per_layer_input": 45},
+            **{"num_kv_shared_layers": 2, "num_global_key_value_heads": 1, "pad_token_id": 0},
+            "layer_types": ["sliding_attention", "full_attention"] * 2,
+        },
+    ),
+    "fnet": (
+        "FNetForMaskedLM",
+        "masked",
+        {**SIZES, "max_position_embeddings": 32, "pad_token_id": 0, "tpu_short_seq_length": 32},
+    ),
+    "convbert": (
+        "ConvBertForMaskedLM",
+        "masked",
+        {**BERT, "embedding_size": 16, "num_attention_heads": 4, "conv_kernel_size": 3, "head_ratio": 2},
+    ),
 }
 """What tests call it -> class in transformers, task, configuration."""
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import tomli
 from harness import Fuzz, main
 
+from lwa_core.bench.document import BenchReader, load_bench
 from lwa_core.plugins.registry import Registry
 from lwa_core.recipe.locate import render
 from lwa_core.recipe.reader import check_recipe
@@ -21,6 +22,9 @@ from lwa_core.settings import describe
 from lwa_core.store.files import digest
 
 ROOT = Path(__file__).parents[2]
+BESIDE = "beside.toml"
+"""The recipe of every cell of a benchmark."""
+
 MARK = "#--set "
 """Begins a first line that holds an override."""
 
@@ -272,8 +276,24 @@ def override(rng, document):
     return rng.choice(["{}={}"] * 20 + ["{}{}", "={}{}", "{}=\n{}"]).format(".".join(names), value)
 
 
+def bench(rng):
+    """A benchmark of small recipes."""
+    share = rng.choice([0.1, 0.5])
+    cells = [{"recipe": BESIDE, "name": f"c{n}", "set": ["seed=1"]} for n in range(rng.choice([1, 1, 2, 3]))]
+    document = {"name": "b", "seeds": rng.choice([[0], [0, 1]]), "cell": cells}
+    for table in BenchReader.tables[:-1]:
+        if rng.random() < 0.4:
+            continue
+        if isinstance(table.holds, type):
+            document[table.name] = settings(rng, describe(table.holds), share)
+        else:
+            made = component(rng, table.holds, share)
+            document[table.name] = [made] if table.several else made
+    return document
+
+
 def make(rng):
-    document = whole(rng)
+    document = whole(rng) if rng.random() < 0.95 else bench(rng)
     for _ in range(rng.choice([0, 1, 1, 1, 2, 3, 4])):
         change(rng, document)
     text = written(rng, document)
@@ -303,6 +323,10 @@ def overrides_of(data):
 def attempt(data, folder):
     file = folder / "recipe.toml"
     file.write_bytes(data)
+    if b"[[cell]]" in data:
+        (folder / BESIDE).write_bytes((ROOT / "recipes" / "quickstart.toml").read_bytes())
+        load_bench(file)
+        return "accepted"
     recipe, problems = check_recipe(file, overrides_of(data))
     if recipe is None:
         told = render(problems)

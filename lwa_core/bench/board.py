@@ -9,12 +9,12 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from lwa_core.statistics.estimate import student_t
+from lwa_core.statistics.means import mean_estimate
 
 
 @attrs.frozen
 class OverCells:
-    """A mean over cells with its 95 % interval, which one cell alone does not give."""
+    """A mean over cells with its 95 % interval, which only many cells give."""
 
     mean: float
     low: float | None
@@ -28,7 +28,10 @@ class Row:
     Args:
         name: What the benchmark calls it.
         kind: `scorer`, `selector` or `expectation`.
+        place: In the order of regret, from 1; entries of the same regret share the better one.
+        tied: The entries that chose the same layers as this one in every cell.
         regret: Mean over the depths of loss above the cross-fitted best subset, in nats, over the cells.
+        behind: Its regret less that of the entry with the lowest, cell by cell; None for that one and for chance.
         gain: Mean over the depths of loss below the expected random subset, in nats, over the cells.
         gains: The mean gain of each name's cells, in nats.
         wins: In how many cells the interval of the gain lies above zero.
@@ -50,7 +53,10 @@ class Row:
 
     name: str
     kind: str
+    place: int
+    tied: tuple[str, ...]
     regret: OverCells
+    behind: OverCells | None
     gain: OverCells
     gains: Mapping[str, float]
     wins: int
@@ -76,7 +82,35 @@ def leaderboard(cells: Sequence[Mapping[str, Any]]) -> list[Row]:
     """
     names = [entry["name"] for entry in cells[0]["entries"]]
     rows = [_row(name, [(cell, _entry(cell, name)) for cell in cells]) for name in names]
-    return sorted([*rows, _random(cells)], key=lambda row: row.regret.mean)
+    ordered = sorted([*rows, _random(cells)], key=lambda row: row.regret.mean)
+    regrets = [row.regret.mean for row in ordered]
+    return [
+        attrs.evolve(row, place=1 + _lower(regrets, row.regret.mean), **_beside(row, ordered, cells)) for row in ordered
+    ]
+
+
+def _lower(regrets: Sequence[float], own: float) -> int:
+    """How many regrets are lower beyond rounding."""
+    return sum(other < own and not np.isclose(other, own, rtol=1e-9, atol=1e-12) for other in regrets)
+
+
+def _beside(row: Row, ordered: Sequence[Row], cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """How a row stands to the others: who chose the same, and how far it is behind the first entry."""
+    entries = [other.name for other in ordered if other.kind != "expectation"]
+    if row.kind == "expectation":
+        return {}
+    mine = [_entry(cell, row.name) for cell in cells]
+    tied = [
+        name
+        for name in entries
+        if name != row.name
+        and all(own["kept"] == _entry(cell, name)["kept"] for own, cell in zip(mine, cells, strict=True))
+    ]
+    if row.name == entries[0]:
+        return {"tied": tuple(tied)}
+    first = [_entry(cell, entries[0])["regret"]["mean"] for cell in cells]
+    lost = [own["regret"]["mean"] - best for own, best in zip(mine, first, strict=True)]
+    return {"tied": tuple(tied), "behind": _over_cells(cells, lost)}
 
 
 def _entry(cell: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -97,11 +131,14 @@ def _row(name: str, made: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]])
     return Row(
         name=name,
         kind=entries[0]["kind"],
+        place=0,
+        tied=(),
+        behind=None,
         regret=_over_cells(cells, [entry["regret"]["mean"] for entry in entries]),
         gain=_over_cells(cells, gains),
         gains={name: float(np.mean(values)) for name, values in _by_name(cells, gains).items()},
-        wins=sum(entry["gain"]["low"] > 0 for entry in entries),
-        losses=sum(entry["gain"]["high"] < 0 for entry in entries),
+        wins=sum(_above(entry["gain"]) for entry in entries),
+        losses=sum(_below(entry["gain"]) for entry in entries),
         cells=len(entries),
         passes=_mean([entry["passes"] for entry in entries]),
         cpu_seconds=_mean([entry["cpu_seconds"] for entry in entries]),
@@ -113,7 +150,7 @@ def _row(name: str, made: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]])
         planted={kind: places.count(1) for kind, places in planted.items()},
         plantings={kind: len(places) for kind, places in planted.items()},
         controls=len(controlled),
-        untrained_wins=sum(entry["untrained_gain"]["low"] > 0 for entry in controlled),
+        untrained_wins=sum(_above(entry["untrained_gain"]) for entry in controlled),
     )
 
 
@@ -122,6 +159,9 @@ def _random(cells: Sequence[Mapping[str, Any]]) -> Row:
     return Row(
         name="random subset (expected)",
         kind="expectation",
+        place=0,
+        tied=(),
+        behind=None,
         regret=_over_cells(cells, [cell["random"]["regret"]["mean"] for cell in cells]),
         gain=OverCells(0.0, 0.0, 0.0),
         gains={},
@@ -142,13 +182,20 @@ def _random(cells: Sequence[Mapping[str, Any]]) -> Row:
     )
 
 
+def _above(gain: Mapping[str, float | None]) -> bool:
+    """Whether there is an interval, and it lies above zero."""
+    return gain["low"] is not None and gain["low"] > 0
+
+
+def _below(gain: Mapping[str, float | None]) -> bool:
+    return gain["high"] is not None and gain["high"] < 0
+
+
 def _over_cells(cells: Sequence[Mapping[str, Any]], values: Sequence[float]) -> OverCells:
-    """Mean over the names, each the mean of its seeds, with Student's interval; of one name, over its seeds."""
+    """Mean over the names, each the mean of its seeds, with its interval; of one name, over its seeds."""
     groups = _by_name(cells, values)
     units = [float(np.mean(group)) for group in groups.values()] if len(groups) > 1 else list(values)
-    if len(units) == 1:
-        return OverCells(units[0], None, None)
-    found = student_t(np.asarray(units))
+    found = mean_estimate(np.asarray(units))
     return OverCells(found.mean, found.low, found.high)
 
 

@@ -14,13 +14,18 @@ import torch
 from numpy.typing import NDArray
 
 from lwa_core.bench.document import Bench, Cell
+from lwa_core.bench.layer_calls import LayerCalls
 from lwa_core.bench.regret import compared
+from lwa_core.bench.telling_apart import told_apart
 from lwa_core.errors import LwaError, ModelError
 from lwa_core.modeling.devices import use_device
+from lwa_core.modeling.gradients.taps import Weights
 from lwa_core.modeling.layers.layered import LayeredModel
 from lwa_core.modeling.layers.planted import KINDS, plant
 from lwa_core.modeling.probing.asked import layered
+from lwa_core.modeling.probing.observation import SAMPLED, WEIGHTS, one_at_a_time
 from lwa_core.modeling.probing.probe import Probe
+from lwa_core.modeling.probing.state_form import assert_states_by_example
 from lwa_core.modeling.probing.subset_answers import SubsetAnswers
 from lwa_core.pipeline.answers import answers_key, stored_answers
 from lwa_core.pipeline.events import Bus, Listener
@@ -36,6 +41,7 @@ from lwa_core.pipeline.scoring import (
     read_scores,
     write_scores,
 )
+from lwa_core.pipeline.smoke_test import smoke_stage
 from lwa_core.pipeline.stages.selection import TeacherSelection, selected
 from lwa_core.pipeline.task import make_probe
 from lwa_core.recipe.recipe import Recipe, Use, combined_by
@@ -52,6 +58,9 @@ VERSION = 3
 """Goes up when the same cell gives other figures."""
 
 SUBSETS_AT_ONCE = 512
+
+NEGLIGIBLE = 0.05
+"""Passes of a scorer's own that are not spoken of: a look at an example or two."""
 
 
 def measure_cell(bench: Bench, cell: Cell, store: Store, listeners: Sequence[Listener] = ()) -> dict[str, Any]:
@@ -75,6 +84,7 @@ class _Cell:
         self.bench, self.recipe, self.run = bench, recipe, run
         self.plan = make_plan(recipe)
         self.task = self.plan.task
+        run.path(smoke_stage(self.task, self.plan.data, self.plan.teacher, bench.selectors))
         self.data = run.value(self.plan.data)
         self.teacher = run.value(self.plan.teacher).live
         self.depth = self.teacher.layered.depth
@@ -90,6 +100,7 @@ class _Cell:
         made = {use.name: self._entry(use) for use in self.bench.entries}
         test = self._table("test", self.test_probe)
         entries = [self._told(use, made[use.name], test) for use in self.bench.entries]
+        chosen = {use.name: [tuple(kept) for kept in made[use.name]["kept"]] for use in self.bench.entries}
         assert self.plan.quality is not None
         quality = self.task.headline(self.run.value(self.plan.quality))
         return {
@@ -98,7 +109,8 @@ class _Cell:
             "teacher": {self.task.metric: quality, "loss": -float(test[-1].mean())},
             "examples": {"calibration": self.probe().examples, "test": test.shape[1]},
             "table_cpu_seconds": self.table_cpu,
-            "random": compared(test, self.depth, None, self.removals, self.bench.measure.bootstrap),
+            "random": compared(test, self.depth, None, self.removals),
+            **told_apart(test, chosen),
             "entries": entries,
         }
 
@@ -170,7 +182,7 @@ class _Cell:
     def _entry(self, use: Use) -> dict[str, Any]:
         """What one scorer or selector chose, from the store or made now."""
         # What an entry chooses does not depend on the test examples; its controls are judged on them.
-        judged = [self.bench.measure.test, self.bench.measure.bootstrap] if self.controlled else []
+        judged = [self.bench.measure.test] if self.controlled else []
         asked = {**self.asked, "judged": judged, "combines": self._combined(use)}
         make = partial(self._make, self._make_scores if use.kind == "scorer" else self._make_sets, use)
         read = _read("entry.json")
@@ -206,9 +218,12 @@ class _Cell:
         counts = tuple(self.depth - removed for removed in self.removals)
         selection = TeacherSelection(self.depth, self.recipe.seed, self.board, lambda: probe)
         selector = attrs.evolve(use.instance, keep=counts)
-        plan = selected(use.who, selector, selection, self.teacher, probe.remembered)
+        self.teacher.sample()
+        with probe.calls.watched():
+            plan = selected(use.who, selector, selection, self.teacher, probe.remembered)
         cpu = time.process_time() - started + probe.borrowed
-        passes = plan.trace.get("passes", probe.cost)  # without those that measured what was chosen
+        # A selector may leave out the passes that measured what it chose: at most one for each set, and the full one.
+        passes = max(plan.trace.get("passes", probe.cost), probe.cost - len(counts) - 1) + probe.undeclared
         return {"kept": [list(tier) for tier in plan.tiers], "passes": passes, "cpu_seconds": cpu}
 
     @cached_property
@@ -225,10 +240,22 @@ class _Cell:
         if use.combines:
             scored = combined_scores(use, self._board(combined_by(use, self.bench.scorers)), self.recipe.seed)
         elif is_observing(use):
-            scored = observed_scores([use], probe, Quiet())[use.name]
+            scored = self._observed(use, probe)
         else:
-            scored = queried_scores(use, probe)
+            with probe.calls.watched():
+                scored = queried_scores(use, probe)
+            scored = attrs.evolve(scored, passes=scored.passes + probe.undeclared)
         return scored, time.process_time() - started + probe.borrowed
+
+    def _observed(self, use: Use, probe: _CountingProbe) -> Scored:
+        """An observing scorer: the shared pass, and what the scorer asks besides when it makes its table."""
+        if use.instance.observes & (WEIGHTS | SAMPLED):
+            one_at_a_time(probe, Weights(probe.model))  # seen once for each model, at nobody's cost
+        assert_states_by_example(probe, use.instance.observes)  # likewise
+        with probe.calls.watched():
+            scored = observed_scores([use], probe, Quiet())[use.name]
+        own = max(probe.declared, probe.calls.passes - scored.passes)
+        return attrs.evolve(scored, passes=scored.passes + (own if own > NEGLIGIBLE else 0.0))
 
     def _counting_probe(self) -> _CountingProbe:
         answers, cpu = self.calibration
@@ -244,8 +271,12 @@ class _Cell:
             batch=plain.batch,
             seed=plain.seed,
             training_targets=plain.training_targets,
+            batching=plain.batching,  # seen once for each model, and no scorer's cost
         )
+        _ = counting.replays
+        counting.settle()
         counting.table, counting.table_cpu = answers, cpu
+        counting.calls = LayerCalls(plain.model, plain.examples)
         return counting
 
     # Controls
@@ -262,7 +293,7 @@ class _Cell:
             places[kind] = min(order.index(layer) for layer in possible) + 1
         order = self._scores_on(use, self.untrained[0]).order()
         kept = [sorted(order[removed:]) for removed in self.removals]
-        told = compared(self.untrained[1], self.depth, kept, self.removals, self.bench.measure.bootstrap)
+        told = compared(self.untrained[1], self.depth, kept, self.removals)
         return {"planted": places, "untrained_gain": told["gain"]}
 
     @cached_property
@@ -304,7 +335,7 @@ class _Cell:
             "component": use.component,
             "kind": use.kind,
             **told,
-            **compared(test, self.depth, kept, self.removals, measure.bootstrap),
+            **compared(test, self.depth, kept, self.removals),
             "agrees": self._agrees(made["folder"]) if use.kind == "scorer" else None,
             "healed": [self._healed(kept[self._removed(share) - 1]) for share in measure.healed],
         }
@@ -354,11 +385,28 @@ class _CountingProbe(Probe):
 
     table: SubsetAnswers
     table_cpu: float
+    calls: LayerCalls
     borrowed: float = 0.0
+    declared: float = 0.0
+
+    @property
+    def undeclared(self) -> float:
+        """Passes that were made beside this probe's own and were not counted by whoever made them."""
+        own = self.calls.passes - self.declared
+        return own if own > NEGLIGIBLE else 0.0
+
+    def count_passes(self, passes: float) -> None:
+        self.declared += passes
+        super().count_passes(passes)
+
+    def gate_gradients(self, gates: Sequence[float] | None = None) -> NDArray[np.float64]:
+        with self.calls.paused():
+            return super().gate_gradients(gates)
 
     def _answer(self, new: list[Kept], kl: bool) -> None:
         if kl or len(new) < 2**self.depth - 1:
-            super()._answer(new, kl)
+            with self.calls.paused():
+                super()._answer(new, kl)
             return
         self.borrowed += self.table_cpu
         for kept in new:

@@ -25,6 +25,10 @@ BASELINE_SELECTORS = ("uniform",)
 """Selectors that are always compared."""
 
 
+MOST_CELLS = 1000
+"""Models of one benchmark: each takes minutes at least."""
+
+
 @attrs.frozen
 class BenchHead:
     """The keys of a benchmark that stand before its tables."""
@@ -48,7 +52,6 @@ class Measure:
     """How the comparison is measured."""
 
     test: int = setting(2048, help="at most this many test examples in the table of all layer subsets", minimum=50)
-    bootstrap: int = setting(2000, help="resamples of the test examples for each interval", minimum=100)
     healed: tuple[float, ...] = setting(
         (0.25, 0.5), help="shares of the layers after whose removal the students are healed", above=0.0, maximum=0.9
     )
@@ -134,7 +137,7 @@ class BenchReader(Reader):
         """Entries that the file does not have already."""
         tables = self.document.setdefault(section, [])
         if isinstance(tables, list):
-            used = {table.get("use") for table in tables if isinstance(table, dict)}
+            used = [table.get("use") for table in tables if isinstance(table, dict)]  # of whatever type: checked later
             tables += [{"use": name} for name in dict.fromkeys(names) if name not in used]
 
     def _use(self, kind: str, table: Any, path: TomlPath, named: bool = False) -> Use | None:
@@ -150,6 +153,10 @@ class BenchReader(Reader):
         if not isinstance(tables, list) or not tables:
             said = "a benchmark needs [[cell]]"
             self.problems.append(Problem("missing-table", said, (), 'add [[cell]] with recipe = "some-recipe.toml"'))
+            return ()
+        if len(tables) * len(seeds) > MOST_CELLS:
+            said = f"{len(tables)} [[cell]] of {len(seeds)} seeds each are more than the {MOST_CELLS:,} models allowed"
+            self.problems.append(Problem("too-large", said, ("cell",), "make several benchmarks of it", at_key=True))
             return ()
         cells: list[Cell] = []
         for place, table in enumerate(tables):
@@ -170,7 +177,9 @@ class BenchReader(Reader):
         cells = []
         for seed in seeds if asked is not None else ():
             overrides = [*asked.set, f"seed={seed}"]
-            recipe, wrong = check_recipe(asked.recipe, overrides, block=self.block, allow_local=self.allow_local)
+            recipe, wrong = check_recipe(
+                asked.recipe, overrides, block=self.block, allow_local=self.allow_local, selects=False
+            )
             if recipe is None:
                 self.problems += wrong
                 break

@@ -13,7 +13,7 @@ from lwa_core.statistics.subsets import row_of
 
 
 def compared(
-    table: Floats, depth: int, sets: Sequence[Sequence[int]] | None, removals: Sequence[int], resamples: int
+    table: Floats, depth: int, sets: Sequence[Sequence[int]] | None, removals: Sequence[int]
 ) -> dict[str, Any]:
     """Regret and gain of sets, one for each number of removed layers, JSON-ready.
 
@@ -22,13 +22,12 @@ def compared(
         depth: Number of layers.
         sets: The layers that stay, in the order of `removals`; None: a random subset, in expectation.
         removals: How many layers were removed.
-        resamples: Of the bootstrap interval of the gain.
     """
     if sets is None:
         lost = np.mean([_chance_regret(table, depth, depth - removed) for removed in removals])
-        return {"regret": {"mean": float(lost)}}
+        return {"regret": {"mean": max(0.0, float(lost))}}
     told = mean_regret(table, depth, sets)
-    gain = gain_over_random(table, depth, sets, resamples=resamples)
+    gain = gain_over_random(table, depth, sets)
     return {
         "regret": {"mean": told.mean, "low": told.low, "high": told.high},
         "gain": attrs.asdict(gain),

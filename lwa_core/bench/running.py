@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib.metadata import version
+from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,11 @@ from lwa_core.bench.board import leaderboard
 from lwa_core.bench.document import Bench, load_bench
 from lwa_core.bench.workers import in_processes
 from lwa_core.errors import LwaError
+from lwa_core.pipeline.keys import code_digest
 from lwa_core.plugins.trust import OnlyThese
 from lwa_core.printable import one_line
-from lwa_core.store.files import beside, write_atomically
+from lwa_core.recipe.recipe import Use, provenance
+from lwa_core.store.files import beside, file_digest, write_atomically
 from lwa_core.store.refusals import explained
 from lwa_core.store.results import Store
 from lwa_core.types import Event, RunContext
@@ -54,19 +57,18 @@ def run_bench(
         LwaError: A cell failed. The others are finished and stored first.
     """
     cells: dict[int, dict[str, Any]] = {}
-    failures = []
+    failures: dict[str, LwaError] = {}
     asked = (str(bench.file), tuple(scorers), tuple(block), _local_files(bench), str(store.root))
     for number, told in in_processes(_cell, [(number, *asked) for number in range(len(bench.cells))], jobs):
         title = bench.cells[number].title
         if isinstance(told, LwaError):  # of any kind: the other cells go on
-            failures.append(f"{title}: {told}")
+            failures[title] = told
             say(f"{title}: failed: {told}")
         else:
             cells[number] = told
             say(f"{title}: done, {len(cells)} of {len(bench.cells)}")
     if failures:
-        hint = "the other cells are stored; the same command goes on from there"
-        raise LwaError(f"{len(failures)} of {len(bench.cells)} cells failed: {'; '.join(failures)}", hint)
+        raise _failure(failures, len(bench.cells))
     from lwa_core.measuring.performance import machine
 
     measured = [cells[number] for number in range(len(bench.cells))]
@@ -76,11 +78,8 @@ def run_bench(
         "bench": bench.name,
         "measured": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "machine": {**machine(), "threads": 1},
-        "entries": [
-            {"name": use.name, "component": use.component, "kind": use.kind, "settings": dict(use.settings)}
-            for use in bench.entries
-        ],
-        "heal": None if bench.heal is None else {"use": bench.heal.component, "settings": dict(bench.heal.settings)},
+        "entries": [_made_by(use) for use in bench.entries],
+        "heal": None if bench.heal is None else {"use": bench.heal.component, **_made_by(bench.heal)},
         "measure": attrs.asdict(bench.measure),
         "leaderboard": [attrs.asdict(row) for row in leaderboard(measured)],
         "cells": measured,
@@ -91,6 +90,30 @@ def _local_files(bench: Bench) -> OnlyThese:
     """The files that this process was allowed to run: the others run the same, and nothing that changed meanwhile."""
     registries = [bench.registry, *(cell.recipe.registry for cell in bench.cells)]
     return OnlyThese(frozenset(str(info.digest) for registry in registries for info in registry.local_files))
+
+
+def _made_by(use: Use) -> dict[str, Any]:
+    """What an entry was: component, settings, plugin, distribution, version, digest of the code."""
+    return {**provenance(use), "code_sha256": _code_sha256(use), "settings": dict(use.settings)}
+
+
+def _code_sha256(use: Use) -> str | None:
+    """Of the code of a component: of its package or local file, or of its own module where it is one of ours."""
+    target = use.offer.component.target
+    spec = find_spec(target.partition(":")[0] if isinstance(target, str) else target.__module__)
+    ours = None if spec is None or spec.origin is None else file_digest(Path(spec.origin))
+    return code_digest(use.offer) or ours
+
+
+def _failure(failures: dict[str, LwaError], cells: int) -> LwaError:
+    """Of several cells, by title; of the class of each, where they are of one."""
+    said = "; ".join(f"{title}: {error}" for title, error in failures.items())
+    hint = "the other cells are stored; the same command goes on from there"
+    failure = LwaError(f"{len(failures)} of {cells} cells failed: {said}", hint)
+    if len({error.exit_code for error in failures.values()}) == 1:
+        first = next(iter(failures.values()))
+        failure.exit_code, failure.code = first.exit_code, first.code
+    return failure
 
 
 def save(result: dict[str, Any], markdown: str, folder: Path) -> Path:
@@ -161,4 +184,5 @@ class _Lines:
         }
         if event.kind in told:
             line = one_line(f"{self.title}: {told[event.kind]()}")
-            os.write(2, f"{line}\n".encode())  # at once: lines of others stay whole
+            with suppress(OSError):  # nobody may read it any more
+                os.write(2, f"{line}\n".encode())  # at once: lines of others stay whole

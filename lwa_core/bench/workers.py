@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import get_context
@@ -46,7 +47,7 @@ def _in_processes(
             while waiting and len(running) < jobs:
                 number, task = waiting.pop(0)
                 reader, writer = context.Pipe(duplex=False)
-                process = context.Process(target=_do, args=(writer, os.getpid(), work, task))
+                process = context.Process(target=_do, args=(writer, os.getpid(), pickle.dumps((work, task))))
                 process.start()
                 writer.close()
                 running[reader] = number, process
@@ -57,16 +58,21 @@ def _in_processes(
         _end([process for _, process in running.values()])
 
 
-def _do(writer: Connection, parent: int, work: Callable[..., Any], task: tuple[Any, ...]) -> None:
-    """In the process: what it came to, or the words of what went wrong."""
+def _do(writer: Connection, parent: int, asked: bytes) -> None:
+    """In the process: what it came to, or the words of what went wrong.
+
+    What is asked is unpacked here: that imports what takes long, and the parent may end meanwhile.
+    """
     end_with(parent)
     for name in ("SIGINT", "SIGHUP"):  # a terminal sends them to all of its processes; the parent ends this one
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     try:
+        work, task = pickle.loads(asked)
         told = work(*task)
     except LwaError as error:
         told = LwaError(error.message, error.hint)
+        told.exit_code, told.code = error.exit_code, error.code
     except BaseException as error:
         told = LwaError(f"{type(error).__name__}: {error}")
     writer.send(told)
@@ -78,8 +84,8 @@ def _outcome(reader: Connection, process: Any) -> Any | LwaError:
     except (EOFError, OSError):
         process.join()
         code = process.exitcode
-        how = f"was killed by signal {-code}, maybe for want of memory" if code < 0 else f"ended with {code}"
-        return LwaError(f"its process {how}")
+        how = f"was ended by signal {-code}" if code < 0 else f"ended with {code}"
+        return LwaError(f"its process {how}" + (" (too little memory?)" if code == -signal.SIGKILL else ""))
     process.join()
     return told
 

@@ -83,11 +83,12 @@ class LazyGroup(click.Group):
 
 
 def _say_interrupted(ctx: click.Context) -> NoReturn:
+    from lwa_core.cli._terminal import echo
     from lwa_core.training import processes
 
     if processes.is_first():
         with suppress(OSError):  # of a terminal that is gone
-            click.echo(SAID, err=True, nl=False)
+            echo(SAID, err=True, nl=False)
     ctx.exit(INTERRUPTED)
 
 
@@ -116,6 +117,9 @@ def _explain(ctx: click.Context, error: Exception) -> NoReturn:
         code = "error" if error.code == "error" else f"error[{error.code}]"
         echo(f"{code}: {one_line(error.message)}" + (f"\n  = {one_line(error.hint)}" if error.hint else ""), err=True)
         ctx.exit(error.exit_code)
+    if isinstance(error, OSError) and error.filename is not None:
+        say(f"error: cannot use {os.fsdecode(error.filename)}: {error.strerror}", err=True)
+        ctx.exit(1)
     say(f"lwa has a bug: {type(error).__name__}: {error}", err=True)
     echo("  = please report it, with what LWA_TRACEBACK=1 in front of the same command prints", err=True)
     ctx.exit(1)

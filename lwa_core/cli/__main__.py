@@ -4,9 +4,10 @@ import os
 import sys
 
 # `python -m` looks for modules in the current folder first, and a torch.py or numpy/ that lies there is not meant.
-sys.path[:] = [folder for folder in sys.path if folder not in ("", os.getcwd())]
+if sys.path[:1] in ([""], [os.getcwd()]):
+    del sys.path[0]
 
-from lwa_core.cli import main  # noqa: E402 -- once strange files are out of reach
+from lwa_core.cli import main
 
 if __name__ == "__main__":
     main()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from lwa_core.cli._paths import FilePath
 from lwa_core.cli._terminal import say
 from lwa_core.cli._trust import VARIABLE, allowing
 
@@ -23,9 +24,17 @@ block_option = click.option(
 )
 """`block: tuple[str, ...]`."""
 
+
+class _Folder(FilePath):
+    """A folder's path. An empty one, as a variable that is not set gives it, would be the current folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(value, param, ctx) if str(value) else self.fail("the name is empty", param, ctx)
+
+
 store_option = click.option(
     "--store",
-    type=click.Path(path_type=Path),
+    type=_Folder(),
     default="lwa-runs",
     show_default=True,
     envvar="LWA_STORE",
@@ -33,6 +42,14 @@ store_option = click.option(
     help="Folder that holds results and runs.",
 )
 """`store: Path`."""
+
+smoke_test_option = click.option(
+    "--smoke-test/--no-smoke-test",
+    default=True,
+    show_default=True,
+    help="Try every component on a few rows of the data first, where something is to be done.",
+)
+"""`smoke_test: bool`."""
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 """`as_json: bool`."""
@@ -65,7 +82,7 @@ def recipe_options(command: F) -> F:
 
 def recipe_argument(command: F) -> F:
     """`recipe: Path`; the recipe's own reader says what is wrong with the file."""
-    return click.argument("recipe", type=click.Path(path_type=Path))(command)
+    return click.argument("recipe", type=FilePath())(command)
 
 
 def example(text: str) -> str:

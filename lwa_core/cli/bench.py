@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lwa_core.cli._options import block_option, example, json_option, local_option, store_option, tell_local
+from lwa_core.cli._paths import FilePath
 from lwa_core.cli._table import show_table
 from lwa_core.cli._terminal import echo, print_json, say
 
@@ -23,12 +24,12 @@ EPILOG = """
 
 
 @click.command(epilog=example(EPILOG))
-@click.argument("bench", type=click.Path(path_type=Path))
+@click.argument("bench", type=FilePath())
 @click.option("--scorer", "scorers", multiple=True, metavar="NAME", help="Compare this scorer too; may be repeated.")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Cells measured at a time.")
 @click.option(
     "--results",
-    type=click.Path(path_type=Path),
+    type=FilePath(),
     default=None,
     help="Folder for the results, never overwritten.  [default: results beside the file]",
 )
@@ -59,8 +60,11 @@ def command(
 
     from lwa_core.bench.running import run_bench, save
     from lwa_core.report.leaderboard import markdown
+    from lwa_core.store.places import assert_writable
     from lwa_core.store.results import Store
 
+    folder = results or bench.parent / "results"
+    assert_writable(folder)
     result = run_bench(
         opened,
         Store(store),
@@ -69,7 +73,7 @@ def command(
         block=block,
         say=lambda line: say(line, err=True),
     )
-    file = save(result, markdown(result), results or bench.parent / "results")
+    file = save(result, markdown(result), folder)
     if as_json:
         print_json(result)
     else:

@@ -9,6 +9,7 @@ import attrs
 import click
 
 from lwa_core.cli._options import example, json_option, recipe_options, tell_local
+from lwa_core.cli._paths import FilePath
 from lwa_core.cli._terminal import echo, print_json, say
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ EPILOG = """
 
 
 @click.command(epilog=example(EPILOG))
-@click.argument("recipes", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RECIPE...")
+@click.argument("recipes", nargs=-1, required=True, type=FilePath(), metavar="RECIPE...")
 @recipe_options
 @json_option
 @click.pass_context

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lwa_core.cli._options import example, json_option
+from lwa_core.cli._paths import FilePath
 from lwa_core.cli._terminal import echo, print_json
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ FORMS = ("text", "mergekit")
 
 
 @click.command(epilog=example(EPILOG))
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=FilePath())
 @click.option("--as", "form", type=click.Choice(FORMS), default="text", show_default=True, help="What to write.")
 @click.option(
     "--tier", type=click.IntRange(min=0), metavar="N", help="Which tier of the plan, from 0; all where left out."

@@ -2,37 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import click
 
 from lwa_core.cli._options import block_option, example
+from lwa_core.cli._paths import FilePath
 from lwa_core.cli._terminal import echo, say
 
 if TYPE_CHECKING:
     from lwa_core.plugins.registry import Registry
 
+
+@attrs.frozen
+class Part:
+    """One table of the recipe.
+
+    Args:
+        table: Its name.
+        comment: What it is for; empty for the second of a list.
+        component: What it uses; None for the core's own tables, and for data, which the user chooses.
+        set: Settings that are not left at their defaults.
+    """
+
+    table: str
+    comment: str = ""
+    component: str | None = None
+    set: Mapping[str, Any] = attrs.field(factory=dict)
+
+
 FLOW = (
-    ("data", "What to learn from.", None),
-    ("filter", "Which interactions stay.", None),
-    ("split", "Who may look at what: training, validation, calibration, test.", None),
-    ("recommender", "The model: the teacher.", "sequential"),
-    ("score", "How much each layer matters; add as many as you like.", "fisher"),
-    ("score", "", "block-influence"),
-    ("score", "", "leave-one-out"),
-    ("calibration", "What the scorers look at.", None),
-    ("select", "Which layers stay.", "top-k"),
-    ("compress", "How the smaller model is made, step by step.", "drop"),
-    ("compress", "", "distill"),
-    ("evaluate", "What is measured, on data that no choice above has seen.", None),
+    Part("data", "What to learn from."),
+    Part("filter", "Which interactions stay."),
+    Part("split", "Who may look at what: training, validation, calibration, test."),
+    Part("recommender", "The model: the teacher.", "sequential"),
+    Part("score", "How much each layer matters; add as many as you like.", "leave-one-out", {"utility": "kl"}),
+    Part("score", "", "gate-fisher"),
+    Part("score", "A baseline: what does not beat it says nothing.", "random"),
+    Part("calibration", "What the scorers and the selector look at."),
+    Part("select", "Which layers stay: by measuring again after every removal.", "greedy", {"keep": 1}),
+    Part("compress", "How the smaller model is made, step by step.", "drop"),
+    Part("compress", "", "distill"),
+    Part("evaluate", "What is measured, on data that no choice above has seen."),
 )
-"""Table, comment, component (None for the core's own tables, and for data, which the user chooses)."""
+"""What docs/guide.md advises to start with, which a test holds it to."""
 
 
 @click.command(epilog=example("  lwa init\n  lwa init movies.toml --data movielens\n  lwa init - --data table"))
-@click.argument("file", default="recipe.toml", type=click.Path(path_type=Path, allow_dash=True))
+@click.argument("file", default="recipe.toml", type=FilePath(allow_dash=True))
 @click.option("--data", "kind", default="synthetic", show_default=True, help="Dataset to use; `lwa plugins list`.")
 @block_option
 def command(file: Path, kind: str, block: tuple[str, ...]) -> None:
@@ -72,29 +92,31 @@ def _lines(registry: Registry, name: str, data: str) -> Iterator[str]:
     yield "# A recipe for lwa. Lines that start with # are settings left at their default: take the # away to set one."
     yield f'name = "{name if NAME.fullmatch(name) else "my-run"}"'
     yield "# seed = 0  # every random choice follows from it"
-    for name_of_table, comment, component in FLOW:
-        table = tables[name_of_table]
+    for part in FLOW:
+        table = tables[part.table]
         yield ""
-        if comment:
-            yield f"# {comment}"
+        if part.comment:
+            yield f"# {part.comment}"
         yield table.header
         if isinstance(table.holds, type):
-            yield from _settings(table.holds)
+            yield from _settings(table.holds, part.set)
         else:
-            offer = registry.find(table.holds, component or data)
+            offer = registry.find(table.holds, part.component or data)
             yield f'use = "{offer.name}"'
-            yield from _settings(offer.load())
+            yield from _settings(offer.load(), part.set)
 
 
-def _settings(cls: type) -> Iterator[str]:
+def _settings(cls: type, given: Mapping[str, Any]) -> Iterator[str]:
     from lwa_core.settings import describe
 
     for told in describe(cls):
         note = told["help"] + (f" [{told['unit']}]" if told["unit"] else "")
         if told["choices"]:
             note += f" ({' | '.join(map(str, told['choices']))})"
-        value = told["default"] if told["default"] is not None else _placeholder(told)
-        yield f"{'' if told['required'] else '# '}{told['name']} = {_toml(value)}" + (f"  # {note}" if note else "")
+        value = given.get(told["name"], told["default"])
+        value = _placeholder(told) if value is None else value
+        left_out = not told["required"] and told["name"] not in given
+        yield f"{'# ' if left_out else ''}{told['name']} = {_toml(value)}" + (f"  # {note}" if note else "")
 
 
 def _placeholder(told: dict[str, Any]) -> Any:

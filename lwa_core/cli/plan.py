@@ -7,12 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lwa_core.cli._options import example, json_option, open_recipe, recipe_argument, recipe_options, store_option
+from lwa_core.cli._options import (
+    example,
+    json_option,
+    open_recipe,
+    recipe_argument,
+    recipe_options,
+    smoke_test_option,
+    store_option,
+)
 from lwa_core.cli._terminal import echo, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from lwa_core.errors import LwaError
     from lwa_core.pipeline.graph import Stage
     from lwa_core.pipeline.plan import Plan
     from lwa_core.plugins.trust import Allowing
@@ -22,6 +31,7 @@ if TYPE_CHECKING:
 EPILOG = """
   lwa plan recipe.toml
   lwa plan recipe.toml --set select.keep=2 --json
+  lwa plan recipe.toml --no-smoke-test
 """
 
 
@@ -29,6 +39,7 @@ EPILOG = """
 @recipe_argument
 @recipe_options
 @store_option
+@smoke_test_option
 @json_option
 def command(
     *,
@@ -37,26 +48,63 @@ def command(
     block: tuple[str, ...],
     allow_local: Allowing,
     store: Path,
+    smoke_test: bool,
     as_json: bool,
 ) -> None:
-    """Show the stages of a run, what is stored, and what is lacking.
+    """Show the stages of a run, what is stored, and what is lacking, and try what is to be done.
 
-    `lwa run` with the same options then does exactly the stages that are not stored. Data files are read for their
-    checksums; nothing is computed.
+    `lwa run` with the same options then does exactly the stages that are not stored. Where some are not, the data is
+    prepared and every component tried on a few rows of it, in seconds, and both are stored; with --no-smoke-test data
+    files are read for their checksums and nothing is computed.
     """
     from lwa_core.pipeline.plan import make_plan
     from lwa_core.store.results import Store
 
     opened = open_recipe(recipe, overrides, block, allow_local)
-    rows = _rows(opened, make_plan(opened), Store(store))
+    plan, opened_store = make_plan(opened), Store(store)
+    failure = _tried(plan, opened_store) if smoke_test else None
+    rows = _rows(opened, plan, opened_store)
     if as_json:
         print_json(rows)
-        return
+    else:
+        _print(rows)
+    if failure is not None:
+        raise failure
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
     from lwa_core.cli._table import print_table
 
     cells = [[r["stage"], r["component"] or "", r["state"], (r["key"] or "")[:12], ", ".join(r["lacks"])] for r in rows]
     print_table(["stage", "component", "state", "key", "lacks"], cells)
     echo(f"{sum(r['state'] == 'stored' for r in rows)} of {len(rows)} stages are stored", err=True)
+
+
+def _tried(plan: Plan, store: Store) -> LwaError | None:
+    """What the smoke test of a recipe shows; None where all is well, stored, or cannot be tried on this machine."""
+    from lwa_core.errors import LwaError, NeedsError
+    from lwa_core.pipeline.graph import all_stored
+
+    if store.has(plan.smoke.kind, plan.smoke.key) or all_stored(plan.stages, store):
+        return None
+    from lwa_core.cli._progress import Progress
+    from lwa_core.modeling.devices import use_device
+    from lwa_core.pipeline.events import Bus
+    from lwa_core.pipeline.graph import Run
+    from lwa_core.pipeline.run import assert_able
+    from lwa_core.types import RunContext
+
+    recipe = plan.recipe
+    try:
+        assert_able(recipe)
+        with Progress() as progress, use_device(recipe.device):
+            bus = Bus(recipe.registry, RunContext(recipe.name, store.root), [progress])
+            Run(recipe, store, bus).path(plan.smoke)
+    except NeedsError:
+        return None  # the table says what is lacking
+    except LwaError as error:
+        return error
+    return None
 
 
 def _rows(recipe: Recipe, plan: Plan, store: Store) -> list[dict[str, Any]]:
@@ -76,12 +124,14 @@ def _rows(recipe: Recipe, plan: Plan, store: Store) -> list[dict[str, Any]]:
                 rows += [_row(recipe, name, use, f"after {stage.name}", None) for name, use in stage.promises]
         return rows
 
-    return following(plan.stages)
+    rows, smoke = following(plan.stages), row(plan.smoke)
+    needed = smoke["state"] == "stored" or any(each["state"] != "stored" for each in rows)
+    return [rows[0], smoke, *rows[1:]] if needed else rows
 
 
 def _runs_model(stage: Stage[Any]) -> bool:
     """Whether it makes a model or has one among what lies before it."""
-    return stage.kind == "model" or any(map(_runs_model, stage.before))
+    return stage.kind in ("model", "smoke-test") or any(map(_runs_model, stage.before))
 
 
 def _row(recipe: Recipe, name: str, use: Any, state: str, key: str | None, model: bool = True) -> dict[str, Any]:

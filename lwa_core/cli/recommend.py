@@ -9,6 +9,7 @@ import click
 
 from lwa_core.cli._lines import answer_lines, told
 from lwa_core.cli._options import example, json_option
+from lwa_core.cli._paths import FilePath
 from lwa_core.cli._terminal import print_json, say
 from lwa_core.types import Recommendations
 
@@ -27,14 +28,22 @@ is given back with its "error", and the others are answered.
 
 
 @click.command(epilog=example(EPILOG))
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=FilePath())
 @click.option("--history", metavar="IDS", help="Item ids, oldest first, separated by commas (or as a JSON list).")
 @click.option(
     "--times", metavar="TIMES", help="When each item was, of a model that looks at times: numbers since 1970, or dates."
 )
 @click.option("--time-unit", help="Of --times that are numbers: s, ms, us, ns or auto; that of the data if left out.")
-@click.option("--input", "source", type=click.Path(path_type=Path), help="JSON lines of histories; `-` for stdin.")
+@click.option("--input", "source", type=FilePath(), help="JSON lines of histories; `-` for stdin.")
 @click.option("--model", help="Which model of the run; the last student where left out.")
+@click.option(
+    "--plugin",
+    "plugins",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A Python file whose recommender or compressor the model needs; its code is run. May be repeated.",
+)
 @click.option("-k", "k", type=click.IntRange(min=1), default=10, show_default=True, help="How many items.")
 @click.option("--seen/--no-seen", "seen", default=None, help="Recommend items of the history, too, or do not.")
 @click.option("--exclude", metavar="IDS", help="Items that must not be recommended.")
@@ -49,6 +58,7 @@ def command(
     time_unit: str | None,
     source: Path | None,
     model: str | None,
+    plugins: tuple[Path, ...],
     k: int,
     seen: bool | None,
     exclude: str | None,
@@ -70,7 +80,7 @@ def command(
     asked: dict[str, Any] = {"filter_seen": None if seen is None else not seen, "time_unit": time_unit, **listed}
     from lwa_core.api import load
 
-    ranker = load(run, model)
+    ranker = load(run, model, plugins=plugins)
     if source is not None:
         answer_lines(ranker, source, k, asked)
         return

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from lwa_core.cli._options import example, json_option, warn
+from lwa_core.cli._paths import FilePath
 from lwa_core.cli._terminal import print_json, say
 
 EPILOG = """
@@ -16,7 +17,7 @@ EPILOG = """
 
 
 @click.command(epilog=example(EPILOG))
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=FilePath())
 @json_option
 def command(*, run: Path, as_json: bool) -> None:
     """Write the report of a run again, and print its table of results."""
@@ -28,8 +29,15 @@ def command(*, run: Path, as_json: bool) -> None:
         print_json({"folder": str(run), **to_json(results)})
         return
     from lwa_core.cli._results import show_results
+    from lwa_core.errors import StoreError
     from lwa_core.report import write_report
 
-    show_results(results)
-    for path in write_report(run, warn):
+    try:
+        written = write_report(run, warn)
+        show_results(results)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # Every value is of its type, and yet they do not fit each other: names that are nowhere, lists of two lengths.
+        said = f"the parts of {run / 'metrics.json'} do not fit together: {type(error).__name__}: {error}"
+        raise StoreError(said, "run the recipe again; if nobody changed the file, please report this") from error
+    for path in written:
         say(f"report: {path}")

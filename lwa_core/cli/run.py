@@ -13,6 +13,7 @@ from lwa_core.cli._options import (
     open_recipe,
     recipe_argument,
     recipe_options,
+    smoke_test_option,
     store_option,
     warn,
 )
@@ -32,6 +33,7 @@ EPILOG = """
 @recipe_argument
 @recipe_options
 @store_option
+@smoke_test_option
 @json_option
 def command(
     *,
@@ -40,12 +42,14 @@ def command(
     block: tuple[str, ...],
     allow_local: Allowing,
     store: Path,
+    smoke_test: bool,
     as_json: bool,
 ) -> None:
     """Run a recipe, or go on with it.
 
-    What the store has is not computed again. A run that was stopped, in whatever way, goes on when the same command is
-    given again, and ends with the same metrics. Prints the table of results, and where the report lies.
+    First every component is tried on a few rows of the data. What the store has is not computed again. A run that was
+    stopped, in whatever way, goes on when the same command is given again, and ends with the same metrics. Prints the
+    table of results, and where the report lies.
     """
     opened = open_recipe(recipe, overrides, block, allow_local)
 
@@ -58,7 +62,7 @@ def command(
     from lwa_core.training import processes
 
     with Progress() as progress:
-        folder = run_recipe(opened, Store(store), [progress])
+        folder = run_recipe(opened, Store(store), [progress], smoke_test=smoke_test)
     if not processes.is_first():
         return
     written = write_report(folder, warn)

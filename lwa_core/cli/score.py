@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lwa_core.cli._options import block_option, example, json_option, store_option
+from lwa_core.cli._paths import FilePath
 from lwa_core.cli._terminal import echo, print_json, say
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ EPILOG = """
 """
 
 SCORERS = ("leave-one-out", "block-influence")
-FILE = click.Path(path_type=Path)
+FILE = FilePath()
 LONGEST_FACT = 100
 """Characters of a fact that still goes under the table; `--json` has all."""
 
@@ -141,6 +142,7 @@ def command(
     from lwa_core.pipeline.graph import Run
     from lwa_core.pipeline.plan import make_plan
     from lwa_core.pipeline.run import assert_able
+    from lwa_core.pipeline.smoke_test import try_first
     from lwa_core.store.results import Store
     from lwa_core.types import RunContext
 
@@ -150,7 +152,10 @@ def command(
         with Progress() as progress:
             plan = make_plan(recipe)
             run = Run(recipe, opened, Bus(recipe.registry, RunContext(recipe.name, store), [progress]))
-            run.walk([plan.data, plan.teacher, *plan.scores])
+            _assert_deep_enough(keep, run.value(plan.teacher).live.layered.depth)
+            stages = [plan.data, plan.teacher, *plan.scores]
+            try_first(run, plan.smoke, stages)
+            run.walk(stages)
         live: Any = run.value(plan.teacher).live
         scores = {stage.use.name: run.value(stage).scores for stage in plan.scores if stage.use is not None}
         told = _told_of(recipe, plan, live, scores, run.value(plan.data))
@@ -207,8 +212,10 @@ def _precision(folder: Path) -> str:
 def _assert_free(folder: Path) -> None:
     """Raise StoreError where something lies where a model is to be saved."""
     from lwa_core.errors import StoreError
+    from lwa_core.store.places import assert_writable
     from lwa_core.store.refusals import explained
 
+    assert_writable(folder.parent)
     hint = "name a folder that is not there yet"
     with explained(folder):
         if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
@@ -217,12 +224,16 @@ def _assert_free(folder: Path) -> None:
             raise StoreError(f"{folder} is not empty", hint)
 
 
-def _best(scores: LayerScores, keep: int) -> tuple[int, ...]:
-    """The layers with the highest scores, in their order. Raises LwaError where there are fewer."""
+def _assert_deep_enough(keep: int | None, depth: int) -> None:
+    """Raise LwaError where a model has fewer layers than are to be kept."""
     from lwa_core.errors import LwaError
 
-    if keep > scores.depth:
-        raise LwaError(f"cannot keep {keep} of {scores.depth} layers", "lower --keep")
+    if keep is not None and keep > depth:
+        raise LwaError(f"cannot keep {keep} of {depth} layers", "lower --keep")
+
+
+def _best(scores: LayerScores, keep: int) -> tuple[int, ...]:
+    """The layers with the highest scores, in their order."""
     return tuple(sorted(scores.order()[scores.depth - keep :]))
 
 
@@ -239,9 +250,9 @@ def _save_cut(live: Any, kept: Sequence[int], folder: Path) -> None:
     from lwa_core.store.refusals import explained
     from lwa_core.store.sealing import adopt_mode
 
-    student = live.layered.keep(kept)
+    student, folder = live.layered.keep(kept), folder.absolute()
     with explained(folder):
-        folder.absolute().parent.mkdir(parents=True, exist_ok=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = beside(folder)
         temporary.mkdir()
         try:

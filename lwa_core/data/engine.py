@@ -25,6 +25,8 @@ def polars_faults(message: str, *, file: str | Path | None = None, hint: str | N
 
     try:
         yield
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, UnicodeEncodeError) as error:
+    except pl.exceptions.PanicException as error:  # its words are about the inside of polars
+        raise DataError(f"{message}: polars gave up on it", file=file, hint=hint) from error
+    except (pl.exceptions.PolarsError, UnicodeEncodeError) as error:
         said = " ".join(str(error).split())[:300]
         raise DataError(f"{message}: {said}" if said else message, file=file, hint=hint) from error

@@ -11,6 +11,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from lwa_core.training.parent import end_with
+
 STATUS = Path("/proc/self/status")
 
 TOO_LITTLE = 75
@@ -114,12 +116,11 @@ def main(arguments: list[str]) -> None:
 
     The process ends when the one whose id the last argument is ends.
     """
-    from lwa_core.modeling.devices import use_device
-    from lwa_core.training.parent import end_with
-
     folder, requests, *named = arguments
     if named[1:]:
         end_with(int(named[1]))
+    from lwa_core.modeling.devices import use_device
+
     try:
         with use_device(named[0] if named else "auto"):
             print(json.dumps(measure(Path(folder), json.loads(Path(requests).read_text("utf-8")))))

@@ -18,6 +18,7 @@ from .layers.blocks import (
     block_output as block_output,
     with_output as with_output,
 )
+from .layers.folder_depth import depth_of_folder as depth_of_folder
 from .layers.layered import (
     LayeredModel as LayeredModel,
     find_blocks as find_blocks,

@@ -10,7 +10,7 @@ from functools import partial
 import attrs
 import pluggy
 
-from lwa_core.errors import LwaError
+from lwa_core.errors import LwaError, error_text
 from lwa_core.plugins.registry import Registry
 from lwa_core.types import Event, RunContext
 
@@ -64,7 +64,7 @@ class Bus:
 
 
 def _told(error: BaseException) -> str:
-    return error.message if isinstance(error, LwaError) else repr(error)
+    return error.message if isinstance(error, LwaError) else error_text(error)
 
 
 @attrs.define

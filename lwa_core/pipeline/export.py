@@ -8,24 +8,39 @@ from pathlib import Path
 from typing import Any
 
 from lwa_core.errors import LwaError, StoreError
+from lwa_core.results.as_json import from_json
 from lwa_core.results.reading import assert_finished
+from lwa_core.results.schema import PlanResult
 from lwa_core.store.files import read_json
 from lwa_core.types import DepthPlan
+
+MOST_LAYERS = 100_000
+"""More than any model has; what is more would be counted up for ever."""
 
 
 def read_plan(run: Path) -> DepthPlan:
     """The depth plan of a finished run. Raises StoreError where the folder is none, or the run selected no layers."""
     assert_finished(run)
-    plan = read_json(run / "metrics.json")["plan"]
-    if plan is None:
-        raise StoreError(f"the run in {run} selected no layers", "its recipe has no [select]")
-    return DepthPlan(plan["depth"], plan["tiers"], plan.get("trace", {}))
+    told = read_json(run / "metrics.json")
+    try:
+        plan = told["plan"]
+        if plan is None:
+            raise StoreError(f"the run in {run} selected no layers", "its recipe has no [select]")
+        read = from_json(plan, PlanResult)
+        if read.depth > MOST_LAYERS:
+            raise ValueError(f"{read.depth} layers")
+        return DepthPlan(read.depth, read.tiers, read.trace)
+    except (KeyError, TypeError, ValueError) as error:
+        hint = "running the recipe again writes it anew"
+        raise StoreError(f"{run / 'metrics.json'} is damaged: its plan cannot be read: {error}", hint) from error
 
 
 def teacher_of(run: Path) -> tuple[Path, str]:
     """The folder of a run's teacher, and the precision of its weights (`float32` where its configuration is silent)."""
     folder = run / "models" / "teacher"
-    config: dict[str, Any] = read_json(folder / "config.json")
+    config: Any = read_json(folder / "config.json")
+    if not isinstance(config, dict):
+        raise StoreError(f"{folder / 'config.json'} is damaged: it holds no JSON object")
     return folder, str(config.get("dtype") or config.get("torch_dtype") or "float32")
 
 

@@ -16,9 +16,10 @@ from typing import Any, Generic, TypeVar, cast
 
 import attrs
 
-from lwa_core.errors import LwaError, StageError, StoreError
+from lwa_core.errors import LwaError, StageError, StoreError, error_text
 from lwa_core.pipeline.events import Bus, StageReporter
-from lwa_core.pipeline.keys import OURS, component_facts
+from lwa_core.pipeline.keys import component_facts
+from lwa_core.plugins.code import OURS
 from lwa_core.recipe.recipe import Recipe, Use
 from lwa_core.store.files import digest, read_json, write_json
 from lwa_core.store.results import Store
@@ -106,6 +107,26 @@ class Stage(Generic[T]):
             wrong = f"{type(error).__name__}: {error}"
             hint = f"remove {folder}, and it is made again"
             raise StoreError(f"the stored result of '{self.name}' cannot be read: {wrong}", hint) from error
+
+
+def given(name: str, value: T) -> Stage[T]:
+    """A stage whose result is there already, in memory."""
+    return Stage(name, "given", 0, lambda _: None, lambda _: value, asked={"name": name})
+
+
+def all_stored(stages: Sequence[Stage[Any]], store: Store) -> bool:
+    """Whether a store has the results of these stages and of all that they expand into."""
+    for stage in stages:
+        if not store.has(stage.kind, stage.key):
+            return False
+        if stage.expand is not None:
+            try:
+                following = stage.expand(stage.stored(store), lambda before: before.stored(store))
+            except Exception:
+                return False  # damaged: the run says so, and makes it again
+            if not all_stored(following, store):
+                return False
+    return True
 
 
 @attrs.frozen
@@ -248,23 +269,25 @@ class Run:
 
     def _failure(self, stage: Stage[Any], error: BaseException) -> StageError:
         """Which stage, which line of the recipe, whose component, and how to go on."""
-        import torch
-
-        line = self.recipe.line(stage.use.path) if stage.use is not None else None
-        where = f" ({self.recipe.file}:{line})" if self.recipe.file is not None and line is not None else ""
+        where = self.recipe.place(stage.use)
         who = "" if stage.use is None else f"{stage.use.kind} '{stage.use.component}' of {stage.use.offer.provider}: "
+        what, hint = cause_of(error)
         ours = stage.use is None or stage.use.offer.provider.distribution == OURS
-        hint: str | None
-        if isinstance(error, torch.OutOfMemoryError):
-            what, hint = "the GPU has too little memory", "lower a batch size"
-        elif isinstance(error, LwaError):
-            what, hint = error.message, error.hint
-            if ours or str(stage.use.offer.provider) in what:  # type: ignore[union-attr]
-                who = ""
-        else:
-            what, hint = f"{type(error).__name__}: {error}", "LWA_TRACEBACK=1 shows where"
+        if isinstance(error, LwaError) and (ours or str(stage.use.offer.provider) in what):  # type: ignore[union-attr]
+            who = ""
         rest = f"{len(self._paths)} stages before it are stored; the same command goes on from there"
         failure = StageError(f"stage '{stage.name}'{where} failed: {who}{what}", f"{hint}; {rest}" if hint else rest)
         if isinstance(error, LwaError):
             failure.exit_code = error.exit_code
         return failure
+
+
+def cause_of(error: BaseException) -> tuple[str, str | None]:
+    """What went wrong, in words, and what to do."""
+    import torch
+
+    if isinstance(error, torch.OutOfMemoryError):
+        return "the GPU has too little memory", "lower a batch size"
+    if isinstance(error, LwaError):
+        return error.message, error.hint
+    return error_text(error), "LWA_TRACEBACK=1 shows where"

@@ -2,62 +2,71 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping
-from functools import cache
-from importlib.util import find_spec
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lwa_core.errors import LwaError, PluginError, error_text
+from lwa_core.plugins.code import OURS, digest_of_modules, digest_of_ours, helpers_of
+from lwa_core.plugins.loading import loading
 from lwa_core.plugins.registry import Offer
 from lwa_core.recipe.recipe import Use
 from lwa_core.settings import fields
-from lwa_core.store.files import file_digest
-
-OURS = "lwa"
-"""The distribution whose components carry versions that its own tests hold against their code."""
+from lwa_core.store.files import digest, file_digest
 
 
 def component_facts(use: Use) -> dict[str, Any]:
     """What the result of a component depends on, JSON-ready."""
+    changed = changed_digest(use.offer)
     return {
         "component": use.component,
         "version": use.offer.component.version,
         "provider": [use.offer.provider.distribution, code_digest(use.offer)],
         "settings": _contents(use),
+        **({} if changed is None else {"changed": changed}),
     }
 
 
 def code_digest(offer: Offer) -> str | None:
-    """sha256 of a component's code: of the local file, or of the Python files of its package.
+    """sha256 of a component's code: of the local file and its helpers, or of the files of its package.
 
-    A package whose files changed while its version did not (an editable install) never gets results of before.
+    A package whose files changed while its version did not (an editable install) never gets results of before. Our own
+    components are known by their versions.
     """
     provider = offer.provider
-    if provider.digest is not None or provider.distribution == OURS:
+    if provider.distribution == OURS:
         return provider.digest
+    if provider.digest is None:
+        return digest_of_modules([_module(offer).partition(".")[0]], provider.distribution)
+    helpers = [] if provider.file is None else helpers_of(provider.file)
+    beside = digest_of_modules(helpers) if helpers else None
+    return provider.digest if beside is None else digest([provider.digest, beside])
+
+
+def changed_digest(offer: Offer) -> str | None:
+    """sha256 of the code of a component of our own, where it is not what was installed; else None."""
+    return digest_of_ours(_module(offer)) if offer.provider.distribution == OURS else None
+
+
+def _module(offer: Offer) -> str:
     target = offer.component.target
-    module = target.partition(":")[0] if isinstance(target, str) else target.__module__
-    return _package_digest(module.partition(".")[0])
+    return target.partition(":")[0] if isinstance(target, str) else target.__module__
 
 
-@cache
-def _package_digest(package: str) -> str | None:
-    spec = find_spec(package)
-    if spec is None:
-        return None
-    roots = [Path(place) for place in spec.submodule_search_locations or ()]
-    files = [(path.relative_to(root), path) for root in roots for path in root.rglob("*.py")]
-    if not roots and spec.origin is not None:
-        files = [(Path(Path(spec.origin).name), Path(spec.origin))]
-    sha = hashlib.sha256()
-    for name, path in sorted(files):
-        sha.update(f"{name.as_posix()} {file_digest(path)}\n".encode())
-    return sha.hexdigest()
+def digests_of(use: Use) -> list[str]:
+    """The content of the files that a component says by `files` that it reads.
 
-
-def digests_of(files: Iterable[Path]) -> list[str]:
-    """The content of the files that a component says that it reads."""
+    Raises:
+        DataError: One lacks.
+        PluginError: It fails, or names something else than files.
+    """
+    try:
+        with loading(f"`files` of {use.who}"):
+            files = [Path(path) for path in use.instance.files()]
+    except (KeyboardInterrupt, LwaError):
+        raise
+    except BaseException as error:
+        raise PluginError(f"{use.who}: `files` failed: {error_text(error)}") from error
     return [file_digest(path) for path in files]
 
 

@@ -11,6 +11,8 @@ import attrs
 
 from lwa_core.errors import ModelError
 from lwa_core.plugins.protocols import TrainableSubject
+from lwa_core.plugins.restoring import Restorer, facts_of
+from lwa_core.recipe.recipe import Use
 from lwa_core.store.files import read_json, write_json
 from lwa_core.types import TrainingSettings
 
@@ -74,6 +76,11 @@ class StoredModel:
         return self.load()
 
 
+def restorer_of(use: Use) -> Restorer:
+    """A compressor of a recipe, as what restores the models that it made."""
+    return Restorer(use.component, use.settings, use.instance, facts_of(use.offer.provider))
+
+
 def write_model(
     folder: Path,
     model: LiveModel,
@@ -126,4 +133,12 @@ def _assert_round_trip(model: LiveModel, again: LiveModel) -> None:
         raise ModelError(said, "`load` has to give the model that `save_pretrained` saved")
     error = float((before - after).abs().max())
     if not error <= 1e-5 * max(1.0, float(before.abs().max())):
-        raise ModelError(f"the saved model gives other scores than the one in memory (off by {error:.3g})")
+        raise ModelError(_why_other(model, before, again, error))
+
+
+def _why_other(model: LiveModel, before: torch.Tensor, again: LiveModel, error: float) -> str:
+    """What may be behind the other answers of a reloaded model."""
+    if not model.sample().double().equal(before):
+        return "the model gives other scores each time that it is asked the same"
+    mode = ", in training mode" if again.layered.model.training else ""
+    return f"the saved model gives other scores{mode} than the one in memory (off by {error:.3g})"

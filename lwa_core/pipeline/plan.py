@@ -9,6 +9,7 @@ import attrs
 
 from lwa_core.pipeline.graph import Stage, ValueOf
 from lwa_core.pipeline.models import StoredModel
+from lwa_core.pipeline.smoke_test import smoke_stage
 from lwa_core.pipeline.stages.control import Control, controls_of, healing_of
 from lwa_core.pipeline.stages.optimality import optimality_stage
 from lwa_core.pipeline.stages.performance import performance_stage
@@ -29,6 +30,7 @@ class Plan:
     Args:
         task: Whose stages they are.
         data: Prepares the data.
+        smoke: Tries every component on a few rows, before the rest is made.
         teacher: Trains or loads the full model.
         quality: Measures it, where something is held out for that.
         baselines: Measures what needs no layers, where the task has such.
@@ -38,6 +40,7 @@ class Plan:
 
     task: Task
     data: Stage[Any]
+    smoke: Stage[None]
     teacher: Stage[StoredModel]
     quality: Stage[Any] | None
     baselines: Stage[Any] | None
@@ -50,7 +53,7 @@ class Plan:
 
     @property
     def stages(self) -> list[Stage[Any]]:
-        """Everything that the recipe asks for; the selection expands into the rest."""
+        """Everything that the recipe asks for, without the smoke test; the selection expands into the rest."""
         first = [self.data, self.teacher, self.quality, self.baselines, *self.scores, self.select]
         known = [stage for stage in first if stage is not None]
         return known if self.select is not None else [*known, performance_stage(self.task, self.data, [self.teacher])]
@@ -99,9 +102,8 @@ def make_plan(recipe: Recipe) -> Plan:
     teacher = task.teacher(data)
     scores = score_stages(task, data, teacher)
     select = None if recipe.select is None else selection_stage(task, data, teacher, scores)
-    plan = Plan(
-        task, data, teacher, task.quality("rank teacher", data, teacher), task.baselines(data, teacher), scores, select
-    )
+    quality, baselines = task.quality("rank teacher", data, teacher), task.baselines(data, teacher)
+    plan = Plan(task, data, smoke_stage(task, data, teacher), teacher, quality, baselines, scores, select)
     if select is None:
         return plan
     promises: list[tuple[str, Use | None]] = [(f"{use.name}, each tier", use) for use in recipe.compress]

@@ -12,13 +12,16 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from lwa_core.data.dataset import PreparedData, lent, test_digest
+from lwa_core.data.moments import AUTO
 from lwa_core.data.saving import load_prepared, save_prepared
 from lwa_core.data.timed import TimedHistory, asks_for_times
+from lwa_core.errors import PluginError
 from lwa_core.pipeline.graph import Inputs, Job, Stage
 from lwa_core.pipeline.keys import digests_of
-from lwa_core.pipeline.models import StoredModel, write_model
+from lwa_core.pipeline.models import StoredModel, restorer_of, write_model
 from lwa_core.pipeline.task import Asked, drawn
 from lwa_core.plugins.protocols import ReadsFiles, Recommender, TrainableSubject
+from lwa_core.plugins.restoring import facts_of
 from lwa_core.plugins.returned import checked_source
 from lwa_core.recipe.recipe import Recipe, Use
 from lwa_core.settings import unstructure
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 
     from lwa_core.measuring.performance import Timed
     from lwa_core.modeling.layers.layered import LayeredModel
+    from lwa_core.modeling.probing.probe import Probe
     from lwa_core.recommendation.ranker import Ranker
     from lwa_core.recommendation.ranking import Ranking, Scores
     from lwa_core.results.assembly import Quality
@@ -102,7 +106,7 @@ class RecommendationTask:
     def data(self) -> Stage[PreparedData]:
         recipe = self.recipe
         asked = {
-            "contents": digests_of(recipe.data.instance.files()),
+            "contents": digests_of(recipe.data),
             "filter": unstructure(recipe.filter),
             "split": unstructure(recipe.split),
             "times": asks_for_times(self.recommender),
@@ -120,9 +124,8 @@ class RecommendationTask:
 
     def teacher(self, data: Stage[PreparedData]) -> Stage[StoredModel]:
         recipe = self.recipe
-        files = self.recommender.files() if isinstance(self.recommender, ReadsFiles) else ()
         asked = {
-            "contents": digests_of(files),
+            "contents": digests_of(recipe.recommender) if isinstance(self.recommender, ReadsFiles) else [],
             "filter_seen": recipe.evaluate.filter_seen,
             "seed": recipe.seed,
             "precision": recipe.precision,
@@ -132,7 +135,7 @@ class RecommendationTask:
         use = recipe.recommender
         return Stage("teacher", "model", TEACHER_VERSION, self._fit, read, inputs, asked, use=use, collective=True)
 
-    def _fit(self, job: Job) -> None:
+    def _fit(self, job: Job, epochs: int | None = None) -> None:
         from lwa_core.recommendation.contract import check_recommender_model
         from lwa_core.recommendation.fitting import fit_model
         from lwa_core.recommendation.ranker import Ranker
@@ -146,11 +149,19 @@ class RecommendationTask:
             filter_seen=recipe.evaluate.filter_seen,
             report=job.report,
             precision=recipe.precision,
+            epochs=epochs,
         )
         use = recipe.recommender
-        seen = recipe.evaluate.filter_seen
-        unit = data.facts.get("time_unit") or "auto"
-        ranker = Ranker(network, use.instance, data.catalogue, use.component, use.settings, seen, time_unit=unit)
+        ranker = Ranker(
+            network,
+            use.instance,
+            data.catalogue,
+            use.component,
+            use.settings,
+            recipe.evaluate.filter_seen,
+            provider=facts_of(use.offer.provider),
+            time_unit=data.facts.get("time_unit") or AUTO,
+        )
         model = RankerModel.of(ranker)
         asked, _ = self.calibration(data.only("calibration"), model)
         check_recommender_model(use.who, use.instance, network, asked, len(data.catalogue), recipe.seed)
@@ -162,12 +173,8 @@ class RecommendationTask:
         return RankerModel.of(load_ranker(folder, self.recipe.registry))
 
     def with_network(self, model: Any, network: torch.nn.Module, compressed_by: Use | None) -> RankerModel:
-        from lwa_core.recommendation.ranker import Restorer
-
         ranker: Ranker = model.ranker
-        restorers = ranker.restorers
-        if compressed_by is not None:
-            restorers += (Restorer(compressed_by.component, compressed_by.settings, compressed_by.instance),)
+        restorers = ranker.restorers + (() if compressed_by is None else (restorer_of(compressed_by),))
         return RankerModel.of(attrs.evolve(ranker, model=network, restorers=restorers))
 
     # Asking and training
@@ -229,6 +236,49 @@ class RecommendationTask:
 
         torch.manual_seed(self.recipe.seed)
         return cast(self.recommender.build(data.catalogue, Quiet()), self.recipe.precision)
+
+    @property
+    def probe_class(self) -> type[Probe]:
+        from lwa_core.modeling.probing.probe import Probe
+
+        return Probe
+
+    # What is tried before work begins
+
+    def smoke_inputs(self, data: Stage[PreparedData], teacher: Stage[StoredModel]) -> Inputs:
+        return {"data": data}
+
+    def smoke_teacher(self, data: Stage[PreparedData], job: Job) -> Stage[StoredModel]:
+        return attrs.evolve(self.teacher(data), make=partial(self._fit, epochs=1))
+
+    def excerpt(self, data: PreparedData, whole: bool) -> PreparedData:
+        from lwa_core.data.excerpt import excerpt
+
+        if whole:
+            return excerpt(data, self.recipe.calibration.examples, whole_catalogue=True)
+        return excerpt(data)
+
+    def assert_sound(self, data: PreparedData, model: Any) -> None:
+        from lwa_core.recommendation.independence import assert_independent
+
+        data = data.for_recommender(self.recommender)
+        examples = data.calibration
+        sequences = data.training_sequences()
+        windows = self.recommender.training_windows(sequences)
+        if not windows and self.recommender.training().epochs:
+            longest = max(map(len, sequences), default=0)
+            said = f"`training_windows` gives none for {len(sequences)} users, of whom one has {longest} events"
+            raise PluginError(said, "it cuts what is trained on from each user's training part")
+        if not len(examples):
+            return
+        assert_independent(
+            self.recommender,
+            model.ranker.model,
+            data.histories(examples),
+            data.targets(examples),
+            windows[:4],
+            len(data.catalogue),
+        )
 
     # Quality
 

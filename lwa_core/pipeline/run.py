@@ -13,6 +13,7 @@ from lwa_core.pipeline.events import Bus, Listener
 from lwa_core.pipeline.graph import Run, Stage
 from lwa_core.pipeline.models import MODEL, StoredModel
 from lwa_core.pipeline.plan import Plan, make_plan
+from lwa_core.pipeline.smoke_test import try_first
 from lwa_core.pipeline.stages.scores import board_of
 from lwa_core.pipeline.stages.students import Tier
 from lwa_core.plugins.requirements import lacking_device
@@ -47,8 +48,10 @@ def assert_able(recipe: Recipe) -> None:
         raise NeedsError(f"this machine lacks what the recipe needs: {said}")
 
 
-def run_recipe(recipe: Recipe, store: Store, listeners: Sequence[Listener] = ()) -> Path:
+def run_recipe(recipe: Recipe, store: Store, listeners: Sequence[Listener] = (), *, smoke_test: bool = True) -> Path:
     """Run a recipe, using what the store has. Returns the run folder.
+
+    With `smoke_test` every component is tried on a few rows first, unless all is stored.
 
     Under torchrun all processes run it; the first one writes the folder, and it alone sends events.
 
@@ -66,6 +69,8 @@ def run_recipe(recipe: Recipe, store: Store, listeners: Sequence[Listener] = ())
             if processes.is_first():
                 _begin(recipe, store, run)
             bus.emit("run-started")
+            if smoke_test:
+                try_first(run, plan.smoke, plan.stages)
             run.walk(plan.stages)
         if processes.is_first():
             _write(plan, run, folder)
@@ -76,10 +81,11 @@ def run_recipe(recipe: Recipe, store: Store, listeners: Sequence[Listener] = ())
 def _begin(recipe: Recipe, store: Store, run: Run) -> None:
     folder = run_folder(recipe, store)
     shared = SharedFolder(below(store.root, "runs", folder.name), run.say)
-    if not is_finished(folder):
+    texts = {"recipe.toml": recipe.text, "resolved.toml": tomli_w.dumps(recipe.resolved())}
+    files = {name: Content.of(text.encode()) for name, text in texts.items()}
+    if not is_finished(folder) or not shared.holds(files):
         _mark_unfinished(shared)
-    resolved = tomli_w.dumps(recipe.resolved())
-    shared.put({"recipe.toml": Content.of(recipe.text.encode()), "resolved.toml": Content.of(resolved.encode())})
+    shared.put(files)
 
 
 def _mark_unfinished(shared: SharedFolder) -> None:

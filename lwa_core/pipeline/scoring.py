@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from lwa_core.data import TimedHistory
 from lwa_core.errors import PluginError
-from lwa_core.pipeline.keys import OURS
+from lwa_core.plugins.code import OURS
 from lwa_core.plugins.protocols import DrawsLabels, Finishing, HasUnit, ObservingScorer
 from lwa_core.plugins.returned import checked_facts, checked_table
 from lwa_core.recipe.recipe import Use
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from lwa_core.modeling.probing.observation import Observation
     from lwa_core.modeling.probing.probe import Probe
-    from lwa_core.plugins.lending.guard import Loan
+    from lwa_core.plugins.lending.guard import Loan, Shown
 
 
 @attrs.frozen
@@ -46,45 +46,94 @@ def observed_scores(uses: Sequence[Use], probe: Probe, report: Reporter) -> dict
     """
     from lwa_core.modeling.probing.observation import passes
 
-    with lent_probe(_those(uses), probe) as loan:
-        parts = _observed(uses, probe, report, loan)
-    scored = {}
     for use in uses:
-        probe.facts = {}
-        probe.generator = np.random.default_rng(probe.seed)  # what one draws is not to move what another one draws
-        with lent_probe(use.who, probe):
-            table = finished(use.instance, parts[use.name], probe)
-        table = checked_table(use.who, table, probe.depth)
-        cost = passes(use.instance.observes, draws_of(use.instance))
-        scored[use.name] = Scored(layer_scores(use, table, probe.facts), cost)
+        tell_observables(use.who, use.instance)
+    scored = {}
+    with lent_probe(_those(uses), probe) as loan:
+        scorers = [Observer(use.who, use.instance, use.offer.provider.distribution == OURS) for use in uses]
+        parts = observed_by(scorers, probe, loan, report)
+        for use, own in zip(uses, parts, strict=True):
+            probe.facts = {}
+            table = checked_table(use.who, finished_by(use.who, use.instance, own, probe, loan), probe.depth)
+            cost = passes(use.instance.observes, draws_of(use.instance))
+            scored[use.name] = Scored(layer_scores(use, table, probe.facts), cost)
     return scored
 
 
+def finished_by(
+    who: str, scorer: ObservingScorer, parts: Sequence[torch.Tensor], probe: Probe, loan: Loan
+) -> torch.Tensor:
+    """The table of an observing scorer, whose `finish` is looked at as its other calls are.
+
+    What one scorer draws does not move what another one draws. Raises PluginError where it changed what it was lent.
+    """
+    from lwa_core.plugins.lending.process import seed_all
+
+    if not isinstance(scorer, Finishing):
+        return finished(scorer, parts, probe)
+    probe.generator = np.random.default_rng(probe.seed)
+    seed_all(probe.seed)
+    table = finished(scorer, parts, probe)
+    loan.check_process(who)
+    loan.check(who)
+    return table
+
+
+@attrs.frozen
+class Observer:
+    """An observing scorer: how messages call it, and whether it is one of our own, which our tests hold to it."""
+
+    who: str
+    scorer: ObservingScorer
+    ours: bool = False
+
+
 THOROUGH = 16
-"""Every so many micro-batches, from the first on, all that a scorer could change is compared after its call; after the
-others only what torch counts itself. After the last, all is compared again."""
+"""Every so many micro-batches, from the first on, all that a scorer could change is compared after its call, of our own
+scorers after all of their calls; in between only what torch counts itself. After the last, all is compared again."""
 
 
-def _observed(uses: Sequence[Use], probe: Probe, report: Reporter, loan: Loan) -> dict[str, list[torch.Tensor]]:
-    """What each scorer gave for each micro-batch."""
-    from lwa_core.modeling.probing.observation import OBSERVABLES, observe
+def observed_by(
+    observers: Sequence[Observer], probe: Probe, loan: Loan, report: Reporter | None = None
+) -> list[list[torch.Tensor]]:
+    """What each of several scorers gave for each micro-batch of one pass.
 
-    for use in uses:
-        unknown = sorted(frozenset(use.instance.observes) - OBSERVABLES)
-        if unknown:
-            hint = f"there are: {', '.join(sorted(OBSERVABLES))}"
-            raise PluginError(f"{use.who} asks to observe {', '.join(unknown)}, which nothing is called", hint)
-    needs = frozenset().union(*(use.instance.observes for use in uses))
-    draws = max((draws_of(use.instance) for use in uses), default=1)
-    parts: dict[str, list[torch.Tensor]] = {use.name: [] for use in uses}
+    Args:
+        observers: The scorers.
+        probe: The model and the examples.
+        loan: The probe, lent.
+        report: Gets the progress.
+
+    Raises:
+        PluginError: One of them gives no tensor, or changed what it was shown or lent.
+    """
+    from lwa_core.modeling.probing.observation import observe
+    from lwa_core.plugins.lending.guard import Shown
+
+    needs = frozenset().union(*(each.scorer.observes for each in observers))
+    draws = max((draws_of(each.scorer) for each in observers), default=1)
+    parts: list[list[torch.Tensor]] = [[] for _ in observers]
+    weights = Shown(dict(loan.counted()), thorough=False)
     done = 0
     for number, seen in enumerate(observe(probe, needs, draws=draws)):
-        calls = Calls(loan, seen, probe.seed, number, thorough=number % THOROUGH == 0)
-        for use in uses:
-            parts[use.name].append(calls.observe(use.who, use.instance))
+        calls = Calls(loan, weights, seen, probe.seed, number, thorough=number % THOROUGH == 0)
+        for own, each in zip(parts, observers, strict=True):
+            own.append(calls.observe(each))
+        calls.end(", ".join(each.who for each in observers if each.ours))
         done += len(seen.mask)
-        report.progress(done, probe.examples, "one pass for " + ", ".join(parts))
+        if report is not None:
+            report.progress(done, probe.examples, f"one pass for {len(observers)} scorers")
     return parts
+
+
+def tell_observables(who: str, scorer: ObservingScorer) -> None:
+    """Raise PluginError where a scorer asks for what cannot be observed."""
+    from lwa_core.modeling.probing.observation import OBSERVABLES
+
+    unknown = sorted(frozenset(scorer.observes) - OBSERVABLES)
+    if unknown:
+        hint = f"there are: {', '.join(sorted(OBSERVABLES))}"
+        raise PluginError(f"{who} asks to observe {', '.join(unknown)}, which nothing is called", hint)
 
 
 class Calls:
@@ -92,34 +141,32 @@ class Calls:
 
     Args:
         loan: What they are lent.
+        weights: The tensors of the model, as torch counts what is written to them.
         seen: What they are shown.
         seed: Of the global generators; each call begins alike, whoever was called before.
         number: Of the micro-batch.
         thorough: Whether all is compared, not just what torch counts.
     """
 
-    def __init__(self, loan: Loan, seen: Observation, seed: int, number: int, *, thorough: bool) -> None:
+    def __init__(
+        self, loan: Loan, weights: Shown, seen: Observation, seed: int, number: int, *, thorough: bool
+    ) -> None:
         from lwa_core.plugins.lending.guard import Shown
 
-        self.loan, self.seen, self.thorough = loan, seen, thorough
+        self.loan, self.weights, self.seen, self.thorough = loan, weights, seen, thorough
         self.seed = seed + number
-        weights = {f"{name}": tensor for name, tensor in loan.counted()}
         self.shown = Shown(shown_tensors(seen), thorough)
-        self.weights = Shown(weights, thorough=False)
 
-    def observe(self, who: str, scorer: ObservingScorer) -> torch.Tensor:
+    def observe(self, observer: Observer) -> torch.Tensor:
         """What a scorer makes of it. Raises PluginError where that is no tensor, or something was changed."""
         import torch
 
         from lwa_core.plugins.lending.process import seed_all
 
+        who, scorer = observer.who, observer.scorer
         seed_all(self.seed)
         part = scorer.observe(self.seen)
-        self.shown.check(who)
-        self.weights.check(who)
-        self.loan.check_process(who)
-        if self.thorough:
-            self.loan.check(who)
+        self._look(who, thorough=self.thorough and not observer.ours)
         if not isinstance(part, torch.Tensor) or not part.dim():
             gave = type(part).__name__ if not isinstance(part, torch.Tensor) else "a single number"
             raise PluginError(f"{who} gave {gave} from `observe`, not a tensor (examples, …)")
@@ -127,6 +174,18 @@ class Calls:
             said = f"{who} gave {len(part)} rows for {len(self.seen.mask)} examples"
             raise PluginError(said, "a row an example, or one for all; whoever needs other rows has a `finish`")
         return part
+
+    def end(self, who: str) -> None:
+        """After all calls: compare all for those that it was not compared for."""
+        if who and self.thorough:
+            self._look(who, thorough=True)
+
+    def _look(self, who: str, *, thorough: bool) -> None:
+        self.shown.check(who, thorough=thorough)
+        self.weights.check(who)
+        self.loan.check_process(who)
+        if thorough:
+            self.loan.check(who)
 
 
 def shown_tensors(seen: Observation) -> dict[str, torch.Tensor]:
@@ -159,12 +218,18 @@ def lent_probe(who: str, probe: Probe) -> Iterator[Loan]:
 
     probe.settle()
     arrays: dict[str, Any] = {
-        "`probe.histories`": list(probe.histories),
+        "`probe.histories`": probe.histories,
         "the times of `probe.histories`": [h.times for h in probe.histories if isinstance(h, TimedHistory)],
         "`probe.targets`": probe.targets,
         "`probe.order`": probe.order,
     }
-    objects = {"the probe": (probe, PROBE)}
+    kind = type(probe.subject)
+    own = [field.name for field in attrs.fields(kind)] if attrs.has(kind) else []
+    objects = {
+        "the probe": (probe, PROBE),
+        "`probe.model`": (probe.model, ("model", "path")),
+        "`probe.subject`": (probe.subject, own),
+    }
     with lent(who, probe.seed, models={"the model": probe.model.model}, arrays=arrays, objects=objects) as loan:
         probe.answers_only_if(loan.check_answers)
         try:
@@ -173,7 +238,7 @@ def lent_probe(who: str, probe: Probe) -> Iterator[Loan]:
             probe.answers_only_if(None)
 
 
-PROBE = ("model", "subject", "histories", "batch", "seed", "utility", "report", "training_targets", "generator")
+PROBE = ("model", "subject", "histories", "batch", "seed", "utility", "report", "training_targets")
 """What the core relies on in a probe that others were lent."""
 
 
@@ -202,7 +267,8 @@ def queried_scores(use: Use, probe: Probe) -> Scored:
 
     with codes_hidden(probe.model), lent_probe(use.who, probe):
         table = use.instance.score(probe)
-    return Scored(layer_scores(use, checked_table(use.who, table, probe.depth), probe.facts), probe.cost)
+    table = checked_table(use.who, table, probe.depth, probe.broken)
+    return Scored(layer_scores(use, table, probe.facts), probe.cost)
 
 
 def combined_scores(use: Use, board: ScoreBoard, seed: int) -> Scored:
@@ -230,7 +296,9 @@ def board_arrays(board: ScoreBoard) -> dict[str, NDArray[Any]]:
 
 def layer_scores(use: Use, table: torch.Tensor, facts: Mapping[str, Any]) -> LayerScores:
     """A scorer's table with its name, its unit and what the scorer told besides."""
-    unit = use.instance.unit if isinstance(use.instance, HasUnit) else ""
+    unit: Any = use.instance.unit if isinstance(use.instance, HasUnit) else ""
+    if not isinstance(unit, str):
+        raise PluginError(f"{use.who} has a `unit` that is {type(unit).__name__}, not text")
     return LayerScores(use.name, table.cpu().double().numpy(), unit, checked_facts(use.who, facts))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lwa_core.data.dataset import Examples
-from lwa_core.pipeline.graph import Stage
+from lwa_core.pipeline.graph import Inputs, Job, Stage
 from lwa_core.pipeline.models import LiveModel, StoredModel
 from lwa_core.plugins.protocols import TrainableSubject
 from lwa_core.recipe.recipe import Recipe
@@ -98,6 +98,10 @@ class Task(Protocol):
     def untrained(self, data: Any, model: LiveModel) -> torch.nn.Module:
         """A network like the teacher's with random weights, drawn with the seed: a control for scorers."""
 
+    @property
+    def probe_class(self) -> type[Probe]:
+        """What asks the model with layers left out."""
+
     def quality(self, name: str, data: Stage[Any], model: Stage[StoredModel]) -> Stage[Any] | None:
         """The stage that measures a model on the test examples; None where there are none."""
 
@@ -132,6 +136,23 @@ class Task(Protocol):
     def answering(self, model: LiveModel) -> Timed:
         """What answers many of these requests, and what the network alone does with them."""
 
+    # What is tried before work begins (`lwa_core.pipeline.smoke_test`)
+
+    def smoke_inputs(self, data: Stage[Any], teacher: Stage[StoredModel]) -> Inputs:
+        """What the smoke test needs of the run: `data`, and `teacher` where having it takes no training."""
+
+    def smoke_teacher(self, data: Stage[Any], job: Job) -> Stage[StoredModel]:
+        """The full model of the smoke test: hardly trained, or what the job was given."""
+
+    def excerpt(self, data: Any, whole: bool) -> Any:
+        """A few rows of the data, none of them a test row.
+
+        With `whole`, all that components may look at when the model is built, scored and selected on.
+        """
+
+    def assert_sound(self, data: Any, model: LiveModel) -> None:
+        """Raise LwaError where a model's answers depend on more than what is asked."""
+
 
 def drawn(examples: Examples, count: int, seed: int) -> Examples:
     """At most `count` of the examples, drawn with the seed, in their order."""
@@ -157,11 +178,9 @@ def make_probe(
     network: LayeredModel | None = None,
 ) -> Probe:
     """A probe of a model on the recipe's calibration examples; of another `network` in its place, if given."""
-    from lwa_core.modeling.probing.probe import Probe
-
     calibration = task.recipe.calibration
     histories, targets = task.calibration(data, model)  # copies: they lead to nothing else of the data
-    return Probe(
+    return task.probe_class(
         network or model.layered,
         model.subject,
         histories,

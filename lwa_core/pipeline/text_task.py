@@ -11,15 +11,16 @@ import attrs
 import numpy as np
 import torch
 
-from lwa_core.errors import DataError, ModelError
+from lwa_core.errors import DataError, LwaError, ModelError
 from lwa_core.measuring.performance import Timed
 from lwa_core.modeling.devices import device
 from lwa_core.modeling.files.precision import cast
 from lwa_core.modeling.layers.layered import LayeredModel
 from lwa_core.modeling.probing.batches import checked, moved
-from lwa_core.pipeline.graph import Inputs, Job, Stage
+from lwa_core.modeling.probing.probe import Probe
+from lwa_core.pipeline.graph import Inputs, Job, Stage, given
 from lwa_core.pipeline.keys import path_digests
-from lwa_core.pipeline.models import StoredModel, write_model
+from lwa_core.pipeline.models import StoredModel, restorer_of, write_model
 from lwa_core.pipeline.task import Asked, drawn_rows
 from lwa_core.plugins.protocols import TrainableSubject
 from lwa_core.recipe.recipe import Recipe, Use
@@ -32,7 +33,7 @@ from lwa_core.text.baselines import baselines
 from lwa_core.text.examples import TextExamples, by_text, make_examples, target_of, tokens
 from lwa_core.text.heads import fitted_head, index_head
 from lwa_core.text.loading import load_text_model, save_text_model, task_of
-from lwa_core.text.parts import TextData, load_texts, save_texts, split_texts
+from lwa_core.text.parts import EXCERPT, TextData, load_texts, save_texts, split_texts
 from lwa_core.text.quality import VALIDATED, TextQuality, measure, validation_of
 from lwa_core.text.reading import read_texts
 from lwa_core.text.sections import EvaluateText, Model, Texts
@@ -120,12 +121,21 @@ class TextTask:
     # Data and teacher
 
     def data(self) -> Stage[TextData]:
+        self._assert_ndcg()
         texts = self.texts
         named = {"path": path_digests(texts.path), "other": None if texts.other is None else path_digests(texts.other)}
         if not texts.path.is_file():
             raise DataError("there is no such file", file=texts.path)
         asked = {"texts": {**unstructure(texts), **named}, "ask": self.ask, "seed": self.recipe.seed}
         return Stage("texts", "texts", DATA_VERSION, self._read, load_texts, {}, asked)
+
+    def _assert_ndcg(self) -> None:
+        """Raise LwaError where layers are to be judged by an NDCG that the report of such a model does not have."""
+        asking = [f"scorer '{use.name}'" for use in self.recipe.scorers if use.settings.get("utility") == "ndcg"]
+        asking += ["calibration"] if self.recipe.calibration.utility == "ndcg" else []
+        if asking and self.ranked["k"] is None:
+            said = f"{asking[0]} has the utility 'ndcg', and the report of a model with ask = '{self.ask}' has no NDCG"
+            raise LwaError(said, "set the utility to 'loss'")
 
     def _read(self, job: Job) -> None:
         texts = self.texts
@@ -165,13 +175,12 @@ class TextTask:
         write_model(job.folder, model, range(model.layered.depth), None, self.open)
 
     def open(self, folder: Path) -> LiveText:
-        return LiveText(load_text_model(folder))
+        return LiveText(load_text_model(folder, registry=self.recipe.registry))
 
     def with_network(self, model: Any, network: torch.nn.Module, compressed_by: Use | None) -> LiveText:
-        if compressed_by is not None:
-            said = f"compressor '{compressed_by.name}' changes the modules of a model, which is not kept for texts"
-            raise ModelError(said, "use it with recommenders")
-        return LiveText(attrs.evolve(model.subject, model=network))
+        subject: TextModel = model.subject
+        restorers = subject.restorers + (() if compressed_by is None else (restorer_of(compressed_by),))
+        return LiveText(attrs.evolve(subject, model=network, restorers=restorers))
 
     # Asking and training
 
@@ -252,6 +261,26 @@ class TextTask:
         torch.manual_seed(self.recipe.seed)
         network: Any = model.subject.model
         return type(network)(network.config).to(device()).eval()  # type: ignore[no-any-return]
+
+    @property
+    def probe_class(self) -> type[Probe]:
+        return Probe
+
+    # What is tried before work begins
+
+    def smoke_inputs(self, data: Stage[TextData], teacher: Stage[StoredModel]) -> Inputs:
+        """The full model is loaded, not trained: it is tried as it is."""
+        return {"data": data, "teacher": teacher}
+
+    def smoke_teacher(self, data: Stage[TextData], job: Job) -> Stage[StoredModel]:
+        # Loaded anew: what is tried may spoil it, and the run goes on with its own.
+        return given("teacher", StoredModel(job["teacher"].folder, self.open))
+
+    def excerpt(self, data: TextData, whole: bool) -> TextData:
+        return data.excerpt(self.recipe.calibration.examples if whole else EXCERPT)
+
+    def assert_sound(self, data: TextData, model: Any) -> None:
+        """The subject is the core's own, and was checked when the model was loaded."""
 
     # Quality
 

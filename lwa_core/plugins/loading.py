@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from lwa_core.plugins.lending.output import printing_to_stderr
+from lwa_core.printable import one_line
 
 PATIENCE = 3.0
 """Seconds after which is said what is waited for."""
@@ -27,4 +28,4 @@ def loading(what: str) -> Iterator[None]:
 
 
 def _tell(what: str) -> None:
-    print(f"still waiting for {what} …", file=sys.stderr, flush=True)
+    os.write(2, f"{one_line(f'still waiting for {what} …')}\n".encode())

@@ -103,6 +103,15 @@ class ReadsFiles(Protocol):
 
 
 @runtime_checkable
+class StatesDepth(Protocol):
+    """What a recommender may have besides, so that `lwa check` can compare what is to be kept with what there is."""
+
+    @property
+    def depth(self) -> int | None:
+        """How many layers the model that `build` gives will have; None where that is not known before it is built."""
+
+
+@runtime_checkable
 class Adapting(Protocol):
     """What a recommender may offer besides, so that a model is fitted in another form than it is kept in."""
 
@@ -231,6 +240,18 @@ class Selector(Protocol):
 
     def select(self, selection: Selection) -> DepthPlan:
         """The plan. Raises LwaError where the settings cannot be met (a budget below the smallest model)."""
+
+
+@runtime_checkable
+class Keeps(Protocol):
+    """What a selector or scorer has besides, as a setting, where it is told how many layers stay.
+
+    `lwa check` compares it with the depth that a recommender states, and `lwa bench` sets it for selectors.
+    """
+
+    @property
+    def keep(self) -> int | Sequence[int] | None:
+        """How many layers stay; several: as many tiers. None: something else says so."""
 
 
 # Compressors

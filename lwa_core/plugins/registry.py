@@ -17,7 +17,7 @@ from typing import Any
 import attrs
 import pluggy
 
-from lwa_core.errors import PluginError
+from lwa_core.errors import PluginError, error_text
 from lwa_core.plugins import hooks
 from lwa_core.plugins.hooks import ENTRY_POINT_GROUP, KINDS, PROJECT, Component
 from lwa_core.plugins.loading import loading
@@ -125,17 +125,11 @@ class Offer:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            said = f"{self.kind} '{self.name}' of {self.provider} cannot be used: {_told(error)}"
+            said = f"{self.kind} '{self.name}' of {self.provider} cannot be used: {error_text(error)}"
             raise BrokenComponentError(
                 said, "mend or block that plugin; `lwa doctor` lists the health of all"
             ) from error
         return target
-
-
-def _told(error: BaseException) -> str:
-    """The error in one line."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 @attrs.frozen(slots=False)
@@ -314,7 +308,7 @@ def _register(
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        return attrs.evolve(info, status=BROKEN, error=_told(error)), []
+        return attrs.evolve(info, status=BROKEN, error=error_text(error)), []
     return info, offers
 
 

@@ -16,8 +16,15 @@ if TYPE_CHECKING:
 ORDERS = ("timestamp", "file")
 
 
-def checked_table(who: str, table: Any, depth: int) -> torch.Tensor:
-    """A scorer's table, if it is one: two axes, a column a layer, real, finite. Raises PluginError otherwise."""
+def checked_table(who: str, table: Any, depth: int, broken: Sequence[Sequence[int]] = ()) -> torch.Tensor:
+    """A scorer's table, if it is one: two axes, a column a layer, real, finite. Raises PluginError otherwise.
+
+    Args:
+        who: The scorer and its provider.
+        table: What it gave.
+        depth: How many layers there are.
+        broken: Sets of kept layers whose answers were not finite themselves; the error names one.
+    """
     import torch
 
     if not isinstance(table, torch.Tensor):
@@ -27,7 +34,9 @@ def checked_table(who: str, table: Any, depth: int) -> torch.Tensor:
     if table.is_complex() or table.dtype == torch.bool:
         raise PluginError(f"{who} gave a table of {table.dtype}, not of real numbers")
     if not bool(torch.isfinite(table.double()).all()):
-        raise PluginError(f"{who} gave scores that are not finite")
+        kept = f"just layers {', '.join(map(str, broken[0]))}" if broken and broken[0] else "no layers"
+        named = f": nor are answers of the model with {kept}" if broken else ""
+        raise PluginError(f"{who} gave scores that are not finite{named}")
     return table.detach()
 
 

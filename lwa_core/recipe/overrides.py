@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from lwa_core.errors import Problem
-from lwa_core.recipe.document import entry_name, excess
+from lwa_core.recipe.document import DEEPEST, entry_name, excess
 from lwa_core.settings.types import TomlPath, shown
 
 LONGEST_ORIGIN = 200
@@ -17,7 +17,7 @@ LONGEST_ORIGIN = 200
 
 @attrs.frozen
 class Override:
-    """One value set from the command line: where, and what the user typed."""
+    """One value set from the command line: what the user typed, and the outermost place that it wrote or made."""
 
     path: TomlPath
     origin: str
@@ -37,8 +37,10 @@ def apply(texts: Sequence[str], document: dict[str, Any]) -> tuple[list[Override
             if not sign:
                 raise _CannotError("'=' and a value are missing")
             names, given = _names(key), _value(value)
-            if too_much := excess(given, tuple(names)):
+            if too_much := excess(given, tuple(names[:DEEPEST])):
                 raise _CannotError(too_much.message)
+            if len(names) > DEEPEST:
+                raise _CannotError(f"more than {DEEPEST} names")
             applied.append(Override(_assign(document, names, given), origin))
         except _CannotError as error:
             hint = "write --set table.key=value, for example --set select.keep=4 or --set score.0.seed=1"
@@ -75,9 +77,13 @@ def _value(text: str) -> Any:
 
 
 def _assign(document: dict[str, Any], names: Sequence[str], value: Any) -> TomlPath:
-    """Put the value where the names lead, making tables on the way; list entries go by number or name."""
+    """Put the value where the names lead, making tables on the way; list entries go by number or name.
+
+    Gives the path of the outermost table that was made, else of the value.
+    """
     here: Any = document
     path: TomlPath = ()
+    made: TomlPath | None = None
     for place, name in enumerate(names):
         step: str | int = name
         if isinstance(here, list):
@@ -88,8 +94,9 @@ def _assign(document: dict[str, Any], names: Sequence[str], value: Any) -> TomlP
         if place == len(names) - 1:
             here[step] = value
         else:
+            made = path if made is None and isinstance(here, dict) and step not in here else made
             here = here[step] if isinstance(step, int) else here.setdefault(step, {})
-    return path
+    return path if made is None else made
 
 
 def _entry(entries: Sequence[Any], name: str, section: str) -> int:

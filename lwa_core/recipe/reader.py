@@ -8,7 +8,9 @@ from typing import Any, cast
 
 import attrs
 
-from lwa_core.errors import PluginError, Problem, RecipeError
+from lwa_core.errors import PluginError, Problem, RecipeError, error_text
+from lwa_core.plugins.loading import loading
+from lwa_core.plugins.protocols import Keeps
 from lwa_core.plugins.registry import NOT_ALLOWED, OK, Offer, Registry
 from lwa_core.plugins.trust import Allowing
 from lwa_core.recipe.document import BadDocumentError, entry_name, parse, read_text
@@ -29,6 +31,8 @@ class Reader:
     """
 
     told = "a recipe"
+    selects = True
+    """Whether the scorers and the selector are to be used."""
     head: type = Head
     tables: Sequence[Table] = ()
 
@@ -51,18 +55,19 @@ class Reader:
         self.registry = self._registry()
         parts = {table.name: self._table(table) for table in self.tables}
         self._check_rests()
+        recipe = None
+        if not self.problems:
+            recipe = Recipe(
+                **{field.name: getattr(head, field.name) for field in fields(Head)},
+                file=self.file,
+                text=text,
+                parts=parts,
+                registry=self.registry,
+                overrides=tuple(overrides),
+            )
+            self.problems += _too_many_layers(recipe) if self.selects else []
         problems = [_at_override(problem, applied) for problem in self.problems]
-        if problems:
-            return None, problems
-        recipe = Recipe(
-            **{field.name: getattr(head, field.name) for field in fields(Head)},
-            file=self.file,
-            text=text,
-            parts=parts,
-            registry=self.registry,
-            overrides=tuple(overrides),
-        )
-        return recipe, []
+        return (None if problems else recipe), problems
 
     def _check_rests(self) -> None:
         """A table that says nothing without another one."""
@@ -242,7 +247,7 @@ class Reader:
             return None
         own = {"use", "name"} if named else {"use"}
         settings = {key: value for key, value in table.items() if key not in own}
-        instance, problems = structure(cls, settings, path, self.folder, owner=f"{kind} '{offer.name}'")
+        instance, problems = self._made(offer, cls, settings, path)
         self.problems += [*problems, *self._bad_references(cls, settings, path)]
         if instance is None:
             return None
@@ -251,6 +256,17 @@ class Reader:
             if field.about and field.about.path and field.name in settings:
                 written[field.name] = settings[field.name]
         return Use(kind, str(name), offer.name, offer, written, instance, path)
+
+    def _made(self, offer: Offer, cls: type, settings: Mapping[str, Any], path: TomlPath) -> tuple[Any, list[Problem]]:
+        """A component with its settings; whatever its class does when it is made is a problem, not the end."""
+        try:
+            with loading(f"{offer.kind} '{offer.name}' of {offer.provider} to be made"):
+                return structure(cls, settings, path, self.folder, owner=f"{offer.kind} '{offer.name}'")
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            said = f"{offer.kind} '{offer.name}' of {offer.provider} cannot be made: {error_text(error)}"
+            return None, [Problem("broken-component", said, (*path, "use"), "mend or block that plugin")]
 
     def _offer(self, kind: str, table: Mapping[str, Any], path: TomlPath) -> Offer | None:
         use = table.get("use")
@@ -329,6 +345,22 @@ def _repeated(names: Sequence[str], paths: Mapping[str, Path]) -> set[int]:
     return again
 
 
+def _too_many_layers(recipe: Recipe) -> Iterator[Problem]:
+    """Scorers and selectors that are to keep more layers than the full model is known to have."""
+    depth = recipe.depth
+    if depth is None:
+        return
+    for use in recipe.uses:
+        if use.kind not in ("scorer", "selector") or not isinstance(use.instance, Keeps):
+            continue
+        keep, path = use.instance.keep, (*use.path, "keep")
+        counts = [(keep, path)] if isinstance(keep, int) else [(n, (*path, at)) for at, n in enumerate(keep or ())]
+        for count, place in counts:
+            if count > depth:
+                hint = f"keep at most {depth}, or give the full model more layers"
+                yield Problem("too-many-layers", f"cannot keep {count} of {depth} layers", place, hint)
+
+
 def _at_override(problem: Problem, applied: Sequence[Override]) -> Problem:
     """Blame the override that wrote what is wrong, the last one first."""
     for override in reversed(applied):
@@ -370,14 +402,19 @@ def check_recipe(
     *,
     block: Collection[str] = (),
     allow_local: Allowing = True,
+    selects: bool = True,
 ) -> tuple[Recipe | None, list[Problem]]:
-    """Like `load_recipe`, but gives the problems back, placed and in file order."""
+    """Like `load_recipe`, but gives the problems back, placed and in file order.
+
+    Without `selects`, how many layers its selector is to keep is nobody's affair.
+    """
     try:
         text = read_text(file)
     except BadDocumentError as error:
         return None, [error.problem]
     try:
         reader = Reader(file, parse(text), block, allow_local)
+        reader.selects = selects
         recipe, problems = reader.read(text, overrides)
     except BadDocumentError as error:
         recipe, problems = None, [error.problem]

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, cast
 import attrs
 
 from lwa_core.data.sections import Filter, Measurement, Split
+from lwa_core.modeling.layers.folder_depth import depth_of_folder
 from lwa_core.modeling.probing.sections import Calibration
-from lwa_core.plugins.protocols import Baseline, CombiningScorer, NamesScorers
+from lwa_core.plugins.protocols import Baseline, CombiningScorer, NamesScorers, StatesDepth
 from lwa_core.plugins.registry import Offer, Registry
 from lwa_core.recipe.document import paths
 from lwa_core.recipe.tables import TASKS
@@ -154,6 +155,15 @@ class Recipe:
         return cast(Evaluate, self.parts["evaluate"])
 
     @property
+    def depth(self) -> int | None:
+        """How many layers the full model has, where the recipe or the model's config.json says so."""
+        model = self.parts.get("model")
+        if model is not None:
+            return depth_of_folder(model.path)
+        recommender = self.recommender.instance
+        return recommender.depth if isinstance(recommender, StatesDepth) else None
+
+    @property
     def uses(self) -> tuple[Use, ...]:
         """Every component, in the order of the flow."""
         found: list[Use] = []
@@ -186,13 +196,18 @@ class Recipe:
                 tables[name] = [{"use": use.component, "name": use.name, **_without_none(use.settings)} for use in part]
             elif part is not None:
                 tables[name] = _without_none(unstructure(part))
-        return {**tables, "components": [_provenance(use) for use in self.uses]}
+        return {**tables, "components": [provenance(use) for use in self.uses]}
 
     def line(self, path: TomlPath) -> int | None:
         """The line of a TOML path or of the innermost table around it; None for what the file does not say."""
         if not any(path[:length] in paths(self.text) for length in range(1, len(path) + 1)):
             return None
         return _locator(self.text).find(path).line
+
+    def place(self, use: Use | None) -> str:
+        """Where a component stands, as ` (FILE:LINE)`; empty for what the file does not say."""
+        line = None if use is None else self.line(use.path)
+        return f" ({self.file}:{line})" if self.file is not None and line is not None else ""
 
 
 def combined_by(use: Use, scorers: Sequence[Use]) -> tuple[Use, ...]:
@@ -210,7 +225,8 @@ def _without_none(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if value is not None}
 
 
-def _provenance(use: Use) -> dict[str, Any]:
+def provenance(use: Use) -> dict[str, Any]:
+    """Who provides a component, JSON-ready: plugin, distribution, its version, the digest of its files where known."""
     provider = use.offer.provider
     facts = {
         "kind": use.kind,

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 import torch
 
@@ -34,10 +35,11 @@ def fit_model(
     filter_seen: bool,
     report: Reporter,
     precision: str = "float32",
+    epochs: int | None = None,
 ) -> tuple[torch.nn.Module, Trained]:
     """A fresh model of the recommender, trained on the training part of the data.
 
-    Its weights are trained in float32, and then put into `precision`.
+    Its weights are trained in float32, and then put into `precision`. With `epochs`, for at most so many.
 
     Raises:
         DataError: The recommender looks at the times of events, and the data has none.
@@ -48,12 +50,15 @@ def fit_model(
     adapting = recommender if isinstance(recommender, Adapting) else None
     if adapting is not None:
         model = adapting.adapt(model, data.only().training_sequences(), report)
+    settings = recommender.training()
+    if epochs is not None:
+        settings = attrs.evolve(settings, epochs=min(epochs, settings.epochs))
     trained = train_on(
         recommender,
         data,
         model,
         lambda model, batch: recommender.loss(model, batch).overall,
-        recommender.training(),
+        settings,
         folder=folder,
         seed=seed,
         filter_seen=filter_seen,

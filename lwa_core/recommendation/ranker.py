@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,21 @@ from lwa_core.data import Catalogue, TimedHistory
 from lwa_core.data.moments import AUTO, UNITS
 from lwa_core.data.timed import asks_for_times
 from lwa_core.errors import LwaError, ModelError, PluginError, StoreError
-from lwa_core.modeling.files.saving import save_config, save_model, without_weights
-from lwa_core.plugins.protocols import Recommender, Restoring
+from lwa_core.modeling.files.saving import save_model
+from lwa_core.plugins.protocols import Recommender
 from lwa_core.plugins.registry import Registry
+from lwa_core.plugins.restoring import (
+    Restorer,
+    component_of,
+    described,
+    restored,
+    restorers_of,
+    save_restorable,
+    told_settings,
+)
 from lwa_core.recommendation.fitting import score_histories, scoring
 from lwa_core.recommendation.ranking import top_items
 from lwa_core.recommendation.requests import read_count, read_history, read_items, read_many
-from lwa_core.settings import structure
 from lwa_core.store.checksums import checksums, difference
 from lwa_core.store.files import read_json, write_json
 from lwa_core.store.sealing import MANIFEST
@@ -37,15 +46,6 @@ SCORES_AT_ONCE = 2**24
 """Scores that are held at once, at most, unless one history has more: 64 MiB."""
 
 
-@attrs.frozen
-class Restorer:
-    """A compressor that gave a model other modules than it had before, and has them again from its files."""
-
-    component: str
-    settings: Mapping[str, Any]
-    instance: Restoring
-
-
 @attrs.frozen(eq=False, repr=False)
 class Ranker:
     """Ranks the items of a catalogue for a history of item ids.
@@ -59,6 +59,7 @@ class Ranker:
         filter_seen: Whether items of the history are left out of the recommendations.
         restorers: The compressors that gave the network other modules than its recommender builds, in their order. The
             last one saves and restores it.
+        provider: Who offers the recommender, as `lwa_core.plugins.restoring.facts_of` says it.
         time_unit: What numbers that are times counted in the data; `"auto"` where it had none.
         facts: What `lwa_core.fit` was given and left out, as `PreparedData.facts`; empty where it was loaded.
     """
@@ -70,6 +71,7 @@ class Ranker:
     settings: Mapping[str, Any]
     filter_seen: bool = True
     restorers: tuple[Restorer, ...] = ()
+    provider: Mapping[str, str] = attrs.field(factory=dict)
     time_unit: str = AUTO
     facts: Mapping[str, Any] = attrs.field(factory=dict)
     _index: dict[str, int] = attrs.field(init=False)
@@ -228,8 +230,7 @@ class Ranker:
         """
         folder = Path(folder)
         if self.restorers:
-            save_config(self.model, folder)
-            self.restorers[-1].instance.save(self.model, folder)
+            save_restorable(self.model, self.restorers, folder)
         else:
             save_model(self.model, folder)
         self.describe(folder)
@@ -242,12 +243,11 @@ class Ranker:
             {
                 "format": FORMAT,
                 "recommender": self.component,
-                "settings": _told(self.settings),
+                "settings": told_settings(self.settings),
+                **({"provider": dict(self.provider)} if self.provider else {}),
                 "filter_seen": self.filter_seen,
                 "time_unit": self.time_unit,
-                "restored_by": [
-                    {"compressor": each.component, "settings": _told(each.settings)} for each in self.restorers
-                ],
+                "restored_by": described(self.restorers),
                 "files": checksums(folder, but=DESCRIPTION),
             },
         )
@@ -258,7 +258,7 @@ def load_ranker(folder: Path, registry: Registry | None = None) -> Ranker:
 
     Raises:
         ModelError: The folder holds no model, or a damaged one.
-        PluginError: No installed plugin offers its recommender.
+        PluginError: No plugin offers its recommender, or a compressor that it needs; the hint says who did.
     """
     try:
         said, items = read_json(folder / DESCRIPTION), read_json(folder / ITEMS)
@@ -268,17 +268,21 @@ def load_ranker(folder: Path, registry: Registry | None = None) -> Ranker:
     catalogue = _catalogue(items, folder / ITEMS)
     component, settings = description.recommender, description.settings
     registry = registry or Registry.discover()
-    recommender = _made(registry, "recommender", component, settings, folder)
-    restorers = tuple(_restorer(registry, each, folder) for each in description.restored_by)
-    model = _restored(recommender, restorers, folder) if restorers else recommender.load(folder)
-    _check_loaded(model, f"recommender '{component}' of {registry.find('recommender', component).provider}")
-    seen, unit = description.filter_seen, description.time_unit
-    return Ranker(model, recommender, catalogue, component, settings, seen, restorers, unit)
-
-
-def _nothing() -> History:
-    """An empty history, which has times for a model that asks for them."""
-    return TimedHistory(np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.int64))
+    recommender = component_of(registry, "recommender", component, settings, folder, description.provider)
+    restorers = restorers_of(description.restored_by, registry, folder)
+    load = partial(_loaded, recommender, component, folder)
+    model = restored(load, restorers, folder) if restorers else load()
+    try:
+        _check_loaded(model, f"recommender '{component}' of {registry.find('recommender', component).provider}")
+        ranked = score_histories(recommender, model, [_nothing(recommender)])  # what cannot be asked is no model
+    except LwaError:
+        raise
+    except Exception as error:  # of a recommender's own code, or of a network that its configuration does not fit
+        said = " ".join(str(error).split())
+        raise ModelError(f"the model in {folder} cannot be asked: {type(error).__name__}: {said}") from error
+    _assert_ranks(ranked, len(catalogue))
+    seen, provider, unit = description.filter_seen, description.provider, description.time_unit
+    return Ranker(model, recommender, catalogue, component, settings, seen, restorers, provider, unit)
 
 
 def _check_loaded(model: Any, who: str) -> None:
@@ -297,7 +301,8 @@ class _Description:
     settings: dict[str, Any]
     filter_seen: bool
     time_unit: str
-    restored_by: list[tuple[str, dict[str, Any]]]
+    restored_by: list[dict[str, Any]]
+    provider: dict[str, str]
 
 
 def _description(said: Any, folder: Path) -> _Description:
@@ -309,18 +314,31 @@ def _description(said: Any, folder: Path) -> _Description:
         wrong = difference(folder, said.get("files"), holder=DESCRIPTION, others=(MANIFEST,))
         if wrong:
             raise ModelError(f"the model in {folder} is not as it was saved: {wrong}", "copy or make it again")
-    by = said.get("restored_by", [])
-    made = by if isinstance(by, list) and all(isinstance(each, dict) for each in by) else [{}]
-    restored = [(each.get("compressor"), each.get("settings")) for each in made]
-    parts = [(said.get("recommender"), said.get("settings")), *restored]
-    if not isinstance(said.get("filter_seen"), bool) or not all(
-        isinstance(name, str) and isinstance(settings, dict) for name, settings in parts
-    ):
+    by, provider = said.get("restored_by") or [], said.get("provider") or {}
+    parts = [(said.get("recommender"), said.get("settings"), provider)]
+    if isinstance(by, list) and all(isinstance(each, dict) for each in by):
+        parts += [(each.get("compressor"), each.get("settings"), each.get("provider") or {}) for each in by]
+    else:
+        parts.append((None, None, {}))
+    if not isinstance(said.get("filter_seen"), bool) or not all(map(_is_part, parts)):
         raise ModelError(f"{file} does not describe a model: a part is missing, or of another type")
     unit = said.get("time_unit", AUTO)
     if unit not in (AUTO, *UNITS):
         raise ModelError(f"{file} names no unit of time: {str(unit)[:40]!r}")
-    return _Description(said["recommender"], said["settings"], said["filter_seen"], unit, restored)
+    return _Description(said["recommender"], said["settings"], said["filter_seen"], unit, by, provider)
+
+
+def _is_part(part: tuple[Any, Any, Any]) -> bool:
+    """Whether this is a component's name, its settings, and who offers it."""
+    name, settings, provider = part
+    texts = isinstance(provider, dict) and all(isinstance(value, str) for value in provider.values())
+    return isinstance(name, str) and isinstance(settings, dict) and texts
+
+
+def _nothing(recommender: Recommender) -> History:
+    """The history of a user who has none."""
+    none: History = np.zeros(0, dtype=np.int32)
+    return TimedHistory(none, np.zeros(0, dtype=np.int64)) if asks_for_times(recommender) else none
 
 
 def _assert_ranks(scores: torch.Tensor, items: int) -> None:
@@ -328,49 +346,16 @@ def _assert_ranks(scores: torch.Tensor, items: int) -> None:
         raise ModelError(f"the model ranks {scores.shape[-1]} items, but its catalogue holds {items}")
 
 
-def _restorer(registry: Registry, said: tuple[str, dict[str, Any]], folder: Path) -> Restorer:
-    component, settings = said
-    instance = _made(registry, "compressor", component, settings, folder)
-    if not isinstance(instance, Restoring):
-        raise ModelError(f"the model in {folder} needs compressor '{component}', which restores no model any more")
-    return Restorer(component, settings, instance)
-
-
-def _restored(recommender: Recommender, restorers: Sequence[Restorer], folder: Path) -> torch.nn.Module:
-    """The modules that each compressor left, made one after the other; the weights are read by the last one."""
-    with without_weights():
-        model = recommender.load(folder)
-        for restorer in restorers[:-1]:
-            model = _by(restorer, model, folder)
-    return _by(restorers[-1], model, folder).eval()
-
-
-def _by(restorer: Restorer, model: torch.nn.Module, folder: Path) -> torch.nn.Module:
+def _loaded(recommender: Recommender, component: str, folder: Path) -> torch.nn.Module:
+    """What the recommender's `load` gives. Raises ModelError where it cannot read the folder."""
     try:
-        made: Any = restorer.instance.restore(model, folder)
+        return recommender.load(folder)
+    except LwaError:
+        raise
     except Exception as error:  # it is somebody else's code
-        said = error.message if isinstance(error, LwaError) else f"{type(error).__name__}: {error}"
-        raise ModelError(f"compressor '{restorer.component}' cannot restore the model in {folder}: {said}") from error
-    if not isinstance(made, torch.nn.Module):
-        gave = type(made).__name__
-        raise PluginError(f"compressor '{restorer.component}' restored {gave} from {folder}, not a model")
-    return made
-
-
-def _made(registry: Registry, kind: str, component: str, settings: Any, folder: Path) -> Any:
-    try:
-        offer = registry.find(kind, component)
-    except PluginError as error:
-        hint = f"it has to be in an installed package; {error.hint}"
-        raise type(error)(f"the model in {folder} cannot be loaded: {error.message}", hint) from error
-    made, problems = structure(offer.load(), settings, (), None)
-    if made is None:
-        raise ModelError(f"{folder / DESCRIPTION} does not fit {offer.provider}: {problems[0].message}")
-    return made
-
-
-def _told(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in settings.items() if value is not None}
+        said = f"recommender '{component}' cannot load the model in {folder}: {type(error).__name__}: {error}"
+        hint = "its `load` has to read teachers and students alike; docs/plugins.md says how"
+        raise ModelError(said, hint) from error
 
 
 def _catalogue(items: Any, file: Path) -> Catalogue:

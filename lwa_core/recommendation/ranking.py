@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lwa_core.data import Examples, PreparedData
 from lwa_core.data.dataset import lent
 from lwa_core.errors import ModelError
-from lwa_core.modeling.kernels.target_ranks import places_of, target_ranks
+from lwa_core.modeling.kernels.target_ranks import target_ranks
 from lwa_core.types import History, Reporter
 
 Scores: TypeAlias = Callable[[Sequence[History]], torch.Tensor]
@@ -111,8 +111,10 @@ def top_items(
 
 def without_seen(scores: torch.Tensor, seen: Sequence[History]) -> torch.Tensor:
     """A copy of `scores` (histories, items) with -inf at the seen items of each row."""
+    rows = torch.from_numpy(np.repeat(np.arange(len(seen)), [len(items) for items in seen]))
+    columns = torch.from_numpy(np.concatenate([*seen, np.zeros(0, dtype=np.int64)]).astype(np.int64))
     low = torch.tensor(-torch.inf, dtype=scores.dtype, device=scores.device)
-    return scores.index_put(places_of(seen, scores.device), low)
+    return scores.index_put((rows.to(scores.device), columns.to(scores.device)), low)
 
 
 def _batches(histories: Sequence[History], size: int) -> Iterator[NDArray[np.int64]]:

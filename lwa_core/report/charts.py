@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from lwa_core.printable import one_line
 from lwa_core.results.schema import ScorerResult
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ STYLE = {
 class Point:
     """A model in a chart of two measured quantities; `low` and `high` bound the vertical one."""
 
-    name: str
+    name: str = attrs.field(converter=one_line)
     kind: str
     x: float
     y: float
@@ -64,12 +65,12 @@ def layer_scores(scores: ScorerResult) -> str:
         layers = range(len(scores.mean))
         axes.bar(layers, scores.mean, width=0.68, color=ACCENT, linewidth=0)
         if scores.low is not None and scores.high is not None:
-            below = [m - low for m, low in zip(scores.mean, scores.low, strict=True)]
-            above = [high - m for m, high in zip(scores.mean, scores.high, strict=True)]
+            below = [0.0 if low is None else m - low for m, low in zip(scores.mean, scores.low, strict=True)]
+            above = [0.0 if high is None else high - m for m, high in zip(scores.mean, scores.high, strict=True)]
             axes.errorbar(layers, scores.mean, yerr=[below, above], fmt="none", ecolor=INK, elinewidth=1, capsize=2)
         axes.axhline(0, color=FAINT, linewidth=0.8)
         axes.set_xlabel("layer")
-        axes.set_ylabel(scores.unit or "score")
+        axes.set_ylabel(one_line(scores.unit) or "score")
         axes.set_xticks(list(layers) if len(layers) <= 16 else list(layers)[:: len(layers) // 12 + 1])
 
     return draw_svg(f"scores of {scores.name}", draw, height=2.2)
@@ -187,4 +188,4 @@ def _themed(svg: str, name: str) -> str:
     used = set(re.findall(r"#([\w.-]+)", svg))
     svg = re.sub(r' id="([^"]+)"', lambda found: found[0] if found[1] in used else "", svg)
     svg = re.sub(r' (width|height)="[0-9.]+pt"', "", svg, count=2)
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(name)}" ', 1).strip()
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(one_line(name))}" ', 1).strip()

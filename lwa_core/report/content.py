@@ -166,7 +166,7 @@ def controlled(results: Results) -> str:
     names = [model.name for model in results.uncontrolled]
     if not names:
         return f"the share that counts is that of {CONTROL}, of the same data, epochs and learning rate."
-    asked = "`control = true` in [evaluate] measures it"
+    asked = "control = true in [evaluate] measures it"
     return f"{', '.join(names)}: {UNCONTROLLED} ({asked})."
 
 

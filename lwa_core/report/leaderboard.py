@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lwa_core.report.tables import Table, markdown_table
 from lwa_core.results.figures import MINUS, metric_name, percent
+from lwa_core.results.words import UNCONTROLLED
 
 
 def boards(result: Mapping[str, Any]) -> list[Table]:
@@ -14,17 +15,51 @@ def boards(result: Mapping[str, Any]) -> list[Table]:
 
     What was chosen; what it cost and how sure it is; the controls; what is left of the quality.
     """
-    made = [_choices(result), _gains(result), _costs(result), _controls(result), _quality(result)]
+    made = [_choices(result), _cells(result), _gains(result), _costs(result), _controls(result), _quality(result)]
     return [board for board in made if board.rows]
 
 
 def _choices(result: Mapping[str, Any]) -> Table:
+    board = result["leaderboard"]
+    places = [row["place"] for row in board]
     rows = [
-        [_name(row), _estimate(row["regret"]), "0" if row["kind"] == "expectation" else _estimate(row["gain"])]
-        for row in result["leaderboard"]
+        [
+            _name(row),
+            f"{row['place']}{'=' if places.count(row['place']) > 1 else ''}",
+            _estimate(row["regret"]),
+            "" if row["behind"] is None else _estimate(row["behind"]),
+            "0" if row["kind"] == "expectation" else _estimate(row["gain"]),
+        ]
+        for row in board
     ]
     title = f"{result['bench']}, {len(result['cells'])} cells: loss in nats above the best set, and below a random one"
-    return Table(("", "regret", "gain over random"), rows, title=title)
+    return Table(("", "place", "regret", "behind the first", "gain over random"), rows, title=title, note=_ties(board))
+
+
+def _ties(board: Sequence[Mapping[str, Any]]) -> str:
+    """Which entries chose the same everywhere, and what an order of places is worth."""
+    groups = {tuple(sorted([row["name"], *row["tied"]])) for row in board if row["tied"]}
+    said = [f"the same layers in every cell: {', '.join(group)}" for group in sorted(groups)]
+    later = [row for row in board if row["behind"] is not None]
+    unsure = [row["name"] for row in later if row["behind"]["low"] is None or row["behind"]["low"] <= 0]
+    if unsure:
+        said.append(f"not shown to be behind the first: {', '.join(unsure)}")
+    return "\n".join(said)
+
+
+def _cells(result: Mapping[str, Any]) -> Table:
+    """How many pairs of entries each cell tells apart; a cell that tells none apart says nothing of any of them."""
+    rows = [
+        [
+            f"{cell['cell']} seed {cell['seed']}",
+            f"{cell['examples']['test']:,}",
+            f"{cell['apart']} of {cell['pairs']}" + ("" if cell["apart"] else ": it tells nothing apart"),
+        ]
+        for cell in result["cells"]
+        if "pairs" in cell
+    ]
+    title = "pairs of entries that a cell tells apart (95 %, for all its pairs together)"
+    return Table(("", "test examples", "pairs told apart"), rows, title=title)
 
 
 def _gains(result: Mapping[str, Any]) -> Table:
@@ -75,7 +110,8 @@ def _quality(result: Mapping[str, Any]) -> Table:
     rows = [
         [_name(row), *(percent(value) for value in (*row["cut"], *(row["healed"] or ())))] for row in _compared(result)
     ]
-    return Table(columns, rows, title=f"share of the teacher's {_metrics(result)}, mean over the cells")
+    note = "" if result["heal"] is None else f"healed: {UNCONTROLLED}"
+    return Table(columns, rows, title=f"share of the teacher's {_metrics(result)}, mean over the cells", note=note)
 
 
 def _metrics(result: Mapping[str, Any]) -> str:
@@ -97,7 +133,10 @@ def _name(row: Mapping[str, Any]) -> str:
 
 def markdown(result: Mapping[str, Any]) -> str:
     """The boards as Markdown."""
-    return "\n".join(f"{board.title}\n\n{markdown_table(board)}\n" for board in boards(result))
+    return "\n".join(
+        f"{board.title}\n\n{markdown_table(board)}\n" + (f"\n{board.note}\n" if board.note else "")
+        for board in boards(result)
+    )
 
 
 def _estimate(value: Mapping[str, float | None]) -> str:

@@ -9,6 +9,7 @@ from lwa_core.report.charts import ACCENT, FAINT, INK, SECOND, draw_svg
 from lwa_core.report.tables import Table
 from lwa_core.results.figures import signed, with_interval
 from lwa_core.results.schema import Figure, Metrics, Optimality
+from lwa_core.statistics.means import FEWEST
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,6 +30,8 @@ def told(metrics: Metrics) -> dict[str, Any] | None:
         "utility": UTILITIES.get(found.utility, found.utility),
         "unit": UNITS.get(found.utility, ""),
         "tiers": tiers(found, depth),
+        "few": found.examples < FEWEST,
+        "smallest": FEWEST,
         "mean_regret": None if found.mean_regret is None else with_interval(found.mean_regret, signed),
         "depths": depths(found),
     }

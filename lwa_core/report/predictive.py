@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import sqrt
 from typing import Any
 
@@ -11,7 +11,6 @@ from lwa_core.results.figures import number, percent, short, signed, with_interv
 from lwa_core.results.schema import Figure, Metrics, ScorerResult
 from lwa_core.results.verdict import Verdict, compared, verdict
 from lwa_core.results.words import Words, words_of
-from lwa_core.statistics.estimate import student_half
 
 QUANTITIES = {
     "target": "log p of {right}",
@@ -24,12 +23,11 @@ LABELS = {"sampled": "labels drawn from the model", "observed": "the observed la
 
 def told(metrics: Metrics) -> list[dict[str, Any]]:
     """What the templates show of every score that is a posterior variance; nothing where there is none."""
-    confidence = metrics.asked["evaluate"]["confidence"]
     words = words_of(metrics.task)
-    return [_told(scores, confidence, words) for scores in metrics.scores if scores.facts.get("laplace")]
+    return [_told(scores, words) for scores in metrics.scores if scores.facts.get("laplace")]
 
 
-def _told(scores: ScorerResult, confidence: float, words: Words) -> dict[str, Any]:
+def _told(scores: ScorerResult, words: Words) -> dict[str, Any]:
     laplace, predictive = scores.facts["laplace"], scores.facts.get("predictive")
     quantity = laplace["quantity"]
     return {
@@ -41,11 +39,11 @@ def _told(scores: ScorerResult, confidence: float, words: Words) -> dict[str, An
         "labels": LABELS.get(laplace["labels"], laplace["labels"]),
         "targets": laplace["training_targets"],
         "layers": layers(scores, laplace),
-        "whole": with_interval(_figure(laplace["variance"], scores.count, confidence), short),
+        "whole": _with_error(laplace["variance"], short),
         "deviation": short(sqrt(laplace["variance"]["mean"])),
         "prior": f"{short(laplace['prior_precision'])} ({_origin(laplace)})",
         "evidence": [number(laplace[f"log_{name}"], 1) for name in ("marginal_likelihood", "likelihood", "evidence")],
-        "predictive": None if predictive is None else _predictive(predictive, confidence),
+        "predictive": None if predictive is None else _predictive(predictive),
     }
 
 
@@ -65,30 +63,32 @@ def layers(scores: ScorerResult, laplace: Mapping[str, Any]) -> Table:
     return Table(("", f"variance [{scores.unit}]", "share", "weights", "effective weights"), rows)
 
 
-def _predictive(told: Mapping[str, Any], confidence: float) -> dict[str, Any]:
-    gain = _figure(told["nll"]["difference"], told["examples"], confidence)
+def _predictive(told: Mapping[str, Any]) -> dict[str, Any]:
+    difference = told["nll"]["difference"]
+    gain = Figure(difference["mean"], difference.get("low"), difference.get("high"))
     return {
         "samples": told["samples"],
         "linearised": told["method"] == "linearised",
         "bins": told["ece"]["bins"],
-        "parts": parts(told, confidence),
+        "parts": parts(told),
         "calibration": calibration(told, gain),
         "verdict": _verdict(gain),
     }
 
 
-def parts(told: Mapping[str, Any], confidence: float) -> Table:
+def parts(told: Mapping[str, Any]) -> Table:
     """Total, aleatoric and epistemic."""
     whole = told["total"]["mean"]
     rows = [
         (
             name,
-            with_interval(_figure(told[name], told["samples"], confidence), number),
+            number(told[name]["mean"]),
+            "" if told[name]["standard_error"] is None else number(told[name]["standard_error"]),
             percent(told[name]["mean"] / whole) if whole else "",
         )
         for name in ("total", "aleatoric", "epistemic")
     ]
-    return Table(("uncertainty", "nats", "share"), rows)
+    return Table(("uncertainty", "nats", "standard error", "share"), rows)
 
 
 def calibration(told: Mapping[str, Any], gain: Figure) -> Table:
@@ -113,10 +113,7 @@ def _origin(laplace: Mapping[str, Any]) -> str:
     return "set" if laplace["prior_precision_by"] == "setting" else f"by {laplace['prior_precision_by']}"
 
 
-def _figure(told: Mapping[str, Any], count: int, confidence: float) -> Figure:
-    """Mean with its Student-t interval; the degrees of freedom are those of the fewer things averaged over."""
-    mean, error = told["mean"], told["standard_error"]
-    if error is None or count < 2:
-        return Figure(mean)
-    half = student_half(count, confidence) * error
-    return Figure(mean, mean - half, mean + half)
+def _with_error(told: Mapping[str, Any], show: Callable[[float], str]) -> str:
+    """A mean with its standard error, which promises no more than it is."""
+    error = told["standard_error"]
+    return show(told["mean"]) + ("" if error is None else f" (standard error {show(error)})")

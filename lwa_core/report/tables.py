@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import attrs
 
+from lwa_core.printable import printable
+
 MARKDOWN_SPECIAL = re.compile(r"([\\`*_|<>&\[\]#~])")
 
 
@@ -33,7 +35,7 @@ class Table:
 
 def escaped(text: str) -> str:
     """Text on one line in which nothing is read as Markdown or HTML."""
-    return MARKDOWN_SPECIAL.sub(r"\\\1", " ".join(text.split()))
+    return MARKDOWN_SPECIAL.sub(r"\\\1", " ".join(printable(text).split()))
 
 
 def markdown_table(table: Table) -> str:

@@ -10,6 +10,7 @@ import attrs
 import jinja2
 from markupsafe import Markup
 
+from lwa_core.printable import printable
 from lwa_core.report import charts, cold_start, optimum, predictive
 from lwa_core.report.certainty import Matrix, stability_chart
 from lwa_core.report.charts import Point
@@ -69,8 +70,8 @@ def _environment(**options: Any) -> jinja2.Environment:
 
 
 def _unbroken(value: Any) -> Any:
-    """A figure and its unit stay on one line."""
-    return UNIT.sub("\N{NO-BREAK SPACE}", value) if type(value) is str else value
+    """A figure and its unit stay on one line; what others wrote turns no text round."""
+    return UNIT.sub("\N{NO-BREAK SPACE}", printable(value)) if type(value) is str else value
 
 
 class _Ready(str):

@@ -13,7 +13,6 @@ from lwa_core.results.figures import metric_name, signed, with_interval
 from lwa_core.results.reading import Results
 from lwa_core.results.schema import Caution, Training
 from lwa_core.results.verdict import Verdict, compared, verdict
-from lwa_core.statistics.estimate import student_half
 
 CODE = "teacher-not-converged"
 
@@ -63,6 +62,8 @@ def validated(history: Sequence[Mapping[str, float]]) -> str | None:
 
 def still_rises(values: Sequence[float]) -> bool:
     """Whether the last epochs rise beyond their noise: the 95 % interval of the least-squares slope lies above 0."""
+    from scipy.special import stdtrit
+
     count = min(MOST, max(FEWEST, len(values) // 3))
     if len(values) < count:
         return False
@@ -71,4 +72,4 @@ def still_rises(values: Sequence[float]) -> bool:
     slope = float(x @ y / (x @ x))
     noise = y - y.mean() - slope * x
     error = float(np.sqrt(noise @ noise / (count - 2) / (x @ x)))
-    return slope > student_half(count - 1) * error
+    return slope > float(stdtrit(count - 2, 0.975)) * error

@@ -43,7 +43,8 @@ def ratio(value: float) -> str:
 
 def milliseconds(value: float) -> str:
     """Three significant digits, or tenths."""
-    return f"{value:.1f} ms" if value >= 100 else f"{value:.3g} ms"
+    shown = f"{value:.1f} ms" if abs(value) >= 100 else f"{value:.3g} ms"
+    return shown.replace("-", MINUS)
 
 
 def megabytes(value: float) -> str:

@@ -45,14 +45,14 @@ class Figure:
 
 @attrs.frozen
 class Difference(Figure):
-    """A mean of paired differences, example by example, with its Student-t interval.
+    """A figure of paired differences, example by example, with its interval.
 
     Args:
         mean: In the unit of the quantity.
-        low: Lower end of the interval; null where there is none.
+        low: Lower end of the interval; null where there are too few examples for one.
         high: Upper end.
         units: How many examples it is the mean of; null where that is not known.
-        standard_error: Of the mean.
+        standard_error: Of the mean; null where the figure is not the mean of one value for each example.
     """
 
     standard_error: float | None = None
@@ -263,8 +263,8 @@ class ScorerResult:
         combines: The scorers that it is made of; null where it is made of none.
         count: How many samples the scores average over.
         mean: Of each layer (layers,).
-        standard_error: Of each mean (layers,); null for one sample, as are the next two.
-        low: Lower ends of the Student-t intervals (layers,).
+        standard_error: Of each mean (layers,); null for one sample.
+        low: Lower ends of the intervals (layers,), null where there is none; null for too few samples.
         high: Upper ends (layers,).
         stability: Mean rank correlation between halves of the samples; null for fewer than four.
         bottom: For each number of removed layers; null for one sample.
@@ -280,8 +280,8 @@ class ScorerResult:
     count: int
     mean: tuple[float, ...]
     standard_error: tuple[float, ...] | None = None
-    low: tuple[float, ...] | None = None
-    high: tuple[float, ...] | None = None
+    low: tuple[float | None, ...] | None = None
+    high: tuple[float | None, ...] | None = None
     stability: float | None = None
     bottom: tuple[Bottom, ...] | None = None
     stability_curve: tuple[tuple[int, float], ...] = ()
@@ -377,7 +377,7 @@ class DepthComparison:
         layers: So many.
         kept: The best set on these examples, rising.
         best: Its utility, which is flattered.
-        oracle: The best set of one half of the examples on the other.
+        oracle: The best set of one half of the examples on the other; its interval is that of the truly best set.
         oracle_choices: How many different sets the halves choose.
         random: A random set, in exact expectation.
     """
@@ -398,8 +398,8 @@ class TierComparison:
         layers: So many.
         kept: Which ones, rising.
         difference: Its utility less the full model's.
-        regret: The oracle's utility less its own.
-        gain: Its utility less a random set's, with a bootstrap interval.
+        regret: How much higher the utility of the best set of its size is, at least 0.
+        gain: Its utility less a random set's.
         rank: Among the sets of its size, 1: the best on these examples.
         subsets: How many there are.
         oracle_choices: How many different sets the halves choose.

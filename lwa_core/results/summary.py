@@ -185,7 +185,7 @@ def scores_of(
         board: The scores by the recipe's names.
         components: Name -> component that computed it.
         references: Name -> the paper that defines it.
-        confidence: Of the Student-t interval of each layer's mean.
+        confidence: Of the interval of each layer's mean.
         removed: For how many removed layers each layer's probability of being among the lowest is told.
     """
     counts = sorted({k for k in removed if k > 0})
@@ -216,8 +216,8 @@ def _scorer_result(
         count=scores.count,
         mean=_rounded(scores.mean),
         standard_error=None if error is None else _rounded(error),
-        low=None if interval is None else _rounded(interval[0]),
-        high=None if interval is None else _rounded(interval[1]),
+        low=None if interval is None else _ends(interval[0]),
+        high=None if interval is None else _ends(interval[1]),
         stability=None if stability is None else ten_digits(stability),
         bottom=bottom or None,
         stability_curve=tuple((n, ten_digits(rho)) for n, rho in scores.stability_curve()),
@@ -297,3 +297,7 @@ def _ready(told: Any) -> Any:
 
 def _rounded(values: Floats) -> tuple[float, ...]:
     return tuple(ten_digits(value) for value in values.tolist())
+
+
+def _ends(values: Floats) -> tuple[float | None, ...]:
+    return tuple(finite_digits(value) for value in values.tolist())

@@ -9,7 +9,9 @@ import numpy as np
 
 from lwa_core.results.schema import AgainstControl, Figure, ModelQuality
 from lwa_core.results.trivial import constant_metrics, trivial_cut_offs
-from lwa_core.statistics.bootstrap import Comparison, compare, compare_correlations, compare_exponentials
+from lwa_core.statistics.bootstrap import Comparison, compare
+from lwa_core.statistics.correlation import compare_correlations
+from lwa_core.statistics.perplexity import compare_means, compare_perplexities
 from lwa_core.statistics.rank_metrics import headline_cutoff, ndcg, recall, reciprocal_rank
 from lwa_core.text.quality import TextQuality
 from lwa_core.text.sections import EvaluateText
@@ -122,17 +124,19 @@ def _compared(
                 continue
             ours = (a[keys[0]], a[keys[1]])
             theirs = None if b is None else (b[keys[0]], b[keys[1]])
-            found |= {(name, metric): compare_exponentials({0: (ours, theirs)}, **how)[0]}
+            found[name, metric] = compare_perplexities(ours, theirs, evaluate.confidence)
         values, others = _per_text(a, evaluate), None if b is None else _per_text(b, evaluate)
         pairs = {
             (name, m): (array, None if others is None else others[m])
             for m, array in values.items()
             if others is None or m in others
         }
+        if (loss := pairs.pop((name, "loss"), None)) is not None:
+            found[name, "loss"] = compare_means(*loss, evaluate.confidence)
         found |= compare(pairs, **how)
         if "cosine" in a and (b is None or "cosine" in b):
-            gold = (a["cosine"], None if b is None else b["cosine"], a["gold"])
-            found[name, "spearman"] = compare_correlations({0: gold}, **how)[0]
+            cosine = None if b is None else b["cosine"]
+            found[name, "spearman"] = compare_correlations(a["cosine"], a["gold"], cosine, evaluate.confidence)
     return found
 
 

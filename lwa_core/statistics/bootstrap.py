@@ -1,25 +1,35 @@
-"""Confidence intervals over users: the paired percentile bootstrap.
+"""Intervals of metrics between 0 and 1, over users: a Bayesian bootstrap with one user more.
 
 The unit is the user and the models are fixed: an interval says how far another sample of users could move a figure,
-not how far another training seed could. Every figure of a run comes from the same resamples, so that differences are
-paired. Efron & Tibshirani 1993, An introduction to the bootstrap, chapter 13.
+not how far another training seed could. All figures of a run share the same weights, so that differences are paired.
+
+A percentile bootstrap knows only the users that it has: where nobody of 50 has a hit, it is [0, 0]. Here n users and
+one whom nobody saw get random weights that add up to 1, all such weights being as likely (Dirichlet; Rubin 1981, The
+Bayesian bootstrap). For the upper end the unseen user has the best value that there is, for the lower end the worst;
+the ends are the quantiles of these two weighted means (Gaffke 2005; Learned-Miller & Thomas 2020, A new confidence
+interval for the mean of a bounded random variable). For hits and misses that is the exact interval of Clopper &
+Pearson 1934, for any sample size; it is conjectured, and nowhere found wrong, to hold at least as often as it says for
+every distribution on a bounded range. So it is honest for two users too: wide.
+
+A difference a − b lies between −1 and 1. A ratio mean(a) / mean(b) is below r where mean(a − r b) is below 0, so that
+its ends follow from the same weights (Fieller's argument): the unseen user is a hit of a alone, or of b alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from typing import TypeVar
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from lwa_core.statistics.agreement import spearman
 from lwa_core.statistics.estimate import Estimate
-from lwa_core.statistics.stability import bootstrap_weights
 
 Floats = NDArray[np.float64]
 Key = TypeVar("Key", bound=Hashable)
+
+WEIGHTS_AT_ONCE = 2**22
 
 
 @attrs.frozen
@@ -36,13 +46,17 @@ def intervals(
     """Mean over the users and its interval, for many metrics of the same users at once.
 
     Args:
-        values: Arrays (users,), all of one length. NaN: the metric is not defined for that user, who is left out.
-        resamples: How many.
+        values: Arrays (users,) of numbers from 0 to 1, all of one length. NaN: the metric is not defined for that user,
+            who is left out.
+        resamples: How many random weightings.
         confidence: Of the interval.
-        seed: Of the resamples.
+        seed: Of the weights, which depend on it and the number of users alone.
 
     Returns:
         The estimates; a metric that no user has is left out.
+
+    Raises:
+        ValueError: The arrays differ in length, or hold numbers outside 0 to 1.
     """
     alone: dict[Key, tuple[Floats, Floats | None]] = {key: (array, None) for key, array in values.items()}
     compared = compare(alone, resamples=resamples, confidence=confidence, seed=seed)
@@ -59,7 +73,7 @@ def compare(
     """mean(a - b) and mean(a) / mean(b) over the users with intervals, for many pairs (a, b) at once.
 
     Users for whom either side is NaN are left out of a pair, and pairs without any user out of the result. A ratio is
-    None where mean(b) is 0, in the sample or in any resample. Where b is None it counts as 0.
+    None where mean(b) is 0. Where b is None it counts as 0. Arguments as for `intervals`.
     """
     if not pairs:
         return {}
@@ -71,11 +85,23 @@ def compare(
             second = None if b is None else columns.add(np.where(defined, b, 0.0))
             places[key] = columns.add(np.where(defined, a, 0.0)), second, columns.add(defined.astype(np.float64))
     table = columns.table()
-    sums = np.concatenate(
-        [table.sum(axis=0, keepdims=True)]
-        + [weights @ table for weights in bootstrap_weights(columns.users, resamples, seed)]
-    )  # (1 + resamples, columns): the sample itself, then the resamples
-    return {key: _comparison(sums, place, confidence) for key, place in places.items()}
+    own = table.sum(axis=0)
+    blocks = list(_weights(columns.users, resamples, seed))
+    sums = np.concatenate([weights @ table for weights, _ in blocks])  # (resamples, columns)
+    unseen = np.concatenate([extra for _, extra in blocks])  # (resamples,)
+    return {key: _comparison(own, sums, unseen, place, confidence) for key, place in places.items()}
+
+
+def _weights(users: int, resamples: int, seed: int) -> Iterator[tuple[Floats, Floats]]:
+    """Weights of the users and of the unseen one, in blocks (weightings, users), (weightings,).
+
+    They are exponential numbers; what they are used for divides by their sum, which makes them Dirichlet.
+    """
+    rng = np.random.default_rng(seed)
+    block = max(1, WEIGHTS_AT_ONCE // (users + 1))
+    for start in range(0, resamples, block):
+        drawn = rng.standard_exponential((min(block, resamples - start), users + 1))
+        yield drawn[:, :users], drawn[:, users]
 
 
 class _Columns:
@@ -89,6 +115,8 @@ class _Columns:
     def add(self, column: Floats) -> int:
         if len(column) != self.users:
             raise ValueError(f"{len(column)} values for {self.users} users")
+        if column.min() < 0 or column.max() > 1:
+            raise ValueError(f"a metric between 0 and 1 cannot be {column.min():g} or {column.max():g}")
         column = np.ascontiguousarray(column, dtype=np.float64)
         place = self.places.setdefault(column.tobytes(), len(self.columns))
         if place == len(self.columns):
@@ -99,79 +127,27 @@ class _Columns:
         return np.stack(self.columns, axis=1) if self.columns else np.zeros((self.users, 0))
 
 
-def _comparison(sums: Floats, place: tuple[int, int | None, int], confidence: float) -> Comparison:
-    """From the sums of a, b and the number of users, in the sample (row 0) and in every resample."""
+def _comparison(
+    own: Floats, sums: Floats, unseen: Floats, place: tuple[int, int | None, int], confidence: float
+) -> Comparison:
+    """From the sums of a, b and the number of users, in the sample (`own`) and weighted (`sums`)."""
     first, second, users = place
-    count = sums[:, users]
-    usable = count > 0  # a resample may hold none of the few users who have the metric
-    a = sums[usable, first] / count[usable]
+    a, count = sums[:, first], sums[:, users] + unseen
+    mean = float(own[first] / own[users])
     if second is None:
-        return Comparison(_percentile(a, confidence), None)
-    b = sums[usable, second] / count[usable]
-    ratio = _percentile(a / b, confidence) if np.all(b != 0) else None
-    return Comparison(_percentile(a - b, confidence), ratio)
+        return Comparison(_estimate(mean, a / count, (a + unseen) / count, confidence), None)
+    b = sums[:, second]
+    difference = _estimate(
+        mean - float(own[second] / own[users]), (a - b - unseen) / count, (a - b + unseen) / count, confidence
+    )
+    if own[second] == 0:
+        return Comparison(difference, None)
+    ratio = _estimate(float(own[first] / own[second]), a / (b + unseen), (a + unseen) / b, confidence)
+    return Comparison(difference, ratio)
 
 
-def _percentile(values: Floats, confidence: float) -> Estimate:
-    """The first value is the sample's own; the interval is between percentiles of the others."""
-    low, high = np.quantile(values[1:], [0.5 - confidence / 2, 0.5 + confidence / 2])
-    return Estimate(float(values[0]), float(low), float(high))
-
-
-def compare_exponentials(
-    pairs: Mapping[Key, tuple[tuple[Floats, Floats], tuple[Floats, Floats] | None]],
-    *,
-    resamples: int = 2000,
-    confidence: float = 0.95,
-    seed: int = 0,
-) -> dict[Key, Comparison]:
-    """exp(Σ / Σ), such as a perplexity exp(Σ nll / Σ tokens), of a and of b: their difference and ratio.
-
-    The unit that is drawn is the text, with all its tokens. Where b is None the difference is a itself.
-
-    Args:
-        pairs: (numerators, denominators) of a and of b, each (texts,).
-        resamples: How many.
-        confidence: Of the interval.
-        seed: Of the resamples, which depend on it and the number of texts alone.
-    """
-    found: dict[Key, Comparison] = {}
-    for key, (a, b) in pairs.items():
-        table = np.stack([*a, *(b or a)], axis=1).astype(np.float64)
-        blocks = bootstrap_weights(len(table), resamples, seed)
-        sums = np.concatenate([table.sum(axis=0, keepdims=True), *(weights @ table for weights in blocks)])
-        sums = sums[(sums[:, 1] > 0) & (sums[:, 3] > 0)]
-        first = np.exp(sums[:, 0] / sums[:, 1])
-        if b is None:
-            found[key] = Comparison(_percentile(first, confidence), None)
-            continue
-        second = np.exp(sums[:, 2] / sums[:, 3])
-        found[key] = Comparison(_percentile(first - second, confidence), _percentile(first / second, confidence))
-    return found
-
-
-def compare_correlations(
-    pairs: Mapping[Key, tuple[Floats, Floats | None, Floats]],
-    *,
-    resamples: int = 2000,
-    confidence: float = 0.95,
-    seed: int = 0,
-) -> dict[Key, Comparison]:
-    """Spearman's correlation of a and of b with the same gold values: their difference; None as ratio.
-
-    Args:
-        pairs: Values of a, values of b or None, gold values, each (pairs,).
-        resamples: How many; the pairs are drawn anew, and ranked anew each time.
-        confidence: Of the interval.
-        seed: Of the resamples.
-    """
-    found: dict[Key, Comparison] = {}
-    for key, (a, b, gold) in pairs.items():
-        rng = np.random.default_rng(seed)
-        values = []
-        for draw in range(1 + resamples):
-            rows = np.arange(len(gold)) if draw == 0 else rng.integers(0, len(gold), len(gold))
-            own = spearman(a[rows], gold[rows])
-            values.append(own if b is None else own - spearman(b[rows], gold[rows]))
-        found[key] = Comparison(_percentile(np.array(values), confidence), None)
-    return found
+def _estimate(mean: float, lower: Floats, upper: Floats, confidence: float) -> Estimate:
+    """Ends as quantiles k / (resamples + 1): at least as far out as so many draws allow."""
+    tail = 0.5 - confidence / 2
+    low = np.quantile(lower, tail, method="weibull")
+    return Estimate(mean, float(low), float(np.quantile(upper, 1 - tail, method="weibull")))

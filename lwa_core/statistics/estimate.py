@@ -1,44 +1,25 @@
-"""A mean with its interval, and how many of its digits mean anything."""
+"""A figure with its interval, and how many of its digits mean anything."""
 
 from __future__ import annotations
 
 import math
 
 import attrs
-import numpy as np
-from numpy.typing import NDArray
-
-Floats = NDArray[np.float64]
 
 
 @attrs.frozen
 class Estimate:
-    """A mean with its confidence interval."""
+    """A figure with its confidence interval; both ends are None where no interval would hold what it promises."""
 
     mean: float
-    low: float
-    high: float
+    low: float | None = None
+    high: float | None = None
 
-
-@attrs.frozen
-class StudentEstimate(Estimate):
-    """A mean with its Student-t interval and the standard error that it follows from."""
-
-    standard_error: float
-
-
-def student_t(values: Floats, confidence: float = 0.95) -> StudentEstimate:
-    """The mean of independent values (n,), at least two, with its standard error sd / √n and its interval."""
-    mean, error = float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))
-    half = student_half(len(values), confidence) * error
-    return StudentEstimate(mean, mean - half, mean + half, error)
-
-
-def student_half(count: int, confidence: float = 0.95) -> float:
-    """Half the width of the two-sided Student-t interval of a mean of `count` values, in standard errors."""
-    from scipy.special import stdtrit
-
-    return float(stdtrit(count - 1, 0.5 + confidence / 2))
+    @classmethod
+    def between(cls, mean: float, low: float, high: float) -> Estimate:
+        """From ends that are NaN where there is no interval."""
+        known = not (math.isnan(low) or math.isnan(high))
+        return cls(mean, low, high) if known else cls(mean)
 
 
 def ten_digits(value: float) -> float:
@@ -46,6 +27,6 @@ def ten_digits(value: float) -> float:
     return float(f"{value:.10g}")
 
 
-def finite_digits(value: float) -> float | None:
-    """The same; None where the value is not finite, which JSON cannot say."""
-    return ten_digits(value) if math.isfinite(value) else None
+def finite_digits(value: float | None) -> float | None:
+    """The same; None where there is no value, or none that is finite, which JSON cannot say."""
+    return None if value is None or not math.isfinite(value) else ten_digits(value)

@@ -10,8 +10,11 @@ Double/debiased machine learning, section 3; Andrews, Kitagawa & McCloskey 2024,
 the expectation of the true value of a set that half of the examples choose: it does not flatter, and where half of them
 choose worse than all would, it stays below the true optimum.
 
-A set that was itself chosen on the examples of the table is flattered in the same way, and its regret is then too low,
-maybe below 0. Only on other examples is the regret that of the choice.
+The **regret** of a set is how much more the best set of its size is worth, which is never below 0. Its estimate is the
+oracle's mean less the set's own, and 0 where that is below 0: a set that was itself chosen on these examples is
+flattered, and may look better than an oracle that is not. Its interval allows for that choice, and for the oracle's: it
+is made of intervals of the differences of all sets to this one that hold together, from the largest of their lower ends
+(at least 0) to the largest of their upper ends (multiple comparisons with the best, Hsu 1981).
 """
 
 from __future__ import annotations
@@ -24,8 +27,9 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from lwa_core.statistics.bootstrap import compare
-from lwa_core.statistics.estimate import Estimate, student_t
+from lwa_core.statistics.estimate import Estimate
+from lwa_core.statistics.means import mean_estimate
+from lwa_core.statistics.simultaneous import simultaneous_interval
 from lwa_core.statistics.subsets import Kept, kept_of, row_of, rows_of_size
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -34,24 +38,19 @@ SPLITS = 20
 """Random splits into halves that are averaged, so that the figures hang little on one of them."""
 
 
-@attrs.frozen
-class Regret:
-    """Mean utility of the cross-fitted oracle less that of the sets it is compared with, on the same examples.
+@attrs.frozen(kw_only=True)
+class Regret(Estimate):
+    """How much more the best sets of their sizes are worth than the sets that were chosen, at least 0.
 
     Args:
-        mean: The regret; above 0: worse than the oracle.
-        standard_error: Of the mean, paired: sd / √n of the examples' own differences.
-        low: Lower end of the Student-t interval.
+        mean: The cross-fitted estimate.
+        low: Lower end of the interval, at least 0; None, as `high`, where there are too few examples for one.
         high: Upper end.
         oracle: Cross-fitted mean utility of the oracle, averaged over the sizes of the sets.
-        value: Mean utility of the sets.
+        value: Mean utility of the sets, flattered where they were chosen on the same examples.
         choices: How often each subset was the oracle's choice, as a share of all halves; by size, then by share.
     """
 
-    mean: float
-    standard_error: float
-    low: float
-    high: float
     oracle: float
     value: float
     choices: Mapping[Kept, float]
@@ -93,7 +92,7 @@ def oracle_values(
 def regret(
     table: Floats, depth: int, kept: Sequence[int], *, splits: int = SPLITS, confidence: float = 0.95, seed: int = 0
 ) -> Regret:
-    """How far one set of layers falls short of the cross-fitted oracle of its size.
+    """How far one set of layers falls short of the best one of its size, whether or not these examples chose it.
 
     Args:
         table: Utilities (2^depth, examples), at least two examples.
@@ -115,18 +114,33 @@ def mean_regret(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Regret:
-    """The regret averaged over sets of several sizes, each against the oracle of its own size.
+    """The regret averaged over sets of several sizes, each against the best of its own size.
 
-    The differences are averaged for each example before the standard error is taken, so that it allows for what the
-    sizes have in common. Arguments as for `regret`.
+    The interval is from the mean of the lower to the mean of the upper ends, all of which hold together. Arguments as
+    for `regret`.
     """
     _check(table, depth)
     oracles = [oracle_values(table, depth, len(set(kept)), splits=splits, seed=seed) for kept in sets]
-    best = np.mean([values for values, _ in oracles], axis=0)
-    own = np.mean([table[row_of(kept)] for kept in sets], axis=0)
-    lost = student_t(best - own, confidence)
+    best = float(np.mean([values.mean() for values, _ in oracles]))
+    own = float(np.mean([table[row_of(kept)].mean() for kept in sets]))
+    low, high = _regret_ends(table, depth, sets, confidence, seed)
+    lost = max(0.0, best - own) if low is None or high is None else min(max(low, best - own), high)
     choices = {kept: share for _, chosen in oracles for kept, share in chosen.items()}
-    return Regret(lost.mean, lost.standard_error, lost.low, lost.high, float(best.mean()), float(own.mean()), choices)
+    return Regret(mean=lost, low=low, high=high, oracle=best, value=own, choices=choices)
+
+
+def _regret_ends(
+    table: Floats, depth: int, sets: Sequence[Sequence[int]], confidence: float, seed: int
+) -> tuple[float, float] | tuple[None, None]:
+    """Both ends of the interval of the mean regret; None for too few examples."""
+    others = [rows_of_size(depth, len(set(kept))) for kept in sets]  # the set itself among them, with the difference 0
+    apart = np.concatenate([table[rows] - table[row_of(kept)] for rows, kept in zip(others, sets, strict=True)])
+    ends = simultaneous_interval(apart, confidence, seed)
+    if ends is None:
+        return None, None
+    starts = np.cumsum([0, *map(len, others[:-1])])
+    low, high = (float(np.maximum.reduceat(end, starts).mean()) for end in ends)
+    return low, high
 
 
 def random_expectation(table: Floats, depth: int, size: int) -> Floats:
@@ -138,31 +152,20 @@ def random_expectation(table: Floats, depth: int, size: int) -> Floats:
     return np.asarray(table[rows_of_size(depth, size)].mean(axis=0), dtype=np.float64)
 
 
-def gain_over_random(
-    table: Floats,
-    depth: int,
-    sets: Sequence[Sequence[int]],
-    *,
-    resamples: int = 2000,
-    confidence: float = 0.95,
-    seed: int = 0,
-) -> Estimate:
+def gain_over_random(table: Floats, depth: int, sets: Sequence[Sequence[int]], *, confidence: float = 0.95) -> Estimate:
     """Mean utility of sets less that of random subsets of their sizes, averaged over the sets.
 
-    The interval is that of the paired percentile bootstrap over the examples. An interval above 0: better than chance.
+    An interval above 0: better than chance. It is that of sets which were not chosen on these examples.
 
     Args:
         table: Utilities (2^depth, examples).
         depth: Number of layers.
         sets: One set, or sets of several sizes.
-        resamples: How many.
         confidence: Of the interval.
-        seed: Of the resamples, which depend on it and the number of examples alone.
     """
     own = np.mean([table[row_of(kept)] for kept in sets], axis=0)
     chance = np.mean([random_expectation(table, depth, len(set(kept))) for kept in sets], axis=0)
-    paired = compare({"gain": (own, chance)}, resamples=resamples, confidence=confidence, seed=seed)
-    return paired["gain"].difference
+    return mean_estimate(own - chance, confidence)
 
 
 def _halves(examples: int, splits: int, seed: int) -> NDArray[np.bool_]:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lwa_core.statistics.agreement import spearman_rows
+from lwa_core.statistics.means import FEWEST, skewed_interval
 
 Floats = NDArray[np.float64]
 
@@ -81,14 +82,14 @@ def stability_curve(table: Floats, splits: int = SPLITS, seed: int = 0) -> list[
 def settled(table: Floats, keep: int, looks: int = 1, confidence: float = 0.95) -> bool:
     """Whether the `keep` layers with the highest means are, at this confidence, those with the highest true means.
 
-    They are when for every kept layer i and every dropped layer j the lower one-sided Student-t bound of the mean
-    paired difference i − j is above 0, at the level (1 − confidence) / (pairs · looks). A wrong set holds some layer i
+    They are when for every kept layer i and every dropped layer j the lower one-sided bound of the mean paired
+    difference i − j is above 0, at the level (1 − confidence) / (pairs · looks). A wrong set holds some layer i
     that does not belong to the true set, and lacks some j that does. There are keep · (L − keep) such pairs (i, j)
     whatever the rows say, so this Bonferroni level bounds the chance of calling a wrong set settled at any of the
     `looks` by 1 − confidence, although kept and dropped layers were told apart with the same rows (Dunn 1961, Multiple
     comparisons among means; for looks planned beforehand, Jennison & Turnbull 2000, Group sequential methods). It errs
-    on the careful side where there are many pairs. It rests on means of so many rows being near enough to normal.
-    Layers with equal true means settle by that chance only.
+    on the careful side where there are many pairs. The bounds are corrected for skewness (see `means`); fewer than
+    `means.FEWEST` rows settle nothing. Layers with equal true means settle by that chance only.
 
     Args:
         table: The rows so far (samples, layers).
@@ -100,18 +101,12 @@ def settled(table: Floats, keep: int, looks: int = 1, confidence: float = 0.95) 
     pairs = keep * (layers - keep)
     if pairs == 0:
         return True
-    if rows < 2:
+    if rows < FEWEST:
         return False
-    from scipy.stats import t
-
-    width = t.isf((1 - confidence) / (pairs * looks), rows - 1) / np.sqrt(rows)
+    each = 1 - 2 * (1 - confidence) / (pairs * looks)  # two-sided, of which the lower end is taken
     order = np.argsort(table.mean(axis=0), kind="stable")
     dropped, kept = order[: layers - keep], order[layers - keep :]
-    for layer in kept:
-        difference = table[:, [layer]] - table[:, dropped]
-        if not bool(np.all(difference.mean(axis=0) - width * difference.std(axis=0, ddof=1) > 0)):
-            return False
-    return True
+    return all(bool(np.all(skewed_interval(table[:, [layer]] - table[:, dropped], each)[0] > 0)) for layer in kept)
 
 
 def until_settled(
@@ -120,6 +115,7 @@ def until_settled(
     """Double the number of rows until the `keep` highest layers are settled, or there are `most`.
 
     How often is looked is known beforehand (once at start, 2·start, 4·start … and at `most`), which `settled` needs.
+    A look at too few rows to tell anything counts as one.
     Scores of a table that stopped early lean towards what made it stop: their intervals are not corrected for it.
 
     Args:

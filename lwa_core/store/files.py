@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
 from pathlib import Path
 from typing import Any
@@ -63,8 +64,11 @@ def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> Non
             raise
 
 
+BESIDE = re.compile(r"\.lwa-[0-9a-f]{16}")
+
+
 def beside(path: Path) -> Path:
-    """A name in the same folder that nobody has yet."""
+    """A name in the same folder that nobody has yet; it matches `BESIDE`."""
     return path.with_name(f".lwa-{secrets.token_hex(8)}")
 
 

@@ -6,7 +6,7 @@ import json
 import os
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lwa_core.errors import StoreError
@@ -46,7 +46,8 @@ def locked(folder: Path, name: str, on_wait: Callable[[str], None] | None = None
         write_atomically(holder, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), durable=False)
         yield
     finally:
-        holder.unlink(missing_ok=True)
+        with suppress(OSError):
+            holder.unlink()
         lock.release()
 
 

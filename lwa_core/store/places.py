@@ -20,6 +20,8 @@ def below(root: Path, *parts: str) -> Path:
         raise StoreError(f"{str(root)!r} is no path", "choose another folder with --store")
     path = root
     with explained(root):
+        if root.is_symlink() and not root.exists():
+            raise StoreError(f"{root} is a link that leads nowhere", "choose another folder with --store")
         for part in parts:
             path = path / part
             if path.is_symlink():
@@ -30,6 +32,16 @@ def below(root: Path, *parts: str) -> Path:
 
 
 _HINT = "move it away, or let --store name the folder where all of the store is to be"
+
+
+def assert_writable(folder: Path) -> None:
+    """Raise StoreError where a folder can be neither written nor made: before the work whose results it is to hold."""
+    with explained(folder):
+        there = next(place for place in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(place))
+        if not there.is_dir():
+            raise StoreError(f"{there} is not a folder", "name another one")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise StoreError(f"no permission to write {there}", "name another folder")
 
 
 def set_aside(path: Path) -> Path:

@@ -78,6 +78,7 @@ class Store:
             if os.path.lexists(target):
                 wrong = damage(target, sealed)
                 if wrong is None:
+                    self._forget_work(kind, key)  # a process may have been killed before it did
                     return target, True
                 with explained(target):
                     aside = set_aside(target)

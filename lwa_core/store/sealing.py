@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -9,9 +10,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from lwa_core.errors import StoreError
 from lwa_core.store.files import file_digest, read_json, write_json
 
 MANIFEST = "manifest.json"
+
+UNREADABLE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EIO, errno.EINVAL, errno.ENAMETOOLONG)
+"""Errors that say that what a folder is to hold is not there; others say nothing of the folder."""
 
 LARGEST_MANIFEST = 2**26
 """Bytes; a manifest takes some hundred for each file."""
@@ -53,13 +58,20 @@ def damage(folder: Path, facts: Mapping[str, Any] | None = None, *, contents: bo
         folder: What was sealed.
         facts: What its manifest has to say, as it was sealed with.
         contents: Whether files are read for their sha256, or only their names and sizes are looked at.
+
+    Raises:
+        StoreError: It cannot be told: this process may not read it, or has too many files open.
     """
     try:
         if not stat.S_ISDIR(folder.lstat().st_mode):
             return "it is no folder"
         wrong, expected = _manifest(folder, facts or {})
         return wrong or _difference(folder, expected, contents)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except OSError as error:
+        if error.errno not in UNREADABLE:
+            raise StoreError(f"cannot read {folder}: {error.strerror}", "choose another store with --store") from error
+        return f"it cannot be read ({error.strerror})"
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return f"no readable manifest ({type(error).__name__}: {str(error)[:200]})"
 
 

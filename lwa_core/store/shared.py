@@ -17,7 +17,7 @@ from typing import Any
 import attrs
 
 from lwa_core.errors import StoreError
-from lwa_core.store.files import beside, file_digest, read_json, readable_json, write_atomically
+from lwa_core.store.files import BESIDE, beside, file_digest, read_json, readable_json, write_atomically
 from lwa_core.store.locks import locked
 from lwa_core.store.places import set_aside
 from lwa_core.store.refusals import explained
@@ -45,13 +45,9 @@ class Content:
 
     def is_at(self, place: Path) -> bool:
         """Whether a place holds it. No link is followed."""
-        try:
-            found = place.lstat()
-        except OSError:
+        if not _is_file(place):
             return False
-        if not stat.S_ISREG(found.st_mode):
-            return False
-        if isinstance(self.source, Path) and os.path.samestat(found, self.source.stat()):
+        if isinstance(self.source, Path) and place.samefile(self.source):
             return True
         return file_digest(place) == self.sha256
 
@@ -109,6 +105,7 @@ class SharedFolder:
                 stale = [name for name in ours if whole and name.startswith(f"{whole}/") and name not in files]
                 # A kill between the two leaves the file of before or the new one: both are known to be lwa's.
                 self._note({**ours, **{name: [*ours.get(name, [])[-1:], c.sha256] for name, c in files.items()}})
+                self._sweep({self.root, *(parent for name in files for parent in self._parents(name))})
                 for name, content in files.items():
                     self._put(name, content, ours.get(name, []))
                 for name in stale:
@@ -121,6 +118,14 @@ class SharedFolder:
             ours = self._record()
             self._remove(name, ours.pop(name, []))
             self._note(ours)
+
+    def _sweep(self, folders: set[Path]) -> None:
+        """Remove what processes left that were killed while they wrote a file: whoever holds the lock is alone here."""
+        for folder in folders:
+            if folder.is_dir() and not folder.is_symlink():
+                for path in folder.iterdir():
+                    if BESIDE.fullmatch(path.name) and _is_file(path):
+                        path.unlink()
 
     def _put(self, name: str, content: Content, ours: list[str]) -> None:
         self._make_parents(name)
@@ -163,23 +168,30 @@ class SharedFolder:
         """What lwa wrote here: the digests that each file may have. Nothing, where that cannot be read."""
         file = self.root / RECORD
         try:
-            told: Any = {} if file.is_symlink() else read_json(file)
+            told: Any = read_json(file) if _is_file(file) else {}
             return {str(name): [str(digest) for digest in digests] for name, digests in told["files"].items()}
         except (StoreError, KeyError, TypeError, AttributeError):
             return {}
 
     def _note(self, ours: Mapping[str, list[str]]) -> None:
         if ours != self._record():
+            if os.path.lexists(self.root / RECORD) and not _is_file(self.root / RECORD):
+                self._set_aside(self.root / RECORD)
             told = readable_json({"format": 1, "files": dict(sorted(ours.items()))})
             write_atomically(self.root / RECORD, told, durable=False)
 
 
-def _is_one_of(place: Path, digests: list[str]) -> bool:
-    """Whether a place holds a file of its own with one of these contents."""
+def _is_file(place: Path) -> bool:
+    """Whether a place holds a file of its own: no link, folder or pipe."""
     try:
-        return stat.S_ISREG(place.lstat().st_mode) and file_digest(place) in digests
+        return stat.S_ISREG(place.lstat().st_mode)
     except OSError:
         return False
+
+
+def _is_one_of(place: Path, digests: list[str]) -> bool:
+    """Whether a place holds a file with one of these contents."""
+    return _is_file(place) and file_digest(place) in digests
 
 
 def _link(source: Path, target: Path) -> None:

@@ -15,6 +15,8 @@ from lwa_core.errors import ModelError
 from lwa_core.modeling.files.model_folder import json_object, read_values
 from lwa_core.modeling.files.saving import load_pretrained, save_model
 from lwa_core.modeling.layers.layered import base_of
+from lwa_core.plugins.registry import Registry
+from lwa_core.plugins.restoring import described, restored, restorers_of, save_restorable
 from lwa_core.store.checksums import checksums, difference
 from lwa_core.store.files import write_json
 from lwa_core.store.sealing import MANIFEST
@@ -43,6 +45,7 @@ def load_text_model(
     note: Callable[[str], None] | None = None,
     *,
     pooling: str = "mean",
+    registry: Registry | None = None,
 ) -> TextModel:
     """A model and its tokenizer.
 
@@ -52,8 +55,10 @@ def load_text_model(
             has no head yet.
         note: Told of weights in the files that the model has no use for.
         pooling: What an encoder's states become a vector by.
+        registry: The plugins, for a model whose modules a compressor replaced; the installed ones where left out.
 
     Raises:
+        PluginError: A compressor that made the model is not known.
         ModelError: One of them cannot be loaded, or is none of a kind that can be scored.
     """
     import transformers
@@ -66,22 +71,32 @@ def load_text_model(
         task = task or made_for
         bare = task == "encode" or (task == "classify" and made_for == "encode")
     spare = None if note is None else partial(_tell_spare, folder, note)
-    model: Any = load_pretrained(getattr(transformers, TASKS["encode" if bare else task]), folder, spare)
+    load = partial(load_pretrained, getattr(transformers, TASKS["encode" if bare else task]), folder, spare)
+    made_by = None if said is None else said.get("restored_by")
+    restorers = restorers_of(made_by, registry or Registry.discover(), folder) if made_by else ()
+    model: Any = restored(load, restorers, folder) if restorers else load()
     if getattr(model.config, "is_encoder_decoder", False):
         raise ModelError(f"{type(model).__name__} has an encoder and a decoder; one stack of layers is needed")
     tokenizer = load_tokenizer(folder)
     if task == "masked" and tokenizer.mask_token_id is None:
         raise ModelError(f"the tokenizer in {folder} has no mask token")
     if bare:
-        return TextModel(task, model, tokenizer, head_of_ours=_read_head(said, folder), pooling=pooling)
+        head = _read_head(said, folder)
+        return TextModel(task, model, tokenizer, head_of_ours=head, pooling=pooling, restorers=restorers)
     if task == "classify" and (model.config.num_labels < 2 or _problem(model) != "single_label_classification"):
         raise ModelError(f"{type(model).__name__} is no classifier of texts with one label out of several")
-    return TextModel(task, model, tokenizer, _output_of(base_of(model), task))
+    return TextModel(task, model, tokenizer, _output_of(base_of(model), task), restorers=restorers)
 
 
 def save_text_model(asked: TextModel, folder: Path) -> None:
-    """Write a model, its tokenizer and how it is asked: plain `from_pretrained` loads the first two."""
-    save_model(asked.model, folder)
+    """Write a model, its tokenizer and how it is asked: plain `from_pretrained` loads the first two.
+
+    Not so where a compressor replaced modules: `load_text_model` then has them again from that.
+    """
+    if asked.restorers:
+        save_restorable(asked.model, asked.restorers, folder)
+    else:
+        save_model(asked.model, folder)
     asked.tokenizer.save_pretrained(folder)
     describe(asked, folder)
 
@@ -94,7 +109,8 @@ def describe(asked: TextModel, folder: Path) -> None:
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, folder / HEAD)
     own = None if head is None else {"scale": head.scale, "unit": head.unit, "names": list(head.names)}
     told = {"format": FORMAT, "ask": asked.task, "pooling": asked.pooling, "head": own}
-    write_json(folder / SUBJECT, {**told, "files": checksums(folder, but=SUBJECT)})
+    made_by = {"restored_by": described(asked.restorers)} if asked.restorers else {}
+    write_json(folder / SUBJECT, {**told, **made_by, "files": checksums(folder, but=SUBJECT)})
 
 
 def _described(folder: Path) -> dict[str, Any]:

@@ -17,6 +17,9 @@ from lwa_core.text.sections import Texts
 PARTS = ("train", "validation", "calibration", "test")
 FILE = "texts.json"
 
+EXCERPT = 16
+"""Texts of each part that an excerpt holds."""
+
 
 @attrs.frozen(eq=False)
 class TextData:
@@ -51,6 +54,15 @@ class TextData:
     def places(self) -> dict[str, int]:
         """Where in the corpus each of its texts is."""
         return {text: place for place, text in enumerate(self.corpus)}
+
+    def excerpt(self, calibration: int) -> TextData:
+        """The first texts of each part but the test part, which is empty, and of calibration as many as are asked for.
+
+        The index stays whole: what a model is asked about is a place in it.
+        """
+        most = {"calibration": calibration, "test": 0}
+        parts = {part: texts[: most.get(part, EXCERPT)] for part, texts in self.parts.items()}
+        return attrs.evolve(self, parts=parts, other=[])
 
 
 def split_texts(

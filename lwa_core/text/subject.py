@@ -23,6 +23,7 @@ from lwa_core.errors import LwaError, ModelError
 from lwa_core.modeling.layers.layered import base_of
 from lwa_core.modeling.probing.batches import moved
 from lwa_core.modeling.probing.example_metrics import at_least_single
+from lwa_core.plugins.restoring import Restorer
 from lwa_core.text.tokenizers import longest_text
 from lwa_core.types import Batch, History, Losses, TrainingSettings
 
@@ -78,6 +79,7 @@ class TextModel:
         output: Dotted path of its last linear map; empty where there is a `head_of_ours`.
         head_of_ours: A head that the model itself does not have, over the pooled states.
         pooling: What the states of a text become a vector by, with a `head_of_ours`: `mean`, `cls` or `last`.
+        restorers: The compressors that gave the network other modules than its class builds, in their order.
     """
 
     task: str
@@ -86,6 +88,7 @@ class TextModel:
     output: str = ""
     head_of_ours: Head | None = None
     pooling: str = "mean"
+    restorers: tuple[Restorer, ...] = ()
 
     @property
     def pad(self) -> int:
@@ -110,8 +113,12 @@ class TextModel:
 
     @property
     def vocabulary(self) -> int:
-        """How many tokens the model knows."""
-        return int(base_of(self.model).get_input_embeddings().num_embeddings)  # type: ignore[operator]
+        """How many tokens the model knows. Raises ModelError where its embeddings are no table."""
+        model: Any = base_of(self.model)
+        try:
+            return len(model.get_input_embeddings().weight)
+        except (AttributeError, NotImplementedError, TypeError) as error:
+            raise ModelError(f"{type(model).__name__} has no table of embeddings of tokens") from error
 
     @property
     def classes(self) -> dict[str, int]:
@@ -258,7 +265,7 @@ class TextModel:
         """See that `head` after `encode` gives the model's own logits for these examples.
 
         Raises:
-            ModelError: It does not: the model does more after its last linear map, or asks elsewhere.
+            ModelError: It does not: the model does more after its last linear map, or asks elsewhere; or they are NaN.
         """
         if self.head_of_ours is not None:
             return  # the logits are made here
@@ -273,6 +280,9 @@ class TextModel:
         except Exception as error:  # of the family's own code
             hint = "--length shortens the texts; a classifier without a pad_token_id takes --batch 1"
             raise ModelError(f"{name} cannot be called with these texts: {error}", hint) from error
+        if lost := int(whole.isnan().flatten(1).any(dim=1).sum()):
+            hint = "its weights are damaged, or need another precision"
+            raise ModelError(f"the logits of {name} are NaN for {lost} of {len(whole)} texts", hint)
         own = whole[torch.arange(len(whole)), batch["places"].to(whole.device)] if whole.dim() == 3 else whole
         if own.shape != made.shape or not _near(own, made, next(self.model.parameters()).dtype):
             raise ModelError(

@@ -123,7 +123,8 @@ def joined() -> Iterator[None]:
 
     from lwa_core.modeling.devices import device
 
-    end_with(os.getppid())
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # else whoever started it may well be gone, as a shell is
+        end_with(os.getppid())
     with _reached():
         store, rank, count = next(iter(rendezvous("env://", timeout=LONGEST)))
         _crowd.rank, _crowd.world, _crowd.joined = rank, count, True

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import numpy as np
 
 from lwa_core import BadJsonError, DataError, parse_json
 from lwa_core.data import IDS, gather_blocks, spell_id
@@ -239,7 +240,8 @@ def _value(block: FileBlock | _Entries, line: int, value: Any, name: str, field:
         except DataError as error:
             raise block.fault(line, f"{field!r}: {error.message}", error.hint) from error
     if name not in NUMBERS - texts:
-        return str(value)
+        # As polars spells a number where it is to be text: the same title in a block that is read line by line.
+        return np.format_float_positional(value, trim="-") if isinstance(value, float) else str(value)
     if isinstance(value, str):
         raise block.fault(line, f"{value!r} is no number, and {field!r} holds the {name}")
     try:

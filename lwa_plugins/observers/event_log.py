@@ -20,8 +20,8 @@ def append(event: Event, run: RunContext) -> None:
 
 def _own(file: Path) -> Path:
     """The file, which must be one that no other place shares: what is appended would show there as well."""
-    if file.is_symlink():
-        raise OSError(f"{file} is a link")
+    if file.is_symlink() or (file.exists() and not file.is_file()):
+        raise OSError(f"{file} is no file of its own")
     if file.exists() and file.stat().st_nlink > 1:  # as a backup made of hard links leaves it
         content = file.read_bytes()
         file.unlink()

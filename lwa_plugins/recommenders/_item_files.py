@@ -20,6 +20,8 @@ from lwa_plugins.datasets._reading import existing_file
 if TYPE_CHECKING:
     from lwa_core import Catalogue, Reporter
 
+NPY = b"\x93NUMPY"
+
 IDS = 'write ["id", ...] in the order of the rows, or one id a line in a file that ends in .jsonl'
 
 
@@ -139,10 +141,7 @@ def ids_beside(path: Path) -> Path:
 
 def _table(path: Path) -> NDArray[Any]:
     if path.suffix == ".npy":
-        try:
-            return _single(np.load(existing_file(path), allow_pickle=False))
-        except (OSError, ValueError, EOFError) as error:
-            raise DataError(f"the file cannot be read: {error}", file=path) from error
+        return _single(_array(existing_file(path)))
     if path.suffix != ".safetensors":
         raise DataError("vectors come in files that end in .safetensors or .npy", file=path)
     from safetensors import SafetensorError, safe_open
@@ -157,6 +156,17 @@ def _table(path: Path) -> NDArray[Any]:
         raise DataError(f"the file cannot be read: {error}", file=path) from error
     # numpy has no bfloat16
     return _single((tensor.float() if tensor.is_floating_point() else tensor).numpy())
+
+
+def _array(path: Path) -> NDArray[Any]:
+    """What a .npy file holds, of the size that the file has: never what its header claims."""
+    try:
+        with path.open("rb") as file:
+            if file.read(len(NPY)) != NPY:
+                raise ValueError("it does not begin as a .npy file does")
+        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    except Exception as error:  # its header is a Python expression, and numpy lets through what its parsing raises
+        raise DataError(f"the file cannot be read: {error}", file=path) from error
 
 
 def _single(table: NDArray[Any]) -> NDArray[Any]:

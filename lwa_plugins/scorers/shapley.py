@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from lwa_core import Probe
 
-START = 16
+START = 64
 """Pairs at the first look, where it is looked whether the kept layers are settled."""
 
 

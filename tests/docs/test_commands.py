@@ -30,7 +30,9 @@ def resolve(words: list[str]) -> tuple[click.Command, list[str]]:
 
 def options(command: click.Command) -> set[str]:
     context = click.Context(command, **command.context_settings)
-    return {"-h", "--help"} | {name for each in command.get_params(context) for name in (*each.opts,)}
+    return {"-h", "--help"} | {
+        name for each in command.get_params(context) for name in (*each.opts, *each.secondary_opts)
+    }
 
 
 @pytest.mark.parametrize(("block", "line"), SHOWN)

@@ -162,4 +162,4 @@ def test_the_recipe_that_ranks_by_titles_runs_as_shown(tmp_path):
     cold = metrics["cold_start"]
     assert (60, 60, titled.KINDS * titled.COLD) == (cold["examples"], cold["of"], cold["items"])
     assert {model["name"] for model in metrics["models"]} == set(cold["models"])
-    assert {"mean": 0.0, "low": 0.0, "high": 0.0} == cold["models"]["item-knn"]["recall@5"]
+    assert 0.0 == cold["models"]["item-knn"]["recall@5"]["mean"]

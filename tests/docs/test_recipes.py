@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 
 import pytest
@@ -10,10 +11,13 @@ import tomli_w
 from documents import ROOT, Block, blocks
 
 from lwa_core.bench.document import load_bench
+from lwa_core.cli.init import recipe_text
+from lwa_core.plugins.registry import Registry
 from lwa_core.recipe.reader import check_recipe
 
 EXAMPLE = ROOT / "examples" / "third_party_scorer" / "lwa_gini.py"
 BASE = tomli.loads((ROOT / "recipes" / "quickstart.toml").read_text("utf-8"))
+SHALLOW = {**BASE, "select": {"use": "greedy", "keep": 1}}  # whatever the depth of the model that is shown
 
 
 @pytest.mark.parametrize("block", blocks("toml"), ids=str)
@@ -33,7 +37,7 @@ def test_toml_is_sound(block: Block, tmp_path):
     if whole or document.get("task") == "text":
         file.write_text(block.text, encoding="utf-8")
     else:  # a part of a recipe: the rest comes from one that is shipped
-        file.write_text(tomli_w.dumps({**BASE, **document}), encoding="utf-8")
+        file.write_text(tomli_w.dumps({**SHALLOW, **document}), encoding="utf-8")
     recipe, problems = check_recipe(file)
     assert [] == [problem.message for problem in problems]
     assert recipe is not None
@@ -42,3 +46,20 @@ def test_toml_is_sound(block: Block, tmp_path):
 def test_the_readme_shows_a_whole_recipe():
     (block,) = blocks("toml", ROOT / "README.md")
     assert set(BASE) - {"calibration", "evaluate"} == set(tomli.loads(block.text))
+
+
+def test_init_writes_what_the_guide_advises():
+    """The scorers, utility, selector and steps of `lwa init` are those of the guide, which says why."""
+    guide = (ROOT / "docs" / "guide.md").read_text("utf-8")
+    section = guide.partition("\n## What to start with\n")[2].partition("\n## ")[0]
+    advised = tomli.loads(section.partition("```toml\n")[2].partition("```")[0])
+    written = tomli.loads(recipe_text(Registry.discover(), "mine", "synthetic"))
+
+    assert advised == {table: written[table] for table in ("score", "select", "compress")}
+    assert {} == written["calibration"]
+    start = re.search(r"^Start with `([\w-]+)`", guide, re.MULTILINE)
+    assert start is not None
+    assert start[1] == advised["select"]["use"]
+    warned_of = re.findall(r"\(`([\w-]+)`\)", section.partition("are no guide to removal")[0].splitlines()[-1])
+    assert ["fisher"] == warned_of
+    assert not {"fisher", "block-influence"} & {entry["use"] for entry in advised["score"]}

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
+from heeding import HEED_ALL
 
 from lwa_core import StoreError
 from lwa_core.cli import main
@@ -74,7 +75,7 @@ def start(folder, text=TEXT, kill=None, by="SIGKILL"):
         **({"LWA_TEST_KILL": kill, "LWA_TEST_SIGNAL": by} if kill else {}),
     }
     return subprocess.Popen(
-        [sys.executable, "-c", "from lwa_core.cli import main; main()", *arguments(folder, text)],
+        [sys.executable, "-c", f"{HEED_ALL}from lwa_core.cli import main; main()", *arguments(folder, text)],
         env={**os.environ, **told},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -155,12 +156,12 @@ def test_killed_while_the_teacher_trains(undisturbed, tmp_path):
         *(
             pytest.param(by, point, marks=pytest.mark.slow)
             for by in ("SIGINT", "SIGTERM", "SIGHUP")
-            for point in ("run-started:1:0", "data:stage-started:1:5", "distill-2:progress:3:7", "*:fsync:20:0")
+            for point in ("*:run-started:1:0", "data:stage-started:1:5", "distill-2:progress:3:7", "*:fsync:20:0")
         ),
     ],
 )
 def test_told_to_end_in_whatever_way_it_says_how_to_go_on(undisturbed, tmp_path, by, point):
-    ended = start(tmp_path, TEXT, point if point.count(":") == 3 else f":{point}", by)
+    ended = start(tmp_path, TEXT, point, by)
     told, _ = ended.communicate(timeout=300)
 
     assert 130 == ended.returncode, told

@@ -110,9 +110,10 @@ def test_a_later_step_trains_the_factors(finished):
 def test_the_files_are_tensors_and_json(finished):
     folder = finished / "models" / "int8-2"
     assert {".json", ".safetensors"} == {file.suffix for file in folder.iterdir()}
+    press = {"plugin": "lwa-press", "distribution": "lwa-press", "version": "0.1"}
     assert [
-        {"compressor": "low-rank", "settings": {"rank": 4}},
-        {"compressor": "int8", "settings": {}},
+        {"compressor": "low-rank", "settings": {"rank": 4}, "provider": press},
+        {"compressor": "int8", "settings": {}, "provider": press},
     ] == json.loads((folder / "ranker.json").read_text("utf-8"))["restored_by"]
 
 
@@ -134,7 +135,7 @@ def test_without_the_plugin_the_error_names_what_is_missing(finished):
     with pytest.raises(PluginError) as caught:
         load_ranker(folder, without)
     assert f"the model in {folder} cannot be loaded: no compressor is called 'low-rank'" == caught.value.message
-    assert "lwa-press" in caught.value.hint
+    assert "it was offered by lwa-press 0.1: install that, for example `pip install lwa-press`" in caught.value.hint
 
 
 def test_damaged_weights_are_an_error_that_names_the_compressor(finished, tmp_path):
@@ -143,6 +144,11 @@ def test_damaged_weights_are_an_error_that_names_the_compressor(finished, tmp_pa
     state = load_file(folder / "model.safetensors")
     state.pop(next(name for name in state if name.endswith("0.weight")))
     save_file(state, folder / "model.safetensors")
+    with pytest.raises(ModelError, match=r"is not as it was saved: model\.safetensors is not the file that was saved"):
+        lwa_core.load(folder)
+    said = json.loads((folder / "ranker.json").read_text())
+    del said["files"]
+    (folder / "ranker.json").write_text(json.dumps({**said, "format": 1}))  # of which nothing says what it was
     with pytest.raises(ModelError, match=r"compressor .low-rank. cannot restore the model in .*: the weights in"):
         lwa_core.load(folder)
 

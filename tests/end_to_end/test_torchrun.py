@@ -96,6 +96,8 @@ def run(folder, count=2, doom="", options=()):
     (folder / "doomed.py").write_text(PLUGIN)
     torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", str(count)]
     command = [*torchrun, "-m", "lwa_core.cli"] if count > 1 else ["-m", "lwa_core.cli"]
+    if doom:  # it counts batches of the run, not of the smoke test
+        options = (*options, "--no-smoke-test")
     started = subprocess.Popen(
         [sys.executable, *command, "run", str(folder / "ranks.toml"), "--store", str(folder / "store"), *options],
         env={**os.environ, "OMP_NUM_THREADS": "1", "LWA_TEST_DOOM": doom or "never:0:0"},

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -31,9 +31,9 @@ CHOOSES_CODE = re.compile(
 )
 """Keys that say which implementation runs, or name code; they may name a repository of kernels to fetch."""
 COUNT = re.compile(r"^(num|n)_|(layers?|depths?|blocks?|stages?|heads?|experts?|groups?)$|(_size|_dim)$")
-NUMBER = re.compile(r"^(num|n)_|_(size|dim)$")
+NUMBER = re.compile(r"^(num|n)_|_size$")
 """Keys that hold a number and no switch."""
-DEPTH = re.compile(r"layers?|depth|block|stage|types|period|pattern")
+DEPTH = re.compile(r"(^|_)(layers?|depths?|blocks?|stages?)$|types|pattern")
 INFINITE = re.compile(r"limit")
 """Keys whose numbers may be infinite (Mamba's `time_step_limit`)."""
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.h5", "*.msgpack")
@@ -62,7 +62,7 @@ def read_values(folder: Path) -> Values:
     """
     if not (folder / CONFIG).is_file():
         raise ModelError(f"no model in {folder}: {CONFIG} is missing")
-    values: Values = _without_code(json_object(folder / CONFIG, MOST_JSON))
+    values: Values = _plain(json_object(folder / CONFIG, MOST_JSON))
     for path, value in _leaves(values, ()):
         _assert_meant(folder / CONFIG, path, value)
     return values
@@ -88,7 +88,11 @@ def held_by(folder: Path) -> Held:
         ModelError: There are none in safetensors, the index names something else than files of the folder, or a file
             is damaged.
     """
-    names = _weight_files(folder)
+    return held_in(folder, _weight_files(folder))
+
+
+def held_in(folder: Path, names: Sequence[str]) -> Held:
+    """What these safetensors files of a folder hold. Raises ModelError where one is damaged."""
     count = numbers = 0
     for name in names:
         try:
@@ -99,7 +103,7 @@ def held_by(folder: Path) -> Held:
                     numbers += math.prod(part.get_shape()) * (8 if part.get_dtype() in ("U8", "I8", "I32") else 1)
         except Exception as error:  # safetensors raises its own kind, the system others
             raise ModelError(f"cannot load the model in {folder}: {name}: {error}") from error
-    return Held(names, count, numbers)
+    return Held(tuple(names), count, numbers)
 
 
 def assert_borne_out(file: Path, values: Values, held: Held) -> None:
@@ -148,10 +152,13 @@ def _is_position(key: str) -> bool:
     return bool(re.search(r"position|window|chunk|context|length|seq|_ctx|theta|token", key))
 
 
-def _without_code(value: Any) -> Any:
+def _plain(value: Any) -> Any:
+    """A configuration without what chooses code, and with the numbers that transformers spells as objects."""
     if isinstance(value, dict):
-        return {key: _without_code(inner) for key, inner in value.items() if not CHOOSES_CODE.search(key)}
-    return [_without_code(inner) for inner in value] if isinstance(value, list) else value
+        if value.keys() == {"__float__"} and value["__float__"] in ("Infinity", "-Infinity", "NaN"):
+            return float(value["__float__"])
+        return {key: _plain(inner) for key, inner in value.items() if not CHOOSES_CODE.search(key)}
+    return [_plain(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _leaves(value: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], Any]]:

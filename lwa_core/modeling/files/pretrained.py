@@ -43,7 +43,8 @@ def read_config(folder: Path, cls: Any = None) -> Any:
         if kind is None:
             name = values.get("model_type")
             if not isinstance(name, str) or name not in CONFIG_MAPPING:
-                raise ModelError(f"{folder / CONFIG}: {name!r} is no `model_type` of this transformers")
+                said = f"{CONFIG}: {name!r} is no `model_type` of this transformers"
+                raise ModelError(f"cannot load the model in {folder}: {said}")
             kind = CONFIG_MAPPING[name]
         with quiet_transformers():
             config = kind.from_dict(values)

@@ -15,7 +15,7 @@ from torch import nn
 from lwa_core.errors import ModelError
 from lwa_core.modeling.devices import device
 from lwa_core.modeling.files.adapter_folder import assert_readable
-from lwa_core.modeling.files.model_folder import read_values
+from lwa_core.modeling.files.model_folder import CONFIG, assert_borne_out, held_in, read_values
 from lwa_core.modeling.files.precision import cast
 from lwa_core.modeling.files.pretrained import open_pretrained, read_config
 from lwa_core.modeling.layers.packed_weights import assert_loaded_weights_decode
@@ -78,10 +78,13 @@ def without_weights() -> Iterator[None]:
 
 
 def _blank(cls: Any, folder: Path) -> nn.Module:
+    held = held_in(folder, sorted(path.name for path in folder.glob("*.safetensors")))
+    if held.files:  # a compressor may keep its weights otherwise
+        assert_borne_out(folder / CONFIG, read_values(folder), held)
     try:
         with quiet_transformers():
             config = read_config(folder, cls)
-            made: nn.Module = cls(config).to(device())
+            made: nn.Module = (cls.from_config(config) if hasattr(cls, "from_config") else cls(config)).to(device())
             if str(config.dtype) == "torch.bfloat16":
                 cast(made, "bfloat16")
     except Exception as error:  # every family has its own

@@ -42,9 +42,15 @@ def fast_linear_maps() -> AbstractContextManager[Any]:
 
 class _FastLinear(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is not F.linear or kwargs or len(args) != 3 or args[0].numel() < SMALLEST or not _fits(*args[:2]):
+        small = func is not F.linear or len(args) != 3 or args[0].numel() < SMALLEST or args[0].dim() < 2
+        if small or kwargs or not _fits(*args[:2]):
             return func(*args, **(kwargs or {}))
-        return _Linear.apply(*args) if torch.is_grad_enabled() else product(*args)  # type: ignore[no-untyped-call]
+        if not torch.is_grad_enabled():
+            return product(*args)
+        states, weight, bias = args
+        # Flat: oneDNN gives a view for anything else, and autograd lets nobody change a view of a Function in place.
+        flat = _Linear.apply(states.flatten(0, -2), weight, bias)  # type: ignore[no-untyped-call]
+        return flat.unflatten(0, states.shape[:-1])
 
 
 class _Linear(torch.autograd.Function):

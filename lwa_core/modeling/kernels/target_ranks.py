@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-Places: TypeAlias = "tuple[torch.Tensor, torch.Tensor]"
-"""Rows and columns of entries of a table, each entry once (entries,)."""
+
+class LeftOut(NamedTuple):
+    """Items that are ranked in no place.
+
+    Args:
+        items: Of each example (examples, most), each once, filled up with the example's target.
+        blanks: How many of a row are its target (examples,).
+        targets: Whether the target itself is left out (examples,).
+    """
+
+    items: torch.Tensor
+    blanks: torch.Tensor
+    targets: torch.Tensor
 
 
 def target_ranks(
-    scores: torch.Tensor, targets: torch.Tensor, left_out: Places | None = None
+    scores: torch.Tensor, targets: torch.Tensor, left_out: LeftOut | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The rank of each target behind all items that score as high, and how many of those there are.
 
     Args:
         scores: Of every item (examples, items), higher is better, without NaN and +inf.
         targets: Item of each example (examples,).
-        left_out: Items that are ranked in no place, of each example.
+        left_out: Items that are ranked in no place; None: all are ranked.
 
     Returns:
         `ranks` (examples,), int64: 1 + the other items whose score is no lower. 0: the target has no place, because it
@@ -37,18 +48,26 @@ def target_ranks(
     tied = scores.shape[1] - 1 - other.long()
     placed = ~torch.isneginf(own[:, 0])
     if left_out is not None:
-        rows, columns = left_out
-        sign = (scores[rows, columns] - own[rows, 0]).sign()
-        is_target = columns == targets[rows]
-        ahead = ahead.index_add(0, rows, -(sign > 0).long())
-        tied = tied.index_add(0, rows, -((sign == 0) & ~is_target).long())
-        placed = placed & (torch.zeros_like(ahead).index_add(0, rows, is_target.long()) == 0)
-    return torch.where(placed, 1 + ahead + tied, 0), torch.where(placed, tied, 0)
+        found = scores.gather(1, left_out.items)
+        ahead = ahead - (found > own).sum(dim=1)
+        tied = tied - ((found == own).sum(dim=1) - left_out.blanks)
+        placed = placed & ~left_out.targets
+    return (1 + ahead + tied) * placed, tied * placed
 
 
-def places_of(items: Sequence[NDArray[np.integer]], device: torch.device) -> Places:
-    """The entries of a table that belong to these items of each row, each once."""
+def left_out_of(items: Sequence[NDArray[np.integer]], targets: torch.Tensor) -> LeftOut:
+    """What is left out where each example leaves these items out.
+
+    Args:
+        items: Of each example, in any order, maybe several times.
+        targets: Item of each example (examples,), on the device that is asked.
+    """
     each = [np.unique(np.asarray(row)) for row in items]
-    rows = np.repeat(np.arange(len(each)), [len(row) for row in each])
-    columns = np.concatenate([*each, np.zeros(0, dtype=np.int64)]).astype(np.int64)
-    return torch.from_numpy(rows).to(device), torch.from_numpy(columns).to(device)
+    wanted = targets.cpu().numpy()
+    table = np.tile(wanted[:, None], max(map(len, each), default=0))
+    for row, own in zip(table, each, strict=True):
+        row[: len(own)] = own
+    blanks = (table == wanted[:, None]).sum(axis=1)
+    banned = [bool(np.isin(target, own)) for target, own in zip(wanted, each, strict=True)]
+    arrays = table.astype(np.int64), blanks, np.array(banned, dtype=bool)
+    return LeftOut(*(torch.from_numpy(array).to(targets.device) for array in arrays))

@@ -16,6 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from lwa_core.errors import ModelError
 from lwa_core.modeling.posterior.laplace import Posterior
 from lwa_core.modeling.probing.probe import Probe
+from lwa_core.statistics.means import mean_estimate, standard_error
 from lwa_core.statistics.predictive import BINS, calibration_error, decompose, decomposition_summary, joined
 from lwa_core.types import Batch
 
@@ -130,12 +131,13 @@ def _judged(log_odds: NDArray[np.float64], targets: NDArray[np.int64]) -> NDArra
 
 def _calibration(plain: NDArray[np.float64], mean: NDArray[np.float64]) -> dict[str, Any]:
     gain = mean[:, 0] - plain[:, 0]
-    error = float(gain.std(ddof=1) / np.sqrt(len(gain))) if len(gain) > 1 else None
+    found = mean_estimate(gain)
+    error = float(standard_error(gain)) if len(gain) > 1 else None
     told = {"plain": plain, "mean": mean}
     return {
         "nll": {
             **{name: float(judged[:, 0].mean()) for name, judged in told.items()},
-            "difference": {"mean": float(gain.mean()), "standard_error": error},
+            "difference": {"mean": found.mean, "standard_error": error, "low": found.low, "high": found.high},
         },
         "ece": {name: calibration_error(j[:, 1], j[:, 2].astype(bool)) for name, j in told.items()} | {"bins": BINS},
     }

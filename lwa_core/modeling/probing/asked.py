@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lwa_core.errors import LwaError, ModelError
 from lwa_core.modeling.layers.layered import LayeredModel
 from lwa_core.modeling.probing.batches import checked, moved
 from lwa_core.modeling.probing.batching import Batching, batching_of, chunked
 from lwa_core.modeling.probing.example_metrics import at_least_single
 from lwa_core.modeling.probing.subject import NamesBlocks, Subject
 from lwa_core.types import Batch, History, Reporter
+
+BROKEN = "lower the learning rate that trained it, or take precision = 'float32'"
+"""What to do about a full model whose answers are not finite."""
 
 
 class AskedModel:
@@ -138,7 +143,9 @@ class AskedModel:
         return self._batching
 
     def _ask(self, rows: NDArray[np.int64]) -> torch.Tensor:
-        return self.logits(self.batch_of(rows))
+        batch = self.batch_of(rows)
+        with own_words(self, "with these examples"):
+            return self.logits(batch)
 
     @property
     def _lengths(self) -> list[int]:
@@ -150,6 +157,18 @@ class AskedModel:
     @property
     def _device(self) -> torch.device:
         return next(self.model.model.parameters()).device
+
+
+@contextmanager
+def own_words(asked: AskedModel, how: str) -> Iterator[None]:
+    """What a network of somebody else raises when it is asked, as a ModelError that names it."""
+    try:
+        yield
+    except (LwaError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # every family has its own
+        said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise ModelError(f"{type(asked.model.base).__name__} cannot be asked {how}: {said}") from error
 
 
 def layered(model: torch.nn.Module, subject: object) -> LayeredModel:

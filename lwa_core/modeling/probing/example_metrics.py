@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from lwa_core.modeling.kernels.target_ranks import Places, target_ranks
+from lwa_core.modeling.kernels.target_ranks import LeftOut, target_ranks
 
 
 class ExampleMetrics:
@@ -17,10 +17,10 @@ class ExampleMetrics:
     Args:
         targets: The item that followed each history (examples,).
         kl: Whether the divergence is wanted.
-        left_out: Items of each example that are not ranked; None: all are.
+        left_out: Items that are not ranked; None: all are.
     """
 
-    def __init__(self, targets: torch.Tensor, kl: bool, left_out: Places | None = None) -> None:
+    def __init__(self, targets: torch.Tensor, kl: bool, left_out: LeftOut | None = None) -> None:
         self.targets = targets
         self.kl = kl
         self.left_out = left_out
@@ -34,7 +34,7 @@ class ExampleMetrics:
         # NaN and +inf among the logits of an example make its loss NaN or infinite; so does a target that is ruled out.
         finite = losses.isfinite()
         ranks, tied = target_ranks(logits, self.targets, self.left_out)
-        found = torch.where(finite, losses, torch.inf), torch.where(finite, ranks, 0), torch.where(finite, tied, 0)
+        found = losses.masked_fill(~finite, torch.inf), ranks * finite, tied * finite
         if self.lost is None:
             ruled_out = losses.isposinf() & logits.gather(1, self.targets[:, None])[:, 0].isneginf()
             self.lost = (~finite & ~ruled_out).sum()

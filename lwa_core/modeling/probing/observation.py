@@ -22,7 +22,7 @@ from lwa_core.modeling.kernels.matmul import fast_linear_maps
 from lwa_core.modeling.layers.attention import Attention, attention_probabilities
 from lwa_core.modeling.layers.layered import block_input, block_output
 from lwa_core.modeling.layers.packed_weights import assert_plain_weights
-from lwa_core.modeling.probing.asked import AskedModel
+from lwa_core.modeling.probing.asked import BROKEN, AskedModel
 from lwa_core.modeling.probing.state_form import assert_states_by_example
 from lwa_core.types import Batch
 
@@ -106,7 +106,7 @@ def observe(probe: AskedModel, needs: Collection[str], *, draws: int = 1) -> Ite
     Raises:
         PluginError: There is no such thing to observe.
         ModelError: The model does not have it (attention in a layer without any, gradients of quantised weights), or
-            its states are not in the form that it is about.
+            its states are not in the form that it is about; or it answers with NaN.
     """
     asked = frozenset(needs)
     if asked - OBSERVABLES:
@@ -121,7 +121,10 @@ def observe(probe: AskedModel, needs: Collection[str], *, draws: int = 1) -> Ite
     done = 0
     for batch in probe.batches(size=1 if loop else None):
         rows = probe.order[done : done + len(batch["targets"])]
-        yield _Pass(probe, batch, asked, chances[:, rows], weights, loop).run()
+        seen = _Pass(probe, batch, asked, chances[:, rows], weights, loop).run()
+        if lost := int(seen.losses.isnan().sum()):
+            raise ModelError(f"the full model's answers to {lost} of {len(rows)} examples are not finite", BROKEN)
+        yield seen
         done += len(rows)
 
 

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from lwa_core.errors import LwaError, ModelError
 from lwa_core.modeling.gradients.taps import frozen
 from lwa_core.modeling.kernels.matmul import fast_linear_maps
-from lwa_core.modeling.kernels.target_ranks import places_of
+from lwa_core.modeling.kernels.target_ranks import left_out_of
 from lwa_core.modeling.layers.layered import LayeredModel
-from lwa_core.modeling.probing.asked import AskedModel
+from lwa_core.modeling.probing.asked import BROKEN, AskedModel
 from lwa_core.modeling.probing.example_metrics import ExampleMetrics
 from lwa_core.modeling.probing.prefix_trie import Walk, evaluations, fast_tail
 from lwa_core.modeling.probing.state_cache import CACHED_BYTES, StateCache
@@ -33,7 +33,6 @@ from lwa_core.types import Batch, History
 
 DEEPEST_TABLE = 16
 UTILITIES = ("loss", "ndcg", "kl")
-BROKEN = "lower the learning rate that trained it, or take precision = 'float32'"
 
 
 class Probe(AskedModel):
@@ -182,6 +181,12 @@ class Probe(AskedModel):
         )
         return ndcg(ranks, self.k, tied)
 
+    @property
+    def broken(self) -> list[Kept]:
+        """The subsets that were asked for and that give some example an answer that is not finite."""
+        known = {kept: self._answers.losses.get(kept) for kept in self._asked}
+        return sorted(kept for kept, losses in known.items() if losses is not None and np.isinf(losses).any())
+
     def unanswered(self, keeps: Sequence[Sequence[int]]) -> NDArray[np.int64]:
         """How many of the examples every subset of layers gives no finite answer to (subsets,)."""
         wanted = self._answered(keeps)
@@ -262,7 +267,7 @@ class Probe(AskedModel):
         self._answers.add(new, answers)
 
     def _judge(self, chunk: NDArray[np.int64], batch: Batch, kl: bool) -> ExampleMetrics:
-        seen = places_of([self.histories[row] for row in chunk], self._device) if self.filter_seen else None
+        seen = left_out_of([self.histories[row] for row in chunk], batch["targets"]) if self.filter_seen else None
         return ExampleMetrics(batch["targets"], kl, seen)
 
     def _found(self, new: list[Kept], batch: Batch, judge: ExampleMetrics, which: tuple[int, bool]) -> dict[Kept, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from weakref import WeakKeyDictionary
 
 import torch
 
@@ -13,19 +14,22 @@ from lwa_core.modeling.probing.asked import AskedModel
 BY_POSITION = frozenset({"states"})
 BY_EXAMPLE = frozenset({"gate_gradients"})
 
+_SEEN: WeakKeyDictionary[torch.nn.Module, frozenset[str]] = WeakKeyDictionary()
+
 
 def assert_states_by_example(asked: AskedModel, needs: Collection[str]) -> None:
     """See on the longest example that each layer runs once, on states in the form that what is asked for needs.
 
     For `states` they must be (examples, time, width), with the positions of the batch; for `gate_gradients` their
     first axis must be the examples. Families that put positions first, add some of their own in front, or hold several
-    states for each position would give figures of something else.
+    states for each position would give figures of something else. Seen once for each model.
 
     Raises:
         ModelError: They are not.
     """
     wanted = frozenset(needs) & (BY_POSITION | BY_EXAMPLE)
-    if not wanted:
+    network = asked.model.model
+    if wanted <= _SEEN.get(network, frozenset()):
         return
     batch = asked.batch_of([int(asked.order[-1])])
     seen: list[tuple[torch.Size, torch.Size]] = []
@@ -44,6 +48,7 @@ def assert_states_by_example(asked: AskedModel, needs: Collection[str]) -> None:
     if said:
         hint = "scorers that only ask about subsets of layers, such as leave-one-out, can be used"
         raise ModelError(f"the layers of {type(asked.model.base).__name__} {said}", hint)
+    _SEEN[network] = wanted | _SEEN.get(network, frozenset())
 
 
 def _objection(

@@ -28,12 +28,10 @@ def optimality_stage(
 ) -> Stage[Optimality | None]:
     """Keyed by the layers, not by how they were chosen: two selections of the same layers share the comparison."""
     recipe = task.recipe
-    measurement = recipe.measurement
     asked = {
         "calibration": unstructure(recipe.calibration),
         "ranked": task.ranked,
-        "bootstrap": measurement.bootstrap,
-        "confidence": measurement.confidence,
+        "confidence": recipe.measurement.confidence,
         "seed": recipe.seed,
         "tiers": [list(tier) for tier in plan.tiers],
     }
@@ -62,7 +60,6 @@ def _compare(task: Task, plan: DepthPlan, job: Job) -> None:
         table,
         plan.tiers,
         utility=probe.utility,
-        resamples=recipe.measurement.bootstrap,
         confidence=recipe.measurement.confidence,
         seed=recipe.seed,
     )

@@ -44,22 +44,34 @@ def score_stages(task: Task, data: Stage[Any], teacher: Stage[StoredModel]) -> t
     """A stage for each scorer of the recipe."""
     recipe = task.recipe
     made: dict[str, Stage[Table]] = {}
-    observing: list[Stage[Table]] = []  # they share one pass
+    observing: list[Stage[Table]] = []
     for use in sorted(recipe.scorers, key=lambda use: use.combines):
-        read = partial(_read, use.name)
         if use.combines:
-            parts = tuple(made[part.name] for part in combined_by(use, recipe.scorers))
-            make = partial(_combine, recipe.seed)
-            stage = Stage(f"score {use.name}", "scores", VERSION, make, read, {"of": parts}, use=use)
+            made[use.name] = combining_stage(task, use, [made[part.name] for part in combined_by(use, recipe.scorers)])
         else:
-            asked = {"calibration": unstructure(recipe.calibration), "ranked": task.ranked, "seed": recipe.seed}
-            inputs = {"data": data, "teacher": teacher}
-            make = partial(_score, task, observing)
-            stage = Stage(f"score {use.name}", "scores", VERSION, make, read, inputs, asked, use=use)
-            if is_observing(use):
-                observing.append(stage)
-        made[use.name] = stage
+            made[use.name] = scoring_stage(task, use, data, teacher, observing)
     return tuple(made.values())
+
+
+def scoring_stage(
+    task: Task, use: Use, data: Stage[Any], teacher: Stage[StoredModel], observing: list[Stage[Table]]
+) -> Stage[Table]:
+    """The stage of a scorer that looks at the model; `observing` gathers those that share one pass."""
+    recipe = task.recipe
+    asked = {"calibration": unstructure(recipe.calibration), "ranked": task.ranked, "seed": recipe.seed}
+    inputs = {"data": data, "teacher": teacher}
+    make, read = partial(_score, task, observing), partial(_read, use.name)
+    stage = Stage(f"score {use.name}", "scores", VERSION, make, read, inputs, asked, use=use)
+    if is_observing(use):
+        observing.append(stage)
+    return stage
+
+
+def combining_stage(task: Task, use: Use, parts: Sequence[Stage[Table]]) -> Stage[Table]:
+    """The stage of a scorer that makes its table out of those of others."""
+    inputs = {"of": tuple(parts)}
+    make = partial(_combine, task.recipe.seed)
+    return Stage(f"score {use.name}", "scores", VERSION, make, partial(_read, use.name), inputs, use=use)
 
 
 def board_of(uses: Sequence[Use], tables: Sequence[Table]) -> ScoreBoard:

@@ -56,14 +56,16 @@ def _select(task: Task, job: Job) -> None:
     teacher: StoredModel = job["teacher"]
     stage: Any = job.stage.inputs["teacher"]
     answers = stored_answers(job.run.store, answers_key(task, stage))
-    data = task.for_selection(job["data"])
+    # What the selector can reach holds no job, which leads to all of the run, and no other part of the data.
+    data, live, report = task.for_selection(job["data"]), teacher.live, job.report
     selection = TeacherSelection(
         depth=teacher.live.layered.depth,
         seed=task.recipe.seed,
         board=board_of(task.recipe.scorers, job["scores"]),
-        make_probe=lambda: make_probe(task, data, teacher.live, job.report, answers),
+        make_probe=lambda: make_probe(task, data, live, report, answers),
     )
-    plan = selected(use.who, use.instance, selection, teacher.live, answers)
+    live.sample()
+    plan = selected(use.who, use.instance, selection, live, answers)
     write_json(job.folder / "plan.json", attrs.asdict(plan))
     note_all_asked(job.folder, selection.asked_all)
 
@@ -77,7 +79,8 @@ def selected(
         who: The selector and its provider, for messages.
         selector: The selector.
         selection: What it is lent.
-        teacher: The model behind that.
+        teacher: The model behind that; asked before, since what a model makes ready at its first call is not a change
+            that others made.
         answers: Where the selection's probe remembers answers: only while the model is as it was.
 
     Raises:
@@ -85,7 +88,6 @@ def selected(
     """
     from lwa_core.plugins.lending.guard import lent
 
-    teacher.sample()  # what a model makes ready at its first call is not a change that others made
     models = {"the teacher": teacher.layered.model}
     with lent(who, selection.seed, models=models, arrays=board_arrays(selection.board)) as loan:
         answers.allow = loan.check_answers

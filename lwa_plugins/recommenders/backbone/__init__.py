@@ -82,6 +82,13 @@ class Backbone(TrainingOptions):
             raise ValueError(f"width / heads must be even for {self.family}, and is {self.width // self.heads}")
 
     @property
+    def depth(self) -> int | None:
+        """How many layers the full model has; of a pretrained one, what its configuration says."""
+        from lwa_core.modeling import depth_of_folder
+
+        return depth_of_folder(Path(self.pretrained)) if self.pretrained else self.layers
+
+    @property
     def masked(self) -> bool:
         """Whether it learns masked items instead of next ones."""
         return FAMILIES[self.family].bidirectional

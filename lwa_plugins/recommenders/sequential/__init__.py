@@ -87,6 +87,13 @@ class Sequential(TrainingOptions):
             raise ValueError("a checkpoint has its own side information: leave categories, attributes and vectors out")
 
     @property
+    def depth(self) -> int | None:
+        """How many layers the full model has; of a checkpoint, what its configuration says."""
+        from lwa_core.modeling import depth_of_folder
+
+        return depth_of_folder(Path(self.checkpoint)) if self.checkpoint else self.layers
+
+    @property
     def uses_times(self) -> bool:
         """Whether it needs histories with times."""
         return self.times

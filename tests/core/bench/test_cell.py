@@ -4,6 +4,9 @@ import copy
 import itertools
 import json
 import math
+from hashlib import sha256
+from importlib.util import find_spec
+from pathlib import Path
 
 import attrs
 import numpy as np
@@ -59,7 +62,6 @@ epochs = 1
 
 [measure]
 test = 60
-bootstrap = 200
 healed = [0.5]
 controls = 4
 """
@@ -188,6 +190,76 @@ def test_costs_are_layer_evaluations_over_the_depth(measured):
     assert cost["borda"] == cost["uniform"] == cost["last-first"] == 0
 
 
+SELFMADE = """\
+import attrs
+import torch
+from lwa_core import Component, hookimpl
+
+
+@attrs.frozen
+class Silent:
+    'Three forward passes and one backward one of its own, of which it says nothing.'
+
+    def score(self, probe):
+        with torch.no_grad():
+            for _ in range(2):
+                for batch in probe.batches():
+                    probe.logits(batch)
+        for batch in probe.batches():
+            probe.logits(batch).sum().backward()
+        probe.model.model.zero_grad()
+        return torch.zeros(1, probe.depth)
+
+
+@attrs.frozen
+class Finisher:
+    observes = frozenset({"states"})
+
+    def observe(self, seen):
+        return torch.zeros(len(seen.mask), len(seen.states) - 1)
+
+    def finish(self, rows, probe):
+        with torch.no_grad():
+            for batch in probe.batches():
+                probe.logits(batch)
+        return rows
+
+
+@hookimpl
+def lwa_scorers():
+    return [Component("silent", Silent), Component("finisher", Finisher)]
+"""
+
+
+def test_passes_that_a_scorer_makes_by_itself_are_counted_whatever_it_says(measured, tmp_path):
+    scorers = ["silent", "finisher", "fisher", "hutchinson", "conductance", "linear-probe", "laplace", "kfac-trace"]
+    heads = "".join(f'[[score]]\nuse = "{name}"\n' for name in scorers)
+    text = BENCH.replace("seeds = [0]", 'seeds = [0]\nplugins = ["selfmade.py"]')
+    measure = "[measure]\ntest = 60\nhealed = [0.5]\ncontrols = 0\n"
+    text = text[: text.index("[[score]]")] + heads + measure
+    (tmp_path / "selfmade.py").write_text(SELFMADE, encoding="utf-8")
+    (tmp_path / "tiny.toml").write_text(TEXT, encoding="utf-8")
+    (tmp_path / "bench.toml").write_text(text, encoding="utf-8")
+    bench = load_bench(tmp_path / "bench.toml")
+
+    told = measure_cell(bench, bench.cells[0], Store(measured[0] / "store"))
+
+    cost = {each["name"]: each["passes"] for each in told["entries"]}
+    assert (4.0, 2.0) == (cost["silent"], cost["finisher"])
+    # What ours say of themselves is what they do: nothing is added to it.
+    defaults = {use.name: use.instance for use in bench.scorers}
+    assert 2.0 == cost["fisher"]
+    assert 2 + 4 * defaults["hutchinson"].draws == cost["hutchinson"]
+
+
+def test_the_cell_says_how_many_pairs_it_tells_apart(measured):
+    told = measured[2]
+    entries = len(told["entries"])
+
+    assert entries * (entries - 1) // 2 == told["pairs"]
+    assert 0 <= told["apart"] <= told["pairs"]
+
+
 def test_cut_and_healed_models_are_ranked_on_all_test_users(measured):
     teacher = measured[2]["teacher"]["ndcg@10"]
     for told in measured[2]["entries"]:
@@ -246,6 +318,11 @@ def test_the_command_adds_a_scorer_and_never_touches_what_it_wrote_before(measur
     assert "weight-magnitude" in [each["name"] for each in cell["entries"]]
     assert measured[2]["entries"][0] == cell["entries"][0]
     assert "weight-magnitude" in written.with_suffix(".md").read_text(encoding="utf-8")
+    (said,) = [each for each in result["entries"] if each["name"] == "weight-magnitude"]
+    assert ("scorer", "weight-magnitude", "lwa") == (said["kind"], said["component"], said["distribution"])
+    assert {"plugin", "version", "component_version", "settings"} <= set(said)
+    source = find_spec("lwa_plugins.scorers.weight_magnitude").origin
+    assert sha256(Path(source).read_bytes()).hexdigest() == said["code_sha256"]
     before = written.read_bytes()
     assert save(result, "", folder / "results") != save(result, "", folder / "results") != written
     assert before == written.read_bytes()

@@ -57,7 +57,6 @@ learning_rate = 1e-2
 
 [measure]
 test = 50
-bootstrap = 200
 healed = [0.5]
 controls = 4
 """

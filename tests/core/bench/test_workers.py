@@ -36,11 +36,15 @@ def test_a_failure_or_a_kill_is_that_of_one_task():
     assert [0, 5] == [told[number]["number"] for number in (0, 5)]
     assert told[0]["pid"] != told[5]["pid"] != os.getpid()
     assert {
-        1: "its process was killed by signal 9, maybe for want of memory",
+        1: "its process was ended by signal 9 (too little memory?)",
         2: "table.csv: no such column\n  = name another",
         3: "KeyError: 'a bug'",
         4: "SystemExit: 3",
     } == {number: str(each) for number, each in told.items() if isinstance(each, LwaError)}
+
+
+def test_a_failure_keeps_its_exit_code():
+    assert DataError.exit_code == outcomes("fail")[0].exit_code
 
 
 def test_processes_are_ended_when_nobody_waits_any_more():

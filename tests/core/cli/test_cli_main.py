@@ -48,7 +48,8 @@ def test_light_commands_import_nothing_heavy(arguments):
 
 
 def test_plan_imports_nothing_heavy(tmp_path):
-    assert set() == loaded_after(run_in_process("plan", str(QUICKSTART), "--store", str(tmp_path)))
+    plan = ("plan", str(QUICKSTART), "--store", str(tmp_path), "--no-smoke-test")
+    assert set() == loaded_after(run_in_process(*plan))
 
 
 def test_help_imports_little_of_our_own():
@@ -130,3 +131,44 @@ def test_a_reader_that_leaves_early_is_no_bug():
     command = f"{sys.executable} -c 'from lwa_core.cli import main; main()' schema | head -c 1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
     assert ("{", "") == (done.stdout, done.stderr)
+
+
+def test_a_store_without_a_name_is_a_mistake():
+    """As `--store "$STORE"` gives it where the variable is not set: the current folder would be filled."""
+    done = CliRunner().invoke(main, ["plan", str(QUICKSTART), "--store", ""])
+
+    assert (2, True) == (done.exit_code, "the name is empty" in done.stderr)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["check", "LONG"],
+        ["plan", str(QUICKSTART), "--store", "LONG"],
+        ["run", "LONG"],
+        ["report", "LONG"],
+        ["export", "LONG"],
+        ["recommend", "LONG", "--history", "1"],
+        ["recommend", ".", "--input", "LONG"],
+        ["score", "--model", "LONG", "--data", "x"],
+        ["bench", "LONG"],
+        ["init", "LONG"],
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("path", ["a" * 300, "a/" * 3000])
+def test_a_path_that_nothing_can_have_is_a_usage_error(arguments, path):
+    done = CliRunner().invoke(main, [path if each == "LONG" else each for each in arguments])
+
+    assert (2, "") == (done.exit_code, done.stdout)
+    assert "is longer than a path can be" in done.stderr
+
+
+def test_what_the_file_system_refuses_is_no_bug(monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied", "/root/a\x1b[2J")
+
+    monkeypatch.setattr("lwa_core.recipe.reader.check_recipe", refuse)
+    done = CliRunner().invoke(main, ["check", "x.toml"])
+
+    assert (1, "error: cannot use /root/a\\u001b[2J: Permission denied\n") == (done.exit_code, done.stderr)

@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator
 from tiny_recipe import TEXT, write_recipe
 
 import lwa_core
-from lwa_core import Event, RunContext
+from lwa_core import Event, ModelError, RunContext
 from lwa_core.cli import _progress, main
 from lwa_core.cli._progress import Progress
 from lwa_core.results.as_json import to_json
@@ -63,7 +63,7 @@ def test_run_prints_the_table_and_where_the_report_lies(tiny):
 
 def test_run_tells_its_stages_on_stderr(tiny):
     assert f"run {tiny.folder}" in tiny.done.stderr
-    for stage in ["data", "teacher", "score fisher", "select", *STUDENTS, "rank teacher", "measure time and memory"]:
+    for stage in ["teacher", "score fisher", "select", *STUDENTS, "rank teacher", "measure time and memory"]:
         assert f"\n{stage}: done in " in tiny.done.stderr
     assert "\x1b" not in tiny.done.stderr + tiny.done.stdout  # nobody looks at a terminal here
 
@@ -99,12 +99,12 @@ def test_a_second_run_reuses_everything(tiny):
 
 
 def test_a_stage_that_fails_is_named_with_its_line(tiny):
-    done = tiny("run", "--set", "select.keep=5")
+    done = tiny("run", "--no-smoke-test", "--set", "recommender.checkpoint=nowhere")
 
-    assert done.exit_code == 1
+    assert done.exit_code == ModelError.exit_code
     assert done.stdout == ""
-    line = TEXT.splitlines().index("[select]") + 1
-    assert f"error[stage]: stage 'select' ({tiny.recipe}:{line}) failed: cannot keep 5 of 3 layers" in done.stderr
+    line = TEXT.splitlines().index("[recommender]") + 1
+    assert f"error[stage]: stage 'teacher' ({tiny.recipe}:{line}) failed: no model in " in done.stderr
     assert "the same command goes on from there" in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -145,7 +145,8 @@ def states(done):
 
 def test_plan_before_the_run(tiny):
     assert states(tiny.before) == {
-        **dict.fromkeys(["data", "teacher", "score fisher", "score block-influence", "score leave-one-out"], "to do"),
+        **dict.fromkeys(["data", "smoke test"], "stored"),  # both are made by the plan
+        **dict.fromkeys(["teacher", "score fisher", "score block-influence", "score leave-one-out"], "to do"),
         "select": "to do",
         **dict.fromkeys(["drop, each tier", "distill, each tier", "rank students"], "after select"),
         **dict.fromkeys(["rank teacher", "rank baselines"], "to do"),
@@ -158,7 +159,9 @@ def test_plan_after_the_run(tiny):
 
     assert set(told.values()) == {"stored"}
     assert {"data", "teacher", *STUDENTS, *(f"rank {name}" for name in STUDENTS)} < told.keys()
-    assert set(told) == {line.split(": done in ")[0] for line in tiny.done.stderr.splitlines() if "done in" in line}
+    made = {line.split(": done in ")[0] for line in tiny.done.stderr.splitlines() if "done in" in line}
+    assert set(told) == made | {"data", "smoke test"}
+    assert not made & {"data", "smoke test"}
 
 
 def test_plan_of_another_setting_says_what_is_left_to_do(tiny):
@@ -178,10 +181,21 @@ def test_plan_as_a_table(tiny):
     assert done.stderr == f"{count} of {count} stages are stored\n"
 
 
-def test_plan_computes_nothing(tiny, tmp_path):
-    lwa("plan", tiny.recipe, "--store", tmp_path / "store")
+def test_plan_computes_nothing_where_nothing_is_to_be_tried(tiny, tmp_path):
+    done = lwa("plan", tiny.recipe, "--store", tmp_path / "store", "--no-smoke-test", "--json")
 
+    assert {"to do", "after select"} == set(states(done).values())
     assert not (tmp_path / "store").exists()
+
+
+def test_plan_shows_the_stages_and_then_what_would_stop_them(tiny):
+    broken = ("recommender.checkpoint=nowhere", "recommender.epochs=0")
+    done = tiny("plan", "--json", *(part for value in broken for part in ("--set", value)))
+
+    line = TEXT.splitlines().index("[recommender]") + 1
+    assert (ModelError.exit_code, "to do") == (done.exit_code, states(done)["smoke test"])
+    assert f"error[stage]: smoke test ({tiny.recipe}:{line}): recommender 'sequential' of plugin" in done.stderr
+    assert "nowhere: config.json is missing" in done.stderr
 
 
 # report

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -201,3 +202,16 @@ def test_progress_on_a_terminal_holds_no_markup(monkeypatch):
     assert "[red]teacher[/red] :warning: \\u001b]0;t\\u0007: done in 1.0 s" in told.replace("\n", "")
     assert "\x07" not in told
     assert "\x1b]0;" not in told
+
+
+def test_nothing_else_prints():
+    """Text reaches stdout and stderr in one place; a fresh process prints JSON that another one reads."""
+    core = Path(terminal.__file__).parents[1]
+    printing = re.compile(r"click\.(echo|secho)\(|(?<![\w.])print\(|sys\.std(out|err)\.write\(")
+    found = {
+        path.relative_to(core).as_posix()
+        for path in core.rglob("*.py")
+        if printing.search(re.sub(r'(?s)""".*?"""', "", path.read_text("utf-8")))
+    }
+
+    assert {"cli/_terminal.py", "measuring/memory.py"} == found

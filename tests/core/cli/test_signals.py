@@ -5,8 +5,7 @@ import subprocess
 import sys
 
 import pytest
-
-SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+from heeding import HEED_ALL, SIGNALS
 
 SAID = "\ninterrupted; run the same command to go on\n"
 
@@ -60,8 +59,8 @@ BODIES = {
 }
 
 
-def start(body, **options):
-    command = [sys.executable, "-c", START.format(body=body)]
+def start(body, begin=HEED_ALL, **options):
+    command = [sys.executable, "-c", begin + START.format(body=body)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 
 
@@ -71,7 +70,7 @@ def test_ends_with_the_same_words_and_code(body, number):
     with start(body) as process:
         assert process.stdout.readline() == "here\n"
         process.send_signal(number)
-        told = process.communicate()
+        told = process.communicate(timeout=120)
 
     assert (130, ("", SAID)) == (process.returncode, told)
 
@@ -88,7 +87,7 @@ def test_a_second_signal_ends_what_does_not_end():
         for _ in range(2):
             assert process.stdout.readline() == "here\n"
             process.send_signal(signal.SIGTERM)
-        told = process.communicate()
+        told = process.communicate(timeout=120)
 
     assert (130, ("", SAID)) == (process.returncode, told)
 
@@ -98,10 +97,10 @@ def test_what_nohup_ignores_stays_ignored():
     here()
     sys.stdin.read()"""
     ignoring = {"preexec_fn": lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN), "stdin": subprocess.PIPE}
-    with start(body, **ignoring) as process:
+    with start(body, begin="", **ignoring) as process:
         assert process.stdout.readline() == "here\n"
         process.send_signal(signal.SIGHUP)
-        told = process.communicate()
+        told = process.communicate(timeout=120)
 
     assert (0, ("", "")) == (process.returncode, told)
 

@@ -60,3 +60,11 @@ def test_what_loading_imports_is_imported_before(tmp_path, files, extra):
 
     always = ["torch", "transformers.modeling_utils", "lwa_core.recommendation.ranker"]
     assert [*always, *extra] == memory.needed_modules(tmp_path)
+
+
+def test_the_process_ends_where_the_one_that_wants_to_know_is_gone(tmp_path):
+    command = [sys.executable, "-m", "lwa_core.measuring.memory", tmp_path, tmp_path / "requests.json", "cpu"]
+
+    asked = subprocess.run([*command, "9999999"], capture_output=True, check=False)
+
+    assert (1, b"", b"") == (asked.returncode, asked.stdout, asked.stderr)  # it did not even look for the model

@@ -14,6 +14,7 @@ import torch
 
 from lwa_core.errors import ModelError, NeedsError
 from lwa_core.measuring import memory, performance
+from lwa_core.measuring.fresh_process import fresh_python
 from lwa_core.measuring.memory import TOO_LITTLE
 from lwa_core.measuring.performance import Timed, folder_bytes, machine, measure_latency, measure_memory
 from lwa_core.modeling.devices import device
@@ -219,12 +220,12 @@ def test_a_busy_machine_is_noticed():
     table = torch.randn(400, 400)
 
     def work(asked):
-        for _ in range(20):
+        for _ in range(5):
             table @ table
 
     try:
         time.sleep(1)
-        told = measured({"a": Timed(work, lambda asked: partial(work, asked))}, requests=60)
+        told = measured({"a": Timed(work, lambda asked: partial(work, asked))}, requests=30)
     finally:
         for process in busy:
             process.kill()
@@ -306,5 +307,5 @@ def test_memory_is_measured_in_another_process(monkeypatch, tmp_path):
     monkeypatch.setattr(performance.subprocess, "run", run)
 
     assert {"peak": 3} == measure_memory(tmp_path, tmp_path / "h.json")
-    command = [sys.executable, "-m", "lwa_core.measuring.memory", str(tmp_path), str(tmp_path / "h.json")]
-    assert [[*command, str(device()), str(os.getpid())]] == seen
+    arguments = [str(tmp_path), str(tmp_path / "h.json"), str(device()), str(os.getpid())]
+    assert [fresh_python("lwa_core.measuring.memory", *arguments)] == seen

@@ -1,14 +1,18 @@
 """Stages: what their keys hold, the order in which they are walked, what is made again, how they fail."""
 
+import os
+import threading
+
 import attrs
 import pytest
 from tiny_recipe import write_recipe
 
-from lwa_core import ModelError, RunContext, StageError
+from lwa_core import ModelError, RunContext, StageError, StoreError
 from lwa_core.pipeline.events import Bus
 from lwa_core.pipeline.graph import Run, Stage
 from lwa_core.recipe.reader import load_recipe
 from lwa_core.store.files import read_json, write_json
+from lwa_core.store.locks import locked
 from lwa_core.store.results import Store
 
 
@@ -25,10 +29,14 @@ class World:
 
     def run(self):
         """As another process starts one: it knows nothing but what the store holds."""
-        bus = Bus(
-            self.recipe.registry, RunContext("t", self.store.root), [lambda event, run: self.events.append(event)]
-        )
-        return Run(self.recipe, self.store, bus)
+        return Run(self.recipe, self.store, Bus(self.recipe.registry, RunContext("t", self.store.root), [self.hear]))
+
+    def hear(self, event, run):
+        self.events.append(event)
+        self.listen(event)
+
+    def listen(self, event):
+        """What a test wants done when something happens."""
 
     def stage(self, name, inputs=None, value=1, version=1, fail=None, warn=None, use=None, **more):
         """A stage whose result is its value and what its inputs' results are."""
@@ -234,3 +242,45 @@ def test_a_stage_that_another_one_asks_for_in_its_middle_fails_once(world):
 
     assert "stage 'inner' failed: ValueError: no legs" == caught.value.message
     assert 1 == caught.value.hint.count("the same command goes on from there")
+
+
+def test_a_result_that_is_whole_and_cannot_be_read_is_the_stores_error(world):
+    def read(folder):
+        return read_json(folder / "value.json")["no such key"]
+
+    stage = attrs.evolve(world.stage("leaf"), read=read)
+
+    for look in (lambda: world.walk(stage).value(stage), lambda: stage.stored(world.store)):
+        with pytest.raises(StoreError, match="result of 'leaf' cannot be read: TypeError") as caught:
+            look()
+        assert str(world.store.path(stage.kind, stage.key)) in caught.value.hint
+
+
+def test_a_damaged_result_is_none(world):
+    stage = world.stage("leaf")
+    world.walk(stage)
+    assert [1] == stage.stored(world.store)
+
+    (world.store.path(stage.kind, stage.key) / "more").write_text("")
+    assert stage.stored(world.store) is None
+    assert not world.store.has(stage.kind, stage.key)
+
+
+def test_who_waits_says_for_which_process(world):
+    stage, held, release = world.stage("leaf"), threading.Event(), threading.Event()
+
+    def hold():
+        with locked(world.store.root / "locks", f"{stage.kind}-{stage.key}"):
+            held.set()
+            release.wait(60)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait(60)
+    world.listen = lambda event: release.set() if event.kind == "message" else None
+
+    world.walk(stage)
+    holder.join()
+
+    told = [(event.stage, event.message) for event in world.events if event.kind == "message"]
+    assert [("leaf", f"waiting for process {os.getpid()}, which is making the same result")] == told

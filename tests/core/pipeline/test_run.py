@@ -1,6 +1,7 @@
 """A whole run: what it leaves, what it does not do twice, how it fails."""
 
 import json
+import resource
 import shutil
 
 import numpy as np
@@ -9,14 +10,14 @@ import tomli
 from tiny_recipe import TEXT, computed, run, write_recipe
 
 import lwa_core
-from lwa_core import ModelError, NeedsError, StageError, StoreError
+from lwa_core import ModelError, NeedsError, RecipeError, StageError, StoreError
 from lwa_core.modeling.layers.layered import LayeredModel
 from lwa_core.pipeline.export import read_plan
 from lwa_core.pipeline.plan import make_plan
 from lwa_core.pipeline.run import run_recipe
 from lwa_core.recipe.reader import load_recipe
 from lwa_core.recommendation.metrics import ndcg
-from lwa_core.results.reading import read_results
+from lwa_core.results.reading import is_finished, read_results
 from lwa_core.store.results import Store
 
 
@@ -151,7 +152,7 @@ def test_what_somebody_put_into_a_run_folder_is_neither_removed_nor_written_thro
 
 
 def test_a_run_that_failed_leaves_no_folder_that_looks_like_one(tmp_path):
-    text = TEXT.replace("keep = [2, 1]", "keep = [7]")
+    text = TEXT.replace("keep = [2, 1]", "megabytes = 0.0001")
 
     with pytest.raises(StageError):
         run(tmp_path, tmp_path / "store", text=text)
@@ -164,6 +165,37 @@ def test_a_run_that_failed_leaves_no_folder_that_looks_like_one(tmp_path):
         read_plan(folder)
     with pytest.raises(ModelError, match="nor of a finished run"):
         lwa_core.load(folder)
+
+
+def of_bytes(limit):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        pytest.param(0.5, id="of the model"),
+        pytest.param(1.5, id="of the optimizer, twice as large", marks=pytest.mark.slow),
+    ],
+)
+def test_a_disk_that_takes_no_more_of_a_checkpoint_is_the_stores_error(first, tmp_path, times):
+    """safetensors and torch each have their own words for it."""
+    _, folder, _ = first
+    size = (folder / "models" / "teacher" / "model.safetensors").stat().st_size
+
+    of_bytes(int(size * times))
+    try:
+        with pytest.raises(StoreError, match=r"cannot write .*results/model/") as caught:
+            run(tmp_path, tmp_path / "store")
+    finally:
+        of_bytes(resource.RLIM_INFINITY)
+
+    assert 7 == caught.value.exit_code
+    assert "what is finished is kept" in caught.value.hint
+    assert [] == list((tmp_path / "store" / "results" / "model").iterdir())
+    if times > 1:  # and goes on from there once there is room
+        again, _ = run(tmp_path, tmp_path / "store")
+        assert metrics_of(folder) == metrics_of(again)
 
 
 def test_a_run_folder_that_is_being_written_anew_is_not_finished(first, tmp_path, monkeypatch):
@@ -183,6 +215,19 @@ def test_a_run_folder_that_is_being_written_anew_is_not_finished(first, tmp_path
     run(base, tmp_path / "store")
     assert metrics_of(folder) == metrics_of(again)
     assert not (again / "UNFINISHED").exists()
+
+
+def test_a_run_of_the_same_recipe_in_other_words_that_fails_is_not_finished(first, tmp_path, monkeypatch):
+    """Its recipe does not stand beside the metrics of another time."""
+    base, folder, _ = first
+    shutil.copytree(base / "store", tmp_path / "store")
+    again = tmp_path / "store" / folder.relative_to(base / "store")
+    monkeypatch.setattr("lwa_core.pipeline.graph.Run.walk", lambda *_: pytest.fail("ended here"))
+
+    for text, finished in ((TEXT, True), (f"# Mine.\n{TEXT}", False)):
+        with pytest.raises(pytest.fail.Exception):
+            run(tmp_path, tmp_path / "store", text=text)
+        assert finished == is_finished(again)
 
 
 @pytest.mark.parametrize("place", ["runs", "the run's folder"])
@@ -264,10 +309,10 @@ def test_what_the_machine_lacks_is_said_before_anything_runs(tmp_path):
     assert not (tmp_path / "store").exists()
 
 
-def test_a_depth_that_cannot_be_kept_is_an_error_at_its_stage(first):
+def test_a_depth_that_cannot_be_kept_is_an_error_of_the_recipe(first):
     base, _, _ = first
 
-    with pytest.raises(StageError, match="cannot keep 5 of 3 layers"):
+    with pytest.raises(RecipeError, match=r"--set select.keep=5: error\[too-many-layers\]: cannot keep 5 of 3 layers"):
         run(base, base / "store", "select.keep=5")
 
 

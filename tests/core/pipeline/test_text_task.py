@@ -11,7 +11,7 @@ import transformers
 from sklearn.linear_model import LogisticRegression
 from tiny_texts import MODELS, SIZES, WORDS, save_text_model, save_tokenizer
 
-from lwa_core import StageError
+from lwa_core import LwaError, StageError
 from lwa_core.pipeline.run import run_recipe
 from lwa_core.recipe.reader import load_recipe
 from lwa_core.results.reading import read_results
@@ -85,7 +85,7 @@ def run(texts, folder, save, *, settings="", model="", compress="", **how):
         save(folder / "model")
     (folder / "texts.toml").write_text(RECIPE.format(texts=settings, model=model, compress=compress), "utf-8")
     store = Store(folder / "store")
-    done = run_recipe(load_recipe(folder / "texts.toml", how.get("overrides", ())), store)
+    done = run_recipe(load_recipe(folder / "texts.toml", how.get("overrides", ())), store, smoke_test=False)
     (data,) = (folder / "store" / "results" / "texts").iterdir()
     return done, read_results(done), load_texts(data)
 
@@ -192,6 +192,46 @@ def test_retrieval_is_by_cosines_in_the_full_models_index_and_in_its_own(texts, 
     assert "tf-idf" in [model.name for model in results.models]
 
 
+def test_the_utility_ndcg_of_an_encoder_is_the_ndcg_in_the_fixed_index(texts, tmp_path):
+    """The same texts as calibration and, here only, as test texts."""
+    from lwa_core.pipeline.task import make_probe
+    from lwa_core.statistics.rank_metrics import ndcg
+    from lwa_core.text.quality import Measuring
+    from lwa_core.types import Quiet
+
+    plan, recipe, run_of = planned(texts, tmp_path, bare_bert, 'pair = "pair"', "evaluate.k=[1, 4]")
+    data, live = run_of.value(plan.data), run_of.value(plan.teacher).live
+    probe = make_probe(plan.task, data, live, Quiet())
+    for kept, values in zip(probe.subsets(), probe.evaluate(probe.subsets(), "ndcg"), strict=True):
+        with live.layered.skipping(kept):
+            found = Measuring(live.subject, data, 128, 8, recipe.seed, None).of(data["calibration"])
+        assert ndcg(found["ranks"], 4, found["tied"]).mean() == pytest.approx(values.mean(), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("override", "who"),
+    [("calibration.utility=ndcg", "calibration"), ("score.leave-one-out.utility=ndcg", "scorer 'leave-one-out'")],
+)
+def test_a_model_whose_report_has_no_ndcg_is_not_scored_by_one(texts, tmp_path, override, who):
+    with pytest.raises(LwaError, match=f"{who} has the utility 'ndcg', and .* ask = 'causal' has no NDCG"):
+        planned(texts, tmp_path, save("gpt2"), "", override)
+
+
+def planned(texts, folder, save, settings, *overrides):
+    """The plan of the recipe, and what carries it out."""
+    from lwa_core.pipeline.events import Bus
+    from lwa_core.pipeline.graph import Run
+    from lwa_core.pipeline.plan import make_plan
+    from lwa_core.types import RunContext
+
+    (folder / "texts.jsonl").write_bytes((texts / "texts.jsonl").read_bytes())
+    save(folder / "model")
+    (folder / "texts.toml").write_text(RECIPE.format(texts=settings, model="", compress=""), "utf-8")
+    recipe = load_recipe(folder / "texts.toml", overrides)
+    bus = Bus(recipe.registry, RunContext("texts", folder), ())
+    return make_plan(recipe), recipe, Run(recipe, Store(folder / "store"), bus)
+
+
 def test_scored_pairs_are_measured_by_the_correlation_of_their_cosines(texts, tmp_path):
     from scipy.stats import spearmanr
 
@@ -227,13 +267,21 @@ def test_no_text_is_in_two_parts_and_equal_texts_are_in_one(texts, tmp_path):
 
 
 def test_a_rerun_makes_nothing_again(texts, tmp_path):
-    done, _, _ = run(texts, tmp_path, save("gpt2"), compress=HEALED.format("fine-tune"))
+    control = ("evaluate.control=true",)
+    done, results, _ = run(texts, tmp_path, save("gpt2"), compress=HEALED.format("fine-tune"), overrides=control)
     before = (done / "metrics.json").read_bytes()
     events = []
-    recipe = load_recipe(tmp_path / "texts.toml")
+    recipe = load_recipe(tmp_path / "texts.toml", control)
     run_recipe(recipe, Store(tmp_path / "store"), [lambda event, _: events.append(event.kind)])
     assert "stage-finished" not in events
     assert before == (done / "metrics.json").read_bytes()
+    held = {model.name: model.control and model.control.name for model in results.models if model.kind == "student"}
+    assert {"drop-2": None, "fine-tune-2": "teacher+fine-tune"} == held
+    longer, teacher = figures(results, "teacher+fine-tune"), figures(results, "teacher")
+    assert longer["perplexity"] < teacher["perplexity"]  # its weights are random
+    share = figures(results, "fine-tune-2")["perplexity"] / longer["perplexity"]
+    (student,) = [model for model in results.models if model.name == "fine-tune-2"]
+    assert share == pytest.approx(student.control.kept["perplexity"].mean)
 
 
 def test_healing_needs_texts_to_train_on(texts, tmp_path):

@@ -26,6 +26,7 @@ VERSIONS = {
     "data": "lwa_core.pipeline.recommendation_task:DATA_VERSION",
     "teacher": "lwa_core.pipeline.recommendation_task:TEACHER_VERSION",
     "students": "lwa_core.pipeline.stages.students:VERSION",
+    "control": "lwa_core.pipeline.stages.control:VERSION",
     "scores": "lwa_core.pipeline.stages.scores:VERSION",
     "selection": "lwa_core.pipeline.stages.selection:VERSION",
     "answers": "lwa_core.pipeline.answers:VERSION",
@@ -37,6 +38,7 @@ VERSIONS = {
     "text-teacher": "lwa_core.pipeline.text_task:TEACHER_VERSION",
     "text-quality": "lwa_core.pipeline.text_task:QUALITY_VERSION",
     "text-baselines": "lwa_core.pipeline.text_task:BASELINES_VERSION",
+    "smoke-test": "lwa_core.pipeline.smoke_test:VERSION",
     "bench": "lwa_core.bench.cell:VERSION",
 }
 HINT = "raise its version where results change; then write tests/core/pipeline/versions.json anew and read the diff"

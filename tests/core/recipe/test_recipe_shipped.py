@@ -74,7 +74,8 @@ def test_a_deleted_key_is_reported_at_its_table_or_has_a_default(file, line, key
     if key in ("use", "name", "path", "keep") and table:
         codes = {code for code, _, at in problems if at == header(lines, line)}
         assert codes & {"missing-setting", *(["not-allowed"] if key == "keep" else [])}  # a budget would do for keep
-    assert {header(lines, line)} >= {at for _, _, at in problems}
+    # Without `layers` the model has fewer, and a selector that is to keep more is told so at its own line.
+    assert {header(lines, line)} >= {at for code, _, at in problems if code != "too-many-layers" or key != "layers"}
 
 
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)

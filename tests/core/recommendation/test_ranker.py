@@ -107,12 +107,6 @@ def test_a_string_is_no_history(ranker, ask):
         ask(ranker)
 
 
-@pytest.mark.parametrize("k", [0, -1])
-def test_k_is_at_least_one(ranker, k):
-    with pytest.raises(LwaError, match=f"k must be at least 1, not {k}"):
-        ranker.recommend(["item 3"], k=k)
-
-
 @pytest.mark.parametrize("filter_seen", [True, False])
 def test_comes_back_from_its_folder_as_it_was(tmp_path, filter_seen):
     catalogue = Catalogue(IDS, titles=tuple(f"Ünïcode {i}" for i in IDS), categories=(("a", "b"), *[()] * 29))
@@ -262,3 +256,10 @@ def test_many_histories_are_answered_in_batches(ranker, monkeypatch):
 
     assert [ranker.recommend([f"item {i}"], k=30).items for i in range(10)] == [answer.items for answer in answers]
     assert [90, 90, 90, 30] == sizes
+
+
+@pytest.mark.parametrize("many", [30, 31, 10**30])
+def test_more_than_there_is_gives_all_there_is(many):
+    answer = make_ranker(filter_seen=False).recommend(["item 1"], k=many)
+
+    assert sorted(IDS) == sorted(answer.items)

@@ -415,7 +415,7 @@ def test_a_run_without_test_examples_has_a_report_of_its_layers(tmp_path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (None, "cannot read"),
+        (None, "is not the folder of a finished run"),
         ("{", "cannot read"),
         ("[]", "has format None, not 2"),
         ('{"format": 99}', "has format 99, not 2"),
@@ -453,3 +453,21 @@ def test_writing_a_report_imports_no_torch(tmp_path):
 
 def test_the_example_is_valid_json():
     assert example_run.METRICS == json.loads(json.dumps(example_run.METRICS, allow_nan=False))
+
+
+SPITEFUL = "x\x1b[2J\x07\u202e<b onload='alert(1)'>$\\frac{1$ $y^$[red]&amp;"
+
+
+@pytest.mark.parametrize("word", ["fisher", "distill-4"])
+def test_names_of_others_stay_text(tmp_path, word):
+    told = json.loads(json.dumps(example_run.metrics()).replace(json.dumps(word), json.dumps(SPITEFUL)))
+    measured = json.loads(json.dumps(example_run.performance()).replace(json.dumps(word), json.dumps(SPITEFUL)))
+
+    page, markdown = report_of(tmp_path, told, measured)
+
+    shown = SPITEFUL.replace("\x1b", "\\u001b").replace("\x07", "\\u0007").replace("\u202e", "\\u202e")
+    assert shown in page.text
+    assert not any("onload" in attributes for _, attributes in page.elements)
+    html = (tmp_path / "report.html").read_text("utf-8")
+    assert set() == {c for c in html + markdown if not c.isprintable()} - {"\n", "\N{NO-BREAK SPACE}", "\N{THIN SPACE}"}
+    assert "<" not in markdown.replace("\\<", "")

@@ -32,3 +32,16 @@ def test_figures_without_interval_or_mean():
     assert "0.3100" == text.with_interval(Figure(0.31))
     assert "not measured" == text.with_interval(None)
     assert "0.5000 (0.4000 to 0.6000)" == text.with_interval(Figure(0.5, 0.4, 0.6))
+
+
+def test_a_figure_without_an_interval_says_of_how_few():
+    assert "1.0000 (no interval: 2 users)" == text.with_interval(Figure(1.0, units=2), of="users")
+    assert "1.0000 (no interval: 1 user)" == text.with_interval(Figure(1.0, units=1), of="users")
+    assert "0.0000 (no interval: too few of 400 texts differ)" == text.with_interval(Figure(0.0, units=400), of="texts")
+    assert "" == text.without_interval(Figure(0.5, 0.4, 0.6, 2))
+    assert "not measured" == text.with_interval(Figure(None, units=2))
+
+
+def test_a_negative_time_has_a_real_minus_sign():
+    assert "−2.38 ms" == text.milliseconds(-2.376)
+    assert "−120.5 ms" == text.milliseconds(-120.46)

@@ -25,7 +25,8 @@ def test_a_student_is_held_against_its_control_as_against_a_teacher():
 
 
 def test_an_index_that_fits_into_k_makes_ndcg_trivial():
-    found = TextQuality({"ranks": np.array([1, 2, 30]), "own_ranks": np.array([1, 2, 30])})
+    ranks, tied = np.array([1, 2, 30]), np.zeros(3, dtype=np.int32)
+    found = TextQuality({"ranks": ranks, "tied": tied, "own_ranks": ranks, "own_tied": tied})
     right = TextQuality({"correct": np.ones(3)})
 
     easy = {f"{metric}@10{after}" for metric in ("ndcg", "recall") for after in ("", "_own_index")}

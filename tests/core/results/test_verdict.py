@@ -13,7 +13,8 @@ from lwa_core.results.warnings import performance_warnings, warnings_for
 SAID = re.compile(r"(better|worse|slower|faster|a gain|a loss)\b")
 CLAIM = re.compile(r"(\S+) (?:\([^()]*\) )?is shown to (?:rank|be) (better|worse) than the baselines? (.*)")
 SLOWER = re.compile(r"(\S+) is shown to be slower than (\S+),")
-DIFFERENCE = re.compile(r"^(\S+) \(\d of \d layers\) reaches .*, a (gain|loss)\.")
+DIFFERENCE = re.compile(r"^(\S+) \(\d of \d layers\) reaches .*, a (gain|loss)\.(?: It was trained|$)")
+CONTROL = re.compile(r"^(\S+) .* Of the figure of the teacher trained as much longer \(.*, a (gain|loss)\.$")
 BASELINE = re.compile(r"^Of the baselines (\S+) has .*: the teacher is shown to (?:rank|be) (worse) than it\.")
 SHOWS_NOTHING = re.compile(
     r"is not shown to|no interval that could show|show neither a loss nor|which does not show that there is none"
@@ -67,7 +68,7 @@ def figures(draw, around=0.0):
 def runs(draw):
     """A run whose figures and intervals are anything."""
     texts = draw(st.booleans())
-    told = example_run.text_metrics() if texts else example_run.metrics()
+    told = example_run.controlled(example_run.text_metrics() if texts else example_run.metrics())
     headline = told["headline"]
     for model in told["models"]:
         model["metrics"][headline] = draw(figures(around=1.5))
@@ -77,6 +78,8 @@ def runs(draw):
         if model["kind"] == "student":
             model["difference"][headline] = draw(figures())
             model["kept"][headline] = draw(figures(around=1.5))
+        if model.get("control"):
+            model["control"]["difference"][headline] = draw(figures())
     measured = example_run.performance()
     for name, times in measured["latency"]["models"].items():
         times["p50"] = draw(st.floats(0.1, 10))
@@ -106,7 +109,13 @@ def slower(results, name, source):
 @settings(max_examples=50)
 @given(runs())
 def test_no_sentence_says_more_than_its_interval(results):
-    said = [*answer(results), *(w.message for w in [*warnings_for(results), *performance_warnings(results)])]
+    said = [w.message for w in [*warnings_for(results), *performance_warnings(results)]]
+    for sentence in answer(results):
+        if claim := CONTROL.match(sentence):
+            against = model_of(results, claim[1]).control.difference[results.headline]
+            assert shown(against, claim[2], results.less_is_better)
+        first, _, held = sentence.partition(" Of the figure of ")
+        said += [first, held.removesuffix(", a gain.").removesuffix(", a loss.")]
     less = results.less_is_better
     for sentence in said:
         if claim := CLAIM.match(sentence):

@@ -1,5 +1,6 @@
 """A result is what its place, kind, key and list of files say, or it is made again; nothing else is believed."""
 
+import errno
 import json
 import os
 import shutil
@@ -7,6 +8,7 @@ import socket
 
 import pytest
 
+from lwa_core import StoreError
 from lwa_core.store.files import write_json
 from lwa_core.store.results import Store
 from lwa_core.store.sealing import MANIFEST, damage, seal
@@ -173,6 +175,19 @@ def test_whether_a_result_is_there_is_said_by_names_and_sizes(store, result):
     assert not store.has("kind", KEY)
 
 
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.EACCES, errno.ENOMEM])
+def test_what_cannot_be_looked_at_is_no_damage(store, result, monkeypatch, code):
+    def refuse(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("lwa_core.store.sealing.file_digest", refuse)
+
+    with pytest.raises(StoreError, match="cannot read"):
+        store.get_or_make("kind", KEY, make)
+
+    assert [result] == list(result.parent.iterdir())
+
+
 @pytest.mark.parametrize("put", [lambda path: path.symlink_to("/etc/hostname"), os.mkfifo], ids=["link", "pipe"])
 def test_what_is_no_file_is_never_sealed(store, put):
     def linked(folder):
@@ -191,6 +206,14 @@ def test_folders_that_hold_nothing_do_not_matter(tmp_path):
     (tmp_path / "empty" / "deep").mkdir(parents=True)
 
     assert damage(tmp_path) is None
+
+
+def test_work_that_was_left_when_its_result_was_there_already_goes(store, result):
+    (store.workspace("kind", KEY) / "checkpoint-1").mkdir()
+
+    assert store.get_or_make("kind", KEY, make) == (result, True)
+
+    assert [] == list((store.root / "work" / "kind").iterdir())
 
 
 def test_two_results_whose_keys_begin_alike_are_made_at_once(store):

@@ -9,7 +9,7 @@ import pytest
 
 from lwa_core import StoreError
 from lwa_core.store.files import write_atomically, write_json
-from lwa_core.store.places import set_aside
+from lwa_core.store.places import assert_writable, set_aside
 from lwa_core.store.results import Store
 
 KEY = "a" * 64
@@ -86,9 +86,11 @@ def test_a_lock_is_never_taken_on_what_is_none(tmp_path, how):
     assert (tmp_path / "mine").read_text() == "mine"
 
 
-@pytest.mark.parametrize("root", ["nothing\0", "n" * 300, "file", "file/below"])
+@pytest.mark.parametrize("root", ["nothing\0", "n" * 300, "file", "file/below", "dangling", "loop"])
 def test_a_store_that_cannot_be_is_a_clear_error(tmp_path, root):
     (tmp_path / "file").write_text("")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
 
     with pytest.raises(StoreError):
         Store(tmp_path / root).get_or_make("kind", KEY, make)
@@ -124,6 +126,16 @@ def test_a_store_that_may_not_be_written_is_a_clear_error(tmp_path):
 
     assert done.stdout.startswith("StoreError no permission to write"), done
     assert "--store" in done.stdout
+
+
+@pytest.mark.parametrize("place", ["file", "file/below", "dangling/below"])
+def test_where_results_cannot_be_put_is_said_before_they_are_made(tmp_path, place):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nothing")
+
+    assert_writable(tmp_path / "not" / "there" / "yet")
+    with pytest.raises(StoreError, match="is not a folder"):
+        assert_writable(tmp_path / place)
 
 
 def test_a_link_that_stands_where_a_file_is_written_is_not_written_through(tmp_path):

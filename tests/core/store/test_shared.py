@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lwa_core.store.files import read_json
+from lwa_core.store.files import beside, read_json
 from lwa_core.store.results import Store
 from lwa_core.store.shared import RECORD, Content, SharedFolder, sealed_contents
 
@@ -141,6 +141,21 @@ def test_a_damaged_record_is_no_record(shared, said, text):
 
     assert {"a": "two", "a.was-1": "one"} == files(shared.root)
     assert {"a": [content("two").sha256]} == read_json(shared.root / RECORD)["files"]
+
+
+def test_what_a_killed_process_left_is_removed(shared, said):
+    name = f"{MODEL}/config.json"
+    shared.put({name: content("one")})
+    mine = shared.root / ".lwa-notes"
+    mine.write_text("mine")
+    for folder in (shared.root, shared.root / "models", shared.root / MODEL):
+        beside(folder / "x").write_text("half")
+
+    shared.put({name: content("two")})
+
+    left = [path.name for path in shared.root.rglob(".lwa-*")]
+    assert {".lwa-notes", ".lwa-files.json"} == set(left)
+    assert [] == said
 
 
 def test_removes_a_file_only_as_it_was_written(shared):

@@ -51,7 +51,7 @@ def test_what_was_written_is_read(tmp_path_factory, texts):
     ("name", "content", "line", "said"),
     [
         ("a.jsonl", '{"text": "a"}\n{"text": \n', 2, "is not JSON: "),
-        ("a.jsonl", '{"text": "a"}\n["b"]\n', 2, "is not JSON object"),
+        ("a.jsonl", '{"text": "a"}\n["b"]\n', 2, "no JSON object"),
         ("a.jsonl", '{"text": "a"}\n{"txt": "b"}\n', 2, "no 'text'"),
         ("a.jsonl", '{"text": 3}\n', 1, "'text' is no text"),
         ("a.jsonl", '{"text": " "}\n', 1, "'text' is no text"),

@@ -1,7 +1,10 @@
 """Everything that can be wrong with a file, in every format where it can be: file and line, or a counted rule."""
 
 import gzip
+import os
+import random
 
+import polars as pl
 import pytest
 from as_texts import as_texts
 
@@ -361,3 +364,106 @@ def test_lines_inside_quotes_belong_to_the_field(tmp_path, monkeypatch):
 
     dataset, _ = written(tmp_path, "csv", FORMATS["csv"][2] + lines(FORMATS["csv"][3], rows) + "7,x,bad,3\n")
     assert f"{path}:62: 'bad' is no number" in fault(dataset).message
+
+
+SURROGATE = "\ud800".encode("utf-8", "surrogatepass")
+
+
+@pytest.mark.parametrize("kind", BINARY_SAFE)
+def test_a_lone_surrogate_in_the_bytes(tmp_path, kind):
+    text, line = broken(kind, "STRANGE")
+    dataset, path = written(tmp_path, kind, text, lambda data: data.replace(b"STRANGE", SURROGATE))
+
+    assert f"{path}:{line}: is not UTF-8 text (byte 0xed)" == fault(dataset).message
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "reviews"])
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (r'"\ud800"', "holds half of a surrogate pair"),
+        ("[" * 2000, "is nested more than 100 levels deep"),
+        ("9" * 5000, "holds an integer of thousands of digits"),
+        ("1" + "0" * 400, "number that is too large"),
+    ],
+)
+def test_json_lines_that_hold_what_nothing_can_go_on_with(tmp_path, kind, value, message):
+    text, line = broken(kind, FORMATS[kind][3].format(user="7", item="1", rating=value, time=5))
+    dataset, path = written(tmp_path, kind, text)
+
+    error = fault(dataset)
+
+    assert error.message.startswith(f"{path}:{line}: ")
+    assert message in error.message
+
+
+@pytest.mark.parametrize("byte", [b"\x00", b"\x1f", b"\x1b", b"\x07", b"\x7f", b"\xc2\x85", b"\xe2\x80\xa8"])
+def test_control_bytes_in_an_id_are_part_of_it(tmp_path, kind, byte):
+    plain = whole(kind).encode()
+    if kind in ("jsonl", "reviews"):
+        byte = b"\\u%04x" % ord(byte.decode())
+    dataset, _ = written(tmp_path, kind, plain.replace(b"7", b"7" + byte + b"b", 1))
+
+    users = events_of(dataset)["user"]
+
+    letters = byte.decode("latin-1" if kind == "ratings.dat" else "utf-8")
+    sign = chr(int(letters[2:], 16)) if letters.startswith("\\u") else letters
+    assert f"7{sign}b" == users[0].removesuffix("0" if kind == "lists" else "")
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv"])
+def test_a_carriage_return_in_a_header(tmp_path, kind):
+    dataset, path = written(tmp_path, kind, whole(kind).replace("user", "us\rer", 1))
+
+    error = fault(dataset)
+
+    assert (f"{path}:1: a carriage return stands inside this line", True) == (error.message, "\\r\\n" in error.hint)
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv"])
+def test_a_field_longer_than_the_csv_module_reads(tmp_path, kind):
+    text = whole(kind)
+    dataset, path = written(tmp_path, kind, text.replace("user", "u" * 200_000, 1))
+
+    assert fault(dataset).message.startswith(f"{path}:1: the header cannot be read: field larger than")
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_a_parquet_file_cut_or_changed_anywhere(tmp_path, place):
+    rng = random.Random(place)
+    path = tmp_path / "t.parquet"
+    rows = [("u" + str(n % 7), str(n % 5), n) for n in range(200)]
+    pl.DataFrame(rows, schema=["user", "item", "time"], orient="row").write_parquet(path, compression="uncompressed")
+    sound = path.read_bytes()
+    for _ in range(60):
+        data = bytearray(sound)
+        for _ in range(rng.choice([1, 3])):
+            data[rng.randrange(max(0, len(data) - rng.choice([400, len(data)])), len(data))] = rng.randrange(256)
+        path.write_bytes(bytes(data[: rng.choice([len(data)] * 5 + [rng.randrange(len(data))])]))
+        try:
+            Table(path=str(path), timestamp="time").read()
+        except DataError as error:
+            assert str(path) in error.message  # noqa: PT017 -- where it fails is part of the property
+
+
+@pytest.mark.parametrize("name", ["a[1].parquet", "a*.parquet", "b?.parquet", "user=1.parquet"])
+def test_a_parquet_file_whose_name_looks_like_a_pattern(tmp_path, name):
+    path = tmp_path / name
+    pl.DataFrame(EVENTS, schema=["user", "item", "rating", "time"], orient="row").write_parquet(path)
+    pl.DataFrame({"user": ["x"], "item": ["y"]}).write_parquet(tmp_path / "a1.parquet")
+
+    assert [(u, i) for u, i, _, _ in EVENTS] == as_texts(Table(path=str(path)).read()).select("user", "item").rows()
+
+
+@pytest.mark.parametrize(
+    "make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), lambda path: path.symlink_to(path)]
+)
+def test_what_is_no_file(tmp_path, make):
+    path = tmp_path / "t.csv"
+    make(path)
+
+    assert fault(Table(path=str(path))).message.startswith(f"{path}: ")
+
+
+def test_a_path_that_is_too_long(tmp_path):
+    assert "cannot be opened: File name too long" in fault(Table(path=str(tmp_path / ("a" * 5000)))).message

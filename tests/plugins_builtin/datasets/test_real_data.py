@@ -42,6 +42,7 @@ def test_movielens_100k():
         data.catalogue.categories[0],
     )
     assert (754, 189, 943) == tuple(data.facts["counts"][use] for use in ("validation", "calibration", "test"))
+    assert "44 %" == f"{data.facts['order']['test_targets_in_ties'] / 943:.0%}".replace("%", " %")  # docs/data.md
 
 
 def test_movielens_1m():

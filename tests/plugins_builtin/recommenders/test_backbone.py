@@ -433,7 +433,7 @@ def test_pickled_weights_are_never_read(tmp_path):
     (tmp_path / "model.safetensors").unlink()
     torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
 
-    with pytest.raises(ModelError, match="cannot load the pretrained model"):
+    with pytest.raises(ModelError, match="cannot load the model"):
         recommender("llama", pretrained=str(tmp_path)).build(catalogue(), Quiet())
 
 

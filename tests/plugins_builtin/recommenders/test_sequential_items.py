@@ -1,10 +1,13 @@
 """Attributes and vectors of items in `sequential`: the fused table by its definition, and what it is good for."""
 
+import io
 import json
+import random
 
 import numpy as np
 import polars as pl
 import pytest
+import safetensors.numpy
 import torch
 from heard import Heard
 from safetensors.torch import load_file, save_file
@@ -380,3 +383,29 @@ def test_fitting_tells_what_is_not_known_and_the_model_recommends_without_the_fi
 
     assert heard.warnings == [("side-information", "v.npy has no vector for 3 of 5 items")]
     assert load(tmp_path / "saved").recommend(["0", "1"], k=2) == ranker.recommend(["0", "1"], k=2)
+
+
+def test_a_damaged_file_of_vectors_is_read_or_refused_in_words(tmp_path):
+    rng = random.Random(0)
+    files = {"v.npy": io.BytesIO(), "z.npy": io.BytesIO(), "v.safetensors": io.BytesIO()}
+    np.save(files["v.npy"], np.ones((4, 3), dtype=np.float32))
+    np.savez(files["z.npy"], np.ones((4, 3), dtype=np.float32))
+    files["v.safetensors"].write(safetensors.numpy.save({"a": np.ones((4, 3), dtype=np.float32)}))
+    strange = [b"", b"9", b"(", b"9" * 10, b"O", b"\0", b"[" * 300]
+    refused = 0
+    for name, file in files.items():
+        path = tmp_path / name
+        path.with_suffix(".json").write_text('["a", "b", "c", "d"]')
+        for _ in range(80):
+            data = bytearray(file.getvalue())
+            for _ in range(rng.choice([1, 2, 5])):
+                place = rng.randrange(min(len(data), 140))
+                data[place : place + 1] = rng.choice(strange)
+            path.write_bytes(data)
+            try:
+                _, rows = read_vectors(path)
+                assert (4, np.float32) == (len(rows), rows.dtype.type)
+            except DataError as error:
+                refused += 1
+                assert str(path) in error.message or ".json" in error.message  # noqa: PT017 -- part of the property
+    assert refused > 100

@@ -293,7 +293,7 @@ def test_what_cannot_encode_titles_is_refused(encoders, tmp_path):
     assert "the encoder knows 9 tokens" in told(tmp_path / "small")
     (tmp_path / "small" / "model.safetensors").unlink()
     torch.save(small.state_dict(), tmp_path / "small" / "pytorch_model.bin")
-    assert "cannot load the pretrained model" in told(tmp_path / "small")
+    assert "cannot load the model" in told(tmp_path / "small")
 
 
 def test_a_masked_family_learns_a_mask_of_its_own(encoders):

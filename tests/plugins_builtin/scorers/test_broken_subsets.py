@@ -5,7 +5,10 @@ import pytest
 import torch
 from layer_games import without_layer_0_it_overflows
 
-from lwa_core import LwaError, ModelError
+from lwa_core import LwaError, ModelError, PluginError
+from lwa_core.pipeline.scoring import queried_scores
+from lwa_core.plugins.registry import Registry
+from lwa_core.recipe.recipe import Use
 from lwa_core.testing import tiny_probe
 from lwa_plugins.scorers.banzhaf import Banzhaf
 from lwa_plugins.scorers.gate_path import GatePath
@@ -50,6 +53,22 @@ def test_the_layer_without_which_the_model_breaks_is_not_the_first_to_go(utility
     assert 1.0 != scores[0]
     assert 3 == len(probe.facts["utilities"])
     assert all(told is None or np.isfinite(told) for told in probe.facts["utilities"])
+
+
+class Alone:
+    """What a plugin's documentation gives as an example: plain differences of what the probe answers."""
+
+    def score(self, probe):
+        values = torch.from_numpy(probe.evaluate([(), *((layer,) for layer in range(probe.depth))]))
+        return (values[1:] - values[0]).T
+
+
+def test_of_anyones_scorer_the_error_names_the_layers_too():
+    alone = next(iter(Registry.discover().components("scorer")))
+    use = Use("scorer", "alone", "alone", alone, {}, Alone(), ())
+
+    with pytest.raises(PluginError, match=r"gave scores that are not finite: nor are answers of .* just layers 1$"):
+        queried_scores(use, without_layer_0_it_overflows())
 
 
 def test_gradients_that_are_not_finite_are_an_error():

@@ -66,6 +66,8 @@ def test_its_price_is_the_passes_that_it_makes():
 
     probe = tiny_probe()
     assert not one_at_a_time(probe, Weights(probe.model))  # looked at once for each model, with three examples
+    assert not probe.batching.value  # the same
+    probe.settle()
     handle = probe.model.layers[0].register_forward_hook(count)
     score(Laplace(samples=0, draws=3), probe)
     handle.remove()

@@ -176,8 +176,8 @@ def test_stops_at_the_pairs_that_settle_the_kept_layers():
     stopped, whole = Game(4, value), Game(4, value)
     table = Shapley(pairs=200, until="stable", keep=2).score(stopped).numpy()
 
-    assert (16, True) == (stopped.facts["pairs"], stopped.facts["settled"])
-    np.testing.assert_array_equal(table, Shapley(pairs=200).score(whole).numpy()[:16])
+    assert (64, True) == (stopped.facts["pairs"], stopped.facts["settled"])
+    np.testing.assert_array_equal(table, Shapley(pairs=200).score(whole).numpy()[:64])
 
 
 def test_takes_all_pairs_where_nothing_settles():

@@ -454,6 +454,7 @@ def test_no_swap_improves_what_the_local_search_finds():
     gradients = rng.normal(size=(60, 20)) @ rng.normal(size=(20, 20))
     probe = TableProbe(np.zeros((1, 2)), gradients)
     probe.depth, probe.evaluate = 20, lambda keeps, utility=None: np.zeros((len(keeps), 2))
+    probe.unanswered = lambda keeps: np.zeros(len(keeps), dtype=int)
 
     (kept,) = GateQubo(keep=12).select(Planted(probe).selection()).tiers
 
@@ -466,6 +467,7 @@ def test_no_swap_improves_what_the_local_search_finds():
 def test_the_local_search_needs_no_random_start():
     probe = TableProbe(np.zeros((1, 2)), np.random.default_rng(0).normal(size=(60, 18)))
     probe.depth, probe.evaluate = 18, lambda keeps, utility=None: np.zeros((len(keeps), 2))
+    probe.unanswered = lambda keeps: np.zeros(len(keeps), dtype=int)
 
     plan = GateQubo(keep=15, starts=0).select(Planted(probe).selection())
 

@@ -12,7 +12,7 @@ from tiny_texts import save_text_model, some_texts
 from lwa_core import ModelError
 from lwa_core.modeling import read_config
 from lwa_core.modeling.files.adapter_folder import assert_readable
-from lwa_core.modeling.files.model_folder import read_values
+from lwa_core.modeling.files.model_folder import Held, assert_borne_out, read_values
 from lwa_core.text.loading import load_text_model, task_of
 from lwa_core.text.loading import save_text_model as save_asked
 
@@ -99,9 +99,10 @@ def test_a_configuration_that_its_weights_do_not_bear_out_is_refused(folder, val
 
 
 def test_limits_may_be_infinite(folder):
-    change(folder, time_step_limit=[0.0, float("inf")])
+    change(folder, time_step_limit=[0.0, {"__float__": "Infinity"}], layer_limits=[float("inf")])
 
-    assert [0.0, float("inf")] == read_values(folder)["time_step_limit"]
+    values = read_values(folder)
+    assert ([0.0, float("inf")], [float("inf")]) == (values["time_step_limit"], values["layer_limits"])
 
 
 @pytest.mark.parametrize("text", ["", "[]", "3", "{", "[" * 10**5, '{"a": ' + "9" * 5000 + "}", "\udcff"])
@@ -281,3 +282,23 @@ def test_a_description_that_says_something_else_is_refused(saved, values):
 
     with pytest.raises(ModelError, match="student"):
         load_text_model(saved)
+
+
+# Configurations as the families themselves write them
+
+
+@pytest.mark.slow
+def test_no_family_of_transformers_is_refused_for_its_own_configuration(tmp_path):
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    held, seen = Held((), tensors=300, numbers=10**8), 0
+    for kind in list(CONFIG_MAPPING.keys()):
+        try:
+            config = CONFIG_MAPPING[kind]()
+            config.save_pretrained(tmp_path / kind)
+        except Exception:  # some need arguments
+            continue
+        assert_borne_out(tmp_path / kind / "config.json", read_values(tmp_path / kind), held)
+        assert type(read_config(tmp_path / kind)) is type(config)
+        seen += 1
+    assert seen > 700

@@ -108,3 +108,23 @@ def test_without_onednn_the_results_are_the_same(monkeypatch):
     monkeypatch.setattr(module, "_onednn_product", lambda: None)
     with torch.no_grad(), fast_linear_maps():
         torch.testing.assert_close(network()(inputs()), fast, rtol=1e-5, atol=1e-5)
+
+
+def test_what_it_gives_may_be_changed_in_place():
+    """Some families add to the output of a linear map in place (RoCBert)."""
+    torch.manual_seed(0)
+    states = torch.randn(4, 64, 128, requires_grad=True)
+    linear = torch.nn.Linear(128, 32)
+
+    def loss():
+        out = linear(states)
+        out += 1.0
+        return out.square().sum()
+
+    expected = torch.autograd.grad(loss(), [states, linear.weight, linear.bias])
+    with fast_linear_maps():
+        total = loss()
+    found = torch.autograd.grad(total, [states, linear.weight, linear.bias])
+
+    for mine, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)

@@ -243,3 +243,12 @@ def test_attention_of_sequential_adds_up_and_looks_back_only():
             torch.testing.assert_close(layer.probabilities.sum(dim=-1), torch.ones(layer.probabilities.shape[:3]))
             positions = torch.arange(1, layer.visible.shape[-1] + 1)
             assert torch.equal(layer.visible, positions.expand_as(layer.visible))
+
+
+def test_a_model_that_answers_nan_is_not_observed():
+    probe = tiny_probe()
+    with torch.no_grad():
+        probe.model.layers[1].down_proj.bias.fill_(torch.nan)
+
+    with pytest.raises(ModelError, match="the full model's answers to 7 of 7 examples are not finite"):
+        list(observe(probe, {"states"}))

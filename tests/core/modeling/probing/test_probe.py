@@ -12,6 +12,7 @@ from layer_games import counted, layers_probe, llama_probe, without_fast_tail, w
 
 from lwa_core.errors import LwaError, ModelError
 from lwa_core.modeling.probing.example_metrics import ExampleMetrics
+from lwa_core.modeling.probing.prefix_trie import evaluations
 from lwa_core.modeling.probing.probe import Probe
 from lwa_core.testing import tiny_probe, tiny_recommender
 
@@ -126,6 +127,19 @@ def test_costs_of_well_known_families(depth):
 
         assert expected == pytest.approx(probe.cost)
         assert len(ran) == pytest.approx(depth * expected)
+
+
+def test_64_pairs_of_orders_of_12_layers_take_about_130_passes():
+    """What docs/guide.md says, where all subsets take 341."""
+    rng, counts = np.random.default_rng(0), []
+    for _ in range(5):
+        orders = [rng.permutation(12).tolist() for _ in range(64)]
+        walks = [walk for order in orders for walk in (order, order[::-1])]
+        keeps = {tuple(sorted(walk[:n])) for walk in walks for n in range(13)}
+        counts.append(len(evaluations(keeps, 12)) / 12)
+
+    assert np.mean(counts) == pytest.approx(130, abs=5)
+    assert 341 == round(len(evaluations(subsets(12), 12)) / 12)
 
 
 def test_answers_are_remembered():

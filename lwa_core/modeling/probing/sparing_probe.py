@@ -1,0 +1,29 @@
+"""A probe that spares passes: for trying what asks it, not for its answers."""
+
+from __future__ import annotations
+
+from lwa_core.modeling.probing.probe import Probe
+from lwa_core.statistics.subsets import Kept
+
+ANSWERED = 64
+"""Subsets of layers that are really looked at."""
+
+
+class SparingProbe(Probe):
+    """Looks at the first `ANSWERED` subsets that it is asked about, and answers the others as one of those.
+
+    What asks for thousands of subsets is tried in the time of a few passes: shapes, kinds and finiteness of the answers
+    are those of any probe, which of two subsets is better is not.
+    """
+
+    def _answer(self, new: list[Kept], kl: bool) -> None:
+        known = self._answers.kl if kl else self._answers.losses
+        looked = new[: max(1 if not known else 0, ANSWERED - len(known))]
+        if looked:
+            super()._answer(looked, kl)
+        models = list(known)
+        for number, kept in enumerate(new[len(looked) :]):
+            model = models[number % len(models)]
+            tables = (self._answers.losses, self._answers.ranks, self._answers.tied)
+            for table in (*tables, *((self._answers.kl,) if kl else ())):
+                table.setdefault(kept, table[model])
