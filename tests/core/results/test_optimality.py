@@ -16,7 +16,7 @@ from lwa_core.statistics.simultaneous import chosen_estimate, simultaneous_inter
 from lwa_core.statistics.subsets import row_of
 
 HOW = {"utility": "loss", "confidence": 0.9, "seed": 4}
-TABLE = np.random.default_rng(0).normal(size=(32, 45)) + np.arange(45)
+TABLE = np.random.default_rng(0).normal(size=(32, 70)) + np.arange(70)
 TIERS = [(0, 2, 4), (1,)]
 
 
@@ -46,7 +46,7 @@ def subsets(size):
 
 def test_it_is_json_and_says_of_what(told):
     assert told == from_json(json.loads(json.dumps(to_json(told), allow_nan=False)), Optimality)
-    assert ("calibration", "loss", 45) == (told.on, told.utility, told.examples)
+    assert ("calibration", "loss", 70) == (told.on, told.utility, told.examples)
     assert TABLE[-1].mean() == pytest.approx(told.full)
 
 

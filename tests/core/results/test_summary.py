@@ -118,14 +118,14 @@ def test_small_catalogues_and_equal_users_make_metrics_trivial():
 
 def test_scores_are_told_with_their_errors():
     rng = np.random.default_rng(0)
-    samples = rng.normal([1.0, 2.0, 3.0], 0.1, size=(40, 3))
+    samples = rng.normal([1.0, 2.0, 3.0], 0.1, size=(80, 3))
     board = ScoreBoard(
         {"f": LayerScores("f", samples, unit="nats"), "m": LayerScores("m", np.array([[3.0, 1.0, 2.0]]))}
     )
 
     many, one = scores_of(board, {"f": "fisher", "m": "weight-magnitude"}, {"f": "Theis et al. 2018"})
 
-    assert ("f", "fisher", "nats", "Theis et al. 2018", 40) == tuple(
+    assert ("f", "fisher", "nats", "Theis et al. 2018", 80) == tuple(
         getattr(many, key) for key in ("name", "component", "unit", "reference", "count")
     )
     from scipy import stats
@@ -141,7 +141,7 @@ def test_scores_are_told_with_their_errors():
 
 def test_certainty_is_told_for_each_number_of_removed_layers():
     rng = np.random.default_rng(0)
-    many = LayerScores("f", rng.normal([1.0, 2.0, 3.0], 0.1, size=(40, 3)))
+    many = LayerScores("f", rng.normal([1.0, 2.0, 3.0], 0.1, size=(80, 3)))
     one = LayerScores("m", np.array([[3.0, 1.0, 2.0]]), facts={"combines": ["f"]})
 
     clear, alone = scores_of(ScoreBoard({"f": many, "m": one}), {"f": "", "m": ""}, {}, removed=[2, 0, 1, 2])
@@ -150,7 +150,7 @@ def test_certainty_is_told_for_each_number_of_removed_layers():
         Bottom(removed=1, resamples=1000, probability=(1.0, 0.0, 0.0)),
         Bottom(removed=2, resamples=1000, probability=(1.0, 1.0, 0.0)),
     ) == clear.bottom
-    assert ((8, 1.0), (16, 1.0)) == clear.stability_curve
+    assert ((8, 1.0), (16, 1.0), (32, 1.0)) == clear.stability_curve
     assert (None, ()) == (alone.bottom, alone.stability_curve)
     assert (None, ("f",)) == (clear.combines, alone.combines)
 

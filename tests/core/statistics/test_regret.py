@@ -82,7 +82,7 @@ def test_the_oracle_is_chosen_on_one_half_and_scored_on_the_other(examples):
 
 
 def test_regret_is_the_oracles_lead_between_the_ends_of_all_differences():
-    values = table(examples=60)
+    values = table(examples=80)
     values[0b1010] -= 0.5
     oracle, choices = oracle_values(values, 4, 2)
     rows = rows_of_size(4, 2)
@@ -96,7 +96,7 @@ def test_regret_is_the_oracles_lead_between_the_ends_of_all_differences():
     assert found.choices == choices
 
 
-@given(st.integers(0, 10**6), st.integers(2, 50), st.integers(1, 4))
+@given(st.integers(0, 10**6), st.integers(2, 80), st.integers(1, 4))
 def test_no_set_is_better_than_the_best(seed, examples, size):
     """Whether the set was chosen on these examples or not."""
     values = table(examples=examples, seed=seed)
@@ -110,7 +110,7 @@ def test_no_set_is_better_than_the_best(seed, examples, size):
 
 
 def test_regret_of_several_sizes_is_averaged():
-    values = table(examples=50)
+    values = table(examples=70)
     sets = [(0,), (1, 2), (0, 1, 3)]
     leads = [(oracle_values(values, 4, len(kept))[0] - values[row_of(kept)]).mean() for kept in sets]
     alone = [regret(values, 4, kept) for kept in sets]
@@ -124,7 +124,7 @@ def test_regret_of_several_sizes_is_averaged():
 
 
 def test_the_full_model_has_no_regret():
-    found = regret(table(examples=50), 4, (0, 1, 2, 3))
+    found = regret(table(examples=70), 4, (0, 1, 2, 3))
 
     assert (0, 0, 0) == (found.mean, found.low, found.high)
 
@@ -156,7 +156,7 @@ def test_one_example_has_no_halves():
         regret(np.zeros((16, 1)), 4, (0, 1))
 
 
-def simulated(rng, truth, examples=40):
+def simulated(rng, truth, examples=64):
     """Tables with known means: subsets of an example share half of the noise."""
     shared = rng.normal(size=(1, examples))
     return truth[:, None] + 0.7 * shared + 0.7 * rng.normal(size=(len(truth), examples))

@@ -126,7 +126,7 @@ def naively_settled(rows, keep, looks, confidence):
 
 
 @given(
-    hnp.arrays(np.float64, (41, 4), elements=st.floats(-1, 1).map(lambda x: round(x, 3))),
+    hnp.arrays(np.float64, (65, 4), elements=st.floats(-1, 1).map(lambda x: round(x, 3))),
     st.floats(0, 2),
     st.integers(0, 4),
     st.integers(1, 5),
@@ -138,11 +138,11 @@ def test_settled_is_every_paired_bound_at_the_bonferroni_level(noise, gap, keep,
 
 
 def test_differences_that_never_vary_settle_by_their_sign():
-    rows = np.tile([1.0, 2.0, 3.0], (40, 1)) + np.arange(40.0)[:, None]
+    rows = np.tile([1.0, 2.0, 3.0], (64, 1)) + np.arange(64.0)[:, None]
 
     assert settled(rows, 1)
     assert not settled(rows[:39], 1)  # too few to tell
-    assert not settled(np.zeros((40, 3)), 1)
+    assert not settled(np.zeros((64, 3)), 1)
 
 
 def test_one_row_settles_nothing_and_no_choice_is_settled():
