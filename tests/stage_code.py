@@ -19,7 +19,12 @@ FILES = ("lwa_core/modeling/files", "lwa_core/modeling/libraries.py")
 TRAINING = ("lwa_core/training",)
 RANKS = ("lwa_core/modeling/kernels/target_ranks.py", "lwa_core/statistics/rank_metrics.py")
 RANKING = ("lwa_core/recommendation/ranking.py", "lwa_core/recommendation/metrics.py", *RANKS)
-RANKER = ("lwa_core/recommendation/ranker.py", "lwa_core/recommendation/fitting.py", *RANKING)
+RANKER = (
+    "lwa_core/recommendation/ranker.py",
+    "lwa_core/recommendation/requests.py",
+    "lwa_core/recommendation/fitting.py",
+    *RANKING,
+)
 PROBING = (
     *LAYERS,
     *RANKS,

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from lwa_core.results.assembly import Quality
     from lwa_core.training.trainer import Trained
 
-DATA_VERSION = 2
+DATA_VERSION = 3
 TEACHER_VERSION = 3
 RANKING_VERSION = 3
 BASELINES_VERSION = 3

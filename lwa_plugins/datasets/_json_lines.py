@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 TEXT_LISTS = frozenset({"categories"})
 """The columns that hold lists of texts."""
 
-NO_TEXT = r"^(?:[\[{]|true$|false$|-?[0-9]{19,}$|-?[0-9.]+(?:[.eE][0-9.eE+-]*)$)"
+NO_TEXT = r"^(?:[\[{]|true$|false$|-0$|-?[0-9]{16,}$|-?[0-9.]+(?:[.eE][0-9.eE+-]*)$)"
 """How polars writes lists, objects, truth values, fractions, and numbers that a float may have rounded."""
 
 

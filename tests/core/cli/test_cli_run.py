@@ -327,7 +327,7 @@ def test_recommend_for_more_lines_than_one_batch(tiny, ids, tmp_path):
         (b"[1.5]", "a history, item 0: 1.5 has a fraction"),
         (b"[true]", "a history, item 0: True is a truth value"),
         (b"[null]", "a history, item 0: null is no id"),
-        (b"[" * 2000, "is not JSON"),
+        (b"[" * 2000, "is nested more than 100 levels deep"),
         (b'["\xff"]', "is not UTF-8 text (byte 0xff)"),
     ],
 )

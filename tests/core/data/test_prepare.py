@@ -220,17 +220,12 @@ def test_times_out_of_the_calendar_are_refused():
         prepare(source_of(rows), Filter(), Split(), 0)
 
 
-@pytest.mark.parametrize("first", [1e308, -1e308, 2**63 - 1, -(2**63)])
+@pytest.mark.parametrize("first", [1e308, -1e308, 1e30, -1e20])
 def test_times_that_no_64_bits_of_milliseconds_hold_are_refused(first):
-    rows = [(user, item, first if place == 0 else type(first)(time)) for place, (user, item, time) in enumerate(FIVE)]
+    rows = [(user, item, first if place == 0 else time) for place, (user, item, time) in enumerate(FIVE)]
 
     with pytest.raises(DataError, match="of the years 1 to 9999"):
-        prepare(
-            source_of(rows, kinds={"timestamp": pl.Float64 if isinstance(first, float) else pl.Int64}),
-            Filter(),
-            Split(),
-            0,
-        )
+        prepare(source_of(rows), Filter(), Split(), 0)
 
 
 def test_blanks_around_ids_make_no_second_item():
