@@ -13,6 +13,7 @@ from documents import ROOT, blocks
 from safetensors.numpy import load_file
 from tiny_recipe import run
 
+import lwa_core
 from lwa_core.testing import check_scorer
 
 RUN = re.compile(r"lwa-runs/runs/[\w.-]+")
@@ -126,6 +127,23 @@ def test_a_run_is_used_from_python_as_shown(finished, capsys):
         assert 1 == count
         exec(text, {})
     assert "no such film" in capsys.readouterr().out
+
+
+def test_requests_say_what_may_be_recommended_as_shown(finished):
+    ranker = lwa_core.load(finished)
+    text = shown("filter_seen=False", "docs/guide.md")
+    for name, known in zip(("50", "181", "174", "100"), ranker.catalogue.ids[3:], strict=False):
+        text = text.replace(f'"{name}"', f'"{known}"')
+    asked = text.strip().splitlines()
+    assert 4 == len(asked)
+
+    seen, excluded, allowed, scores = (eval(line.partition("#")[0], {"ranker": ranker}) for line in asked)
+
+    ids = ranker.catalogue.ids
+    assert 5 == len(seen.items) == len(excluded.items)
+    assert not {*excluded.items} & {ids[5], ids[6]}
+    assert {ids[5], ids[6]} == {*allowed.items}
+    assert {ids[5], ids[3]} == {*scores}
 
 
 def test_a_frame_is_fitted_as_shown(tmp_path, monkeypatch, capsys):
