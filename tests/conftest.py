@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as there are processors: threads would fight over them
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from importlib.util import find_spec
 from pathlib import Path
 

@@ -127,8 +127,7 @@ def _line(number: int, text: bytes, timed: bool) -> Line:
         value = {"history": value}
     if not isinstance(value, dict) or not isinstance(value.get("history"), list):
         return Line(number, fault=f"no history ({HINT})")
-    asked = {"history", *OPTIONS} | ({"times"} if timed else set())
-    rest = {key: v for key, v in value.items() if key not in asked}
+    rest = {key: v for key, v in value.items() if key != "history"}
     own = [key for key in ANSWER if key in rest]
     if own:
         return Line(number, fault=f"the field {own[0]!r} is the answer's own; give it another name")

@@ -379,7 +379,7 @@ class RecommendationTask:
 
         def answer(sent: Sequence[Mapping[str, Any]]) -> object:
             times = [each["times"] for each in sent] if ranker.uses_times else None
-            return ranker.recommend_many([each["history"] for each in sent], 10, times)
+            return ranker.recommend_many([each["history"] for each in sent], 10, times, time_unit="ms")
 
         return Timed(answer, ranker.network)
 
