@@ -401,12 +401,14 @@ def _split(block: FileBlock, layout: Layout) -> Iterable[tuple[int, Sequence[str
 
 
 def _split_quoted(block: FileBlock, text: str, separator: str) -> Iterator[tuple[int, Sequence[str]]]:
+    nul = next(sign for sign in map(chr, range(0xE000, 0xF900)) if sign not in text) if "\0" in text else "\0"
+    text = text.replace("\0", nul)  # Python 3.10 reads none
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     begin = 0
     try:
         for fields in reader:
             if fields:
-                yield block.line + begin, fields
+                yield block.line + begin, [field.replace(nul, "\0") for field in fields] if nul != "\0" else fields
             begin = reader.line_num
     except csv.Error as error:
         if "new-line character" in str(error):
