@@ -40,6 +40,8 @@ def parse_json(text: str | bytes, *, missing: bool = False) -> Any:
             written, parse_constant=None if missing else _refuse, parse_float=None if missing else _finite
         )
     except json.JSONDecodeError as error:
+        if _open_at(written, error.pos) > DEEPEST:  # which some versions of Python fail at sooner, and others later
+            raise _too_deep() from error
         raise BadJsonError(f"is not JSON: {error.msg} at column {error.colno}", error.lineno) from error
     except RecursionError as error:
         raise _too_deep() from error
@@ -86,6 +88,12 @@ def _check_depth(value: Any) -> None:
         if not level:
             return
     raise _too_deep()
+
+
+def _open_at(text: str, end: int) -> int:
+    """How many brackets are open at a place, if none stands in a string."""
+    before = text[:end]
+    return before.count("[") + before.count("{") - before.count("]") - before.count("}")
 
 
 def _too_deep() -> BadJsonError:
