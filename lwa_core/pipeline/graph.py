@@ -273,7 +273,8 @@ class Run:
         who = "" if stage.use is None else f"{stage.use.kind} '{stage.use.component}' of {stage.use.offer.provider}: "
         what, hint = cause_of(error)
         ours = stage.use is None or stage.use.offer.provider.distribution == OURS
-        if isinstance(error, LwaError) and (ours or str(stage.use.offer.provider) in what):  # type: ignore[union-attr]
+        lost = isinstance(error, processes.LostProcessError)  # no fault of whose turn it was
+        if isinstance(error, LwaError) and (ours or lost or str(stage.use.offer.provider) in what):  # type: ignore[union-attr]
             who = ""
         rest = f"{len(self._paths)} stages before it are stored; the same command goes on from there"
         failure = StageError(f"stage '{stage.name}'{where} failed: {who}{what}", f"{hint}; {rest}" if hint else rest)

@@ -200,9 +200,9 @@ def trap(how: str) -> str:
         (trap("max-length"), 'use = "trap"', "recommender 'trap' of local file .*max_length"),
         (trap("no-embeddings"), 'use = "drop"', "compressor 'drop' .*no get_input_embeddings"),
         (trap("load"), 'use = "drop"', "recommender 'trap' cannot load the model .*Missing key"),
-        pytest.param(trap("leak"), 'use = "trap"', "'trap' .*only the target is another one", marks=SLOW),
+        pytest.param(trap("leak"), 'use = "trap"', "'trap' .*know the target", marks=SLOW),
         (TITLES, 'use = "text"', "recommender 'text' .*no-such-folder: config.json is missing"),
-        pytest.param(trap("no-windows"), 'use = "trap"', "`training_windows` gives none for", marks=SLOW),
+        pytest.param(trap("no-windows"), 'use = "trap"', "`training_windows` .* gave no windows", marks=SLOW),
         pytest.param(
             LOCAL.replace(SELECT, 'use = "deep"'), 'use = "deep"', "cannot keep 9 of 3", marks=pytest.mark.slow
         ),

@@ -301,7 +301,7 @@ def test_a_student_is_loaded_as_it_was_saved(texts, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "gemma4"])  # of which no layer can be removed
 def test_every_kind_of_model_goes_from_recipe_to_report(texts, tmp_path, name):
     from lwa_core.report import write_report
 

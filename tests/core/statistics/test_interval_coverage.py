@@ -54,4 +54,4 @@ def test_the_intervals_of_before_fall_short(measure):
 
 @pytest.mark.slow
 def test_all_cases_hold(measure):
-    assert not fallen_short(measure, (*measure.metric_cases(), *measure.other_cases()), 1000)
+    assert not fallen_short(measure, (*measure.metric_cases(), *measure.other_cases()), 300)
