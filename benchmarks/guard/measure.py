@@ -136,6 +136,7 @@ def main():
     if asked.save:
         file = HERE / "results" / f"{time.strftime('%Y-%m-%d-%H%M%S')}.json"
         said = {"torch": torch.__version__, "device": str(device()), "threads": asked.threads, "models": MODELS}
+        file.parent.mkdir(exist_ok=True)
         file.write_text(json.dumps({**said, "rows": rows}, indent=1) + "\n")
 
 
