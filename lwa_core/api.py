@@ -15,20 +15,19 @@ from lwa_core.data.frames import source_from_frame
 from lwa_core.data.prepare import prepare
 from lwa_core.data.sections import Filter, Split
 from lwa_core.errors import ModelError, PluginError, RecipeError
+from lwa_core.modeling.files.model_folder import SUBJECT
 from lwa_core.plugins.registry import OK, Registry
 from lwa_core.plugins.restoring import facts_of
+from lwa_core.recipe.recipe import Head
 from lwa_core.recommendation.fitting import fit_model, generators_kept
 from lwa_core.recommendation.ranker import DESCRIPTION, Ranker, load_ranker
 from lwa_core.results.reading import is_finished
-from lwa_core.settings import setting, structure, unstructure
+from lwa_core.settings import structure, unstructure
 from lwa_core.store.files import read_json
 from lwa_core.types import Quiet, Reporter
 
 if TYPE_CHECKING:
     from lwa_core.text.subject import TextModel
-
-SUBJECT = "subject.json"
-"""Lies with a model of texts, as `DESCRIPTION` with a recommender."""
 
 
 def fit(
@@ -84,7 +83,7 @@ def fit(
     instance = _checked(offer.load(), settings)
     kept = {"duplicates": duplicates, "user_core": user_core, "item_core": item_core}
     filters = _checked(Filter, {**kept, **({} if min_rating is None else {"min_rating": min_rating})})
-    seed = _checked(Seed, {"seed": seed}).seed
+    seed = _checked(Head, {"name": recommender, "seed": seed}).seed
     report = report or Quiet()
     source = source_from_frame(
         frame, user, item, timestamp, rating=rating, time_unit=time_unit, time_format=time_format
@@ -105,13 +104,6 @@ def fit(
         time_unit=data.facts["time_unit"] or "auto",
         facts={**data.facts, "steps": [attrs.asdict(step) for step in data.steps]},
     )
-
-
-@attrs.frozen
-class Seed:
-    """The seed of a fit, as a recipe checks it."""
-
-    seed: int = setting(0, help="every random choice follows from it", minimum=0, maximum=2**32 - 1)
 
 
 def _checked(kind: type, settings: Mapping[str, Any]) -> Any:

@@ -19,7 +19,7 @@ from lwa_core.bench.board import leaderboard
 from lwa_core.bench.document import Bench, load_bench
 from lwa_core.bench.workers import in_processes
 from lwa_core.errors import LwaError
-from lwa_core.pipeline.keys import code_digest
+from lwa_core.pipeline.keys import code_digest, module_of
 from lwa_core.plugins.trust import OnlyThese
 from lwa_core.printable import one_line
 from lwa_core.recipe.recipe import Use, provenance
@@ -99,8 +99,7 @@ def _made_by(use: Use) -> dict[str, Any]:
 
 def _code_sha256(use: Use) -> str | None:
     """Of the code of a component: of its package or local file, or of its own module where it is one of ours."""
-    target = use.offer.component.target
-    spec = find_spec(target.partition(":")[0] if isinstance(target, str) else target.__module__)
+    spec = find_spec(module_of(use.offer))
     ours = None if spec is None or spec.origin is None else file_digest(Path(spec.origin))
     return code_digest(use.offer) or ours
 

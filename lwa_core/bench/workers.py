@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import pickle
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext
@@ -46,41 +46,44 @@ def _in_processes(
         while waiting or running:
             while waiting and len(running) < jobs:
                 number, task = waiting.pop(0)
-                reader, writer = context.Pipe(duplex=False)
-                process = context.Process(target=_do, args=(writer, os.getpid(), pickle.dumps((work, task))))
+                ours, theirs = context.Pipe()
+                process = context.Process(target=_do, args=(theirs, os.getpid()))
                 process.start()
-                writer.close()
-                running[reader] = number, process
-            for reader in cast("list[Connection]", wait(list(running))):
-                number, process = running.pop(reader)
-                yield number, _outcome(reader, process)
+                theirs.close()
+                running[ours] = number, process
+                with suppress(ConnectionError):  # it is gone already: how it ended is read below
+                    ours.send((work, task))
+            for ours in cast("list[Connection]", wait(list(running))):
+                number, process = running.pop(ours)
+                yield number, _outcome(ours, process)
     finally:
         _end([process for _, process in running.values()])
 
 
-def _do(writer: Connection, parent: int, asked: bytes) -> None:
+def _do(asking: Connection, parent: int) -> None:
     """In the process: what it came to, or the words of what went wrong.
 
-    What is asked is unpacked here: that imports what takes long, and the parent may end meanwhile.
+    What is asked comes over the connection, not with the process: that imports what takes long, and the parent may end
+    meanwhile.
     """
     end_with(parent)
     for name in ("SIGINT", "SIGHUP"):  # a terminal sends them to all of its processes; the parent ends this one
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     try:
-        work, task = pickle.loads(asked)
+        work, task = asking.recv()
         told = work(*task)
     except LwaError as error:
         told = LwaError(error.message, error.hint)
         told.exit_code, told.code = error.exit_code, error.code
     except BaseException as error:
         told = LwaError(f"{type(error).__name__}: {error}")
-    writer.send(told)
+    asking.send(told)
 
 
-def _outcome(reader: Connection, process: Any) -> Any | LwaError:
+def _outcome(asked: Connection, process: Any) -> Any | LwaError:
     try:
-        told = reader.recv()
+        told = asked.recv()
     except (EOFError, OSError):
         process.join()
         code = process.exitcode

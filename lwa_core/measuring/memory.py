@@ -11,15 +11,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from lwa_core.modeling.files.model_folder import SUBJECT
 from lwa_core.training.parent import end_with
 
 STATUS = Path("/proc/self/status")
 
 TOO_LITTLE = 75
 """Exit code where the machine had too little memory or disk left, which is no matter of the model."""
-
-TEXT = "subject.json"
-"""Lies with a model of texts."""
 
 
 def measure(folder: Path, requests: list[dict[str, Any]]) -> dict[str, Any]:
@@ -55,7 +53,7 @@ def measure(folder: Path, requests: list[dict[str, Any]]) -> dict[str, Any]:
 
 def answered(folder: Path, requests: list[dict[str, Any]]) -> Any:
     """Load the model in `folder`, answer each request, and give the network."""
-    if (folder / TEXT).is_file():
+    if (folder / SUBJECT).is_file():
         from lwa_core.text.loading import load_text_model
 
         model = load_text_model(folder)
@@ -72,7 +70,7 @@ def answered(folder: Path, requests: list[dict[str, Any]]) -> Any:
 
 def needed_modules(folder: Path) -> list[str]:
     """Libraries that loading this model imports, so that they are not counted as the model's share."""
-    ours = "lwa_core.text.loading" if (folder / TEXT).is_file() else "lwa_core.recommendation.ranker"
+    ours = "lwa_core.text.loading" if (folder / SUBJECT).is_file() else "lwa_core.recommendation.ranker"
     names = ["torch", "transformers.modeling_utils", ours]
     config = folder / "config.json"
     if config.is_file() and "quantization_config" in config.read_text("utf-8"):

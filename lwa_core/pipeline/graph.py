@@ -258,11 +258,7 @@ class Run:
                 on_damage=report.note,
                 on_wait=lambda holder: report.note(f"waiting for {holder}, which is making the same result"),
             )
-        except (
-            KeyboardInterrupt,
-            StageError,
-            StoreError,
-        ):  # the latter of a stage asked for: said once
+        except (KeyboardInterrupt, StageError, StoreError):  # of a stage asked for, too: said once
             raise
         except BaseException as error:  # `sys.exit` of a component does not end the run as if all were done
             raise self._failure(stage, error) from error

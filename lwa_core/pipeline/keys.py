@@ -37,7 +37,7 @@ def code_digest(offer: Offer) -> str | None:
     if provider.distribution == OURS:
         return provider.digest
     if provider.digest is None:
-        return digest_of_modules([_module(offer).partition(".")[0]], provider.distribution)
+        return digest_of_modules([module_of(offer).partition(".")[0]], provider.distribution)
     helpers = [] if provider.file is None else helpers_of(provider.file)
     beside = digest_of_modules(helpers) if helpers else None
     return provider.digest if beside is None else digest([provider.digest, beside])
@@ -45,10 +45,11 @@ def code_digest(offer: Offer) -> str | None:
 
 def changed_digest(offer: Offer) -> str | None:
     """sha256 of the code of a component of our own, where it is not what was installed; else None."""
-    return digest_of_ours(_module(offer)) if offer.provider.distribution == OURS else None
+    return digest_of_ours(module_of(offer)) if offer.provider.distribution == OURS else None
 
 
-def _module(offer: Offer) -> str:
+def module_of(offer: Offer) -> str:
+    """The module that a component is imported from."""
     target = offer.component.target
     return target.partition(":")[0] if isinstance(target, str) else target.__module__
 

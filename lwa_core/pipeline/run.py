@@ -14,6 +14,7 @@ from lwa_core.pipeline.graph import Run, Stage
 from lwa_core.pipeline.models import MODEL, StoredModel
 from lwa_core.pipeline.plan import Plan, make_plan
 from lwa_core.pipeline.smoke_test import try_first
+from lwa_core.pipeline.stages.control import Control
 from lwa_core.pipeline.stages.scores import board_of
 from lwa_core.pipeline.stages.students import Tier
 from lwa_core.plugins.requirements import lacking_device
@@ -67,7 +68,7 @@ def run_recipe(recipe: Recipe, store: Store, listeners: Sequence[Listener] = (),
             bus = Bus(recipe.registry, RunContext(recipe.name, folder), listeners, silent=not processes.is_first())
             plan, run = make_plan(recipe), Run(recipe, store, bus)
             if processes.is_first():
-                _begin(recipe, store, run)
+                _begin(recipe, folder, store, run)
             bus.emit("run-started")
             if smoke_test:
                 try_first(run, plan.smoke, plan.stages)
@@ -78,8 +79,7 @@ def run_recipe(recipe: Recipe, store: Store, listeners: Sequence[Listener] = (),
     return folder
 
 
-def _begin(recipe: Recipe, store: Store, run: Run) -> None:
-    folder = run_folder(recipe, store)
+def _begin(recipe: Recipe, folder: Path, store: Store, run: Run) -> None:
     shared = SharedFolder(below(store.root, "runs", folder.name), run.say)
     texts = {"recipe.toml": recipe.text, "resolved.toml": tomli_w.dumps(recipe.resolved())}
     files = {name: Content.of(text.encode()) for name, text in texts.items()}
@@ -101,7 +101,7 @@ def _write(plan: Plan, run: Run, folder: Path) -> None:
     stages = [plan.teacher, *(model for tier in tiers for model in tier.models), *(each.model for each in controls)]
     shared = SharedFolder(folder, run.say)
     models = _models(stages, run)
-    metrics = assemble(found(plan, run, tiers))
+    metrics = assemble(found(plan, run, tiers, controls))
     if not shared.holds({**models, METRICS: metrics_content(metrics)}):
         _mark_unfinished(shared)  # a kill must not leave models beside the metrics of others
         shared.put(models, whole="models")
@@ -119,7 +119,7 @@ def _models(stages: Sequence[Stage[StoredModel]], run: Run) -> dict[str, Content
     }
 
 
-def found(plan: Plan, run: Run, tiers: Sequence[Tier]) -> Found:
+def found(plan: Plan, run: Run, tiers: Sequence[Tier], controls: Sequence[Control]) -> Found:
     """What the stages of a run found out, as plain values."""
     data, task = run.value(plan.data), plan.task
     selected = None if plan.select is None else run.value(plan.select)
@@ -129,7 +129,6 @@ def found(plan: Plan, run: Run, tiers: Sequence[Tier]) -> Found:
     qualities = {} if plan.quality is None else {plan.teacher.name: run.value(plan.quality)}
     for tier in tiers if plan.quality is not None else ():
         qualities |= {m.name: run.value(q) for m, q in zip(tier.models, tier.qualities, strict=True)}
-    controls = plan.controls(list(tiers), run.value)
     stages |= {control.model.name: control.model for control in controls}
     qualities |= {control.model.name: run.value(control.quality) for control in controls}
     held_against = {student: control.model.name for control in controls for student in control.students}

@@ -42,13 +42,9 @@ def shortage(error: BaseException) -> str | None:
 def explained(path: Path) -> Iterator[None]:
     """Turn what the file system refuses into a StoreError that says what to do."""
     try:
-        yield
-    except StoreError:
-        raise
-    except Exception as error:
-        _raise_shortage(error, path)
-        if not isinstance(error, OSError):
-            raise
+        with shortage_explained(path):
+            yield
+    except OSError as error:
         if error.errno in FORBIDDEN:
             raise StoreError(f"no permission to write {path}", "choose another folder with --store") from error
         raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
@@ -62,7 +58,8 @@ def shortage_explained(path: Path) -> Iterator[None]:
     except StoreError:
         raise
     except Exception as error:
-        _raise_shortage(error, path)
+        if (explanation := shortage_error(error, path)) is not None:
+            raise explanation from error
         raise
 
 
@@ -80,11 +77,6 @@ def shortage_error(error: Exception, path: Path | None = None) -> StoreError | N
     if place is None:
         return StoreError(f"{wrong}: the output cannot be written", "free some space")
     return StoreError(f"{wrong}: cannot write {place}", _hint(place, path or place))
-
-
-def _raise_shortage(error: Exception, path: Path) -> None:
-    if (explanation := shortage_error(error, path)) is not None:
-        raise explanation from error
 
 
 def _hint(place: Path, path: Path) -> str:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from lwa_core.errors import ModelError
-from lwa_core.modeling.files.model_folder import json_object, read_values
+from lwa_core.modeling.files.model_folder import SUBJECT, json_object, read_values
 from lwa_core.modeling.files.saving import load_pretrained, save_model
 from lwa_core.modeling.layers.layered import base_of
 from lwa_core.plugins.registry import Registry
@@ -35,8 +35,8 @@ POOLINGS = ("mean", "cls", "last")
 FORMAT = 2
 """Since 2 the description lists the other files."""
 
-SUBJECT, HEAD = "subject.json", "head.safetensors"
-"""What lies beside a saved model: how it is asked, and a head that is not its own."""
+HEAD = "head.safetensors"
+"""Lies beside a saved model: a head that is not its own."""
 
 
 def load_text_model(

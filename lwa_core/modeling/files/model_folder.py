@@ -21,6 +21,8 @@ from lwa_core.errors import ModelError
 Values: TypeAlias = dict[str, Any]
 
 CONFIG, ONE_FILE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+SUBJECT = "subject.json"
+"""Lies with a saved model of texts, and says how it is asked."""
 MOST_JSON = 2**24
 """Bytes of a configuration; those of real models have some thousands."""
 MOST_INDEX = 2**27

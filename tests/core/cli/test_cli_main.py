@@ -166,9 +166,9 @@ def test_a_path_that_nothing_can_have_is_a_usage_error(arguments, path):
 
 def test_what_the_file_system_refuses_is_no_bug(monkeypatch):
     def refuse(*_, **__):
-        raise PermissionError(13, "Permission denied", "/root/a\x1b[2J")
+        raise PermissionError(13, "Permission denied", "/somewhere/a\x1b[2J")
 
     monkeypatch.setattr("lwa_core.recipe.reader.check_recipe", refuse)
     done = CliRunner().invoke(main, ["check", "x.toml"])
 
-    assert (1, "error: cannot use /root/a\\u001b[2J: Permission denied\n") == (done.exit_code, done.stderr)
+    assert (1, "error: cannot use /somewhere/a\\u001b[2J: Permission denied\n") == (done.exit_code, done.stderr)
