@@ -78,7 +78,7 @@ def open_():
         ranker.save(folder)
         MODELS[name] = (folder, ranker)
     loaded = {str(folder): ranker for folder, ranker in MODELS.values()}
-    api.load = lambda path, *_: loaded[str(path)]
+    api.load = lambda path, *_, **__: loaded[str(path)]
 
 
 def text(rng):

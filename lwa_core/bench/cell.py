@@ -82,7 +82,7 @@ class _Cell:
 
     def __init__(self, bench: Bench, recipe: Recipe, run: Run) -> None:
         self.bench, self.recipe, self.run = bench, recipe, run
-        self.plan = make_plan(recipe)
+        self.plan = make_plan(recipe, refit=False)
         self.task = self.plan.task
         run.path(smoke_stage(self.task, self.plan.data, self.plan.teacher, bench.selectors))
         self.data = run.value(self.plan.data)

@@ -32,7 +32,15 @@ SUBSET = ("after", "before", "users", "items")
 LENGTHS = {"min": 0.0, "p05": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p95": 0.95, "max": 1.0}
 
 
-def prepare(source: Source, filter: Filter, split: Split, seed: int, report: Reporter | None = None) -> PreparedData:
+def prepare(
+    source: Source,
+    filter: Filter,
+    split: Split,
+    seed: int,
+    report: Reporter | None = None,
+    *,
+    refit: bool = False,
+) -> PreparedData:
     """Filter, order and split the events of a source. The same input gives the same output on every machine.
 
     In this order: validation, `min_rating`, duplicates of (user, item), k-core to its fixed point. Users and items are
@@ -46,6 +54,7 @@ def prepare(source: Source, filter: Filter, split: Split, seed: int, report: Rep
         split: Who may look at which events.
         seed: Draws the users who lend their validation target to calibration.
         report: Hears of rows that were left out.
+        refit: Give what was held back for choices to training: there are no validation and calibration examples then.
 
     Raises:
         DataError: Columns are missing, nothing is left, or too few users have enough events to split.
@@ -72,12 +81,14 @@ def prepare(source: Source, filter: Filter, split: Split, seed: int, report: Rep
         parts = leave_one_out(offsets, times)
     _check_enough(parts, split)
     validation, calibration = lend_to_calibration(parts.validation, split.calibration, seed)
+    if refit:
+        validation = calibration = parts.validation.take(slice(0))
     data = PreparedData(
         _catalogue(events.item_ids, about_items, report),
         events.user_ids,
         events.items,
         offsets,
-        parts.train_ends,
+        parts.test_begins if refit else parts.train_ends,
         validation,
         calibration,
         parts.test,

@@ -49,6 +49,11 @@ class Split:
     )
     validation: float = setting(0.1, help="by time: share of events in the validation window", above=0.0, maximum=0.4)
     test: float = setting(0.1, help="by time: share of events in the test window", above=0.0, maximum=0.4)
+    refit: bool = setting(
+        False,
+        help="once all is chosen, train every model anew on the training and validation parts together, for the epochs "
+        "that were best before, and measure those",
+    )
 
 
 @attrs.frozen

@@ -18,10 +18,12 @@ from lwa_core.errors import DataError
 class Parts:
     """A split before calibration has borrowed its share of the validation examples.
 
+    Until `train_ends` each user's events may be trained on, until `test_begins` once nothing is left to choose.
     `ties` counts the users whose test target another order of equal timestamps would change; None without timestamps.
     """
 
     train_ends: Int64
+    test_begins: Int64
     validation: Examples
     test: Examples
     ties: int | None
@@ -37,7 +39,9 @@ def leave_one_out(offsets: Int64, times: Int64 | None) -> Parts:
     last = ends[users] - 1
     ties = None if times is None else int(np.count_nonzero(times[last] == times[last - 1]))
     facts = {"users_too_short": int(len(starts) - len(users))}
-    return Parts(train_ends, Examples(users, last - 1), Examples(users, last), ties, facts)
+    test_begins = ends.copy()
+    test_begins[users] = last
+    return Parts(train_ends, test_begins, Examples(users, last - 1), Examples(users, last), ties, facts)
 
 
 def by_time(offsets: Int64, times: Int64, validation: float, test: float) -> Parts:
@@ -71,6 +75,7 @@ def by_time(offsets: Int64, times: Int64, validation: float, test: float) -> Par
     }
     return Parts(
         train_ends,
+        test_begins,
         Examples(validation_users, train_ends[validation_users]),
         Examples(test_users, positions),
         ties,
@@ -110,6 +115,7 @@ def as_given(offsets: Int64, parts: Int8) -> Parts:
     }
     return Parts(
         train_ends.astype(np.int64),
+        test_begins.astype(np.int64),
         Examples(validation, train_ends[validation].astype(np.int64)),
         Examples(test, test_begins[test].astype(np.int64)),
         None,

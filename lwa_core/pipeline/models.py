@@ -26,6 +26,14 @@ MODEL = "model"
 FACTS = "facts.json"
 
 
+@attrs.frozen
+class Healing:
+    """A training that a compression step asked for: how, and the epoch whose weights were kept."""
+
+    settings: TrainingSettings
+    best_epoch: int
+
+
 class LiveModel(Protocol):
     """A model in memory, with what it takes to ask, train and save it."""
 
@@ -62,6 +70,21 @@ class StoredModel:
         return dict(read_json(self.folder / FACTS))
 
     @property
+    def trained(self) -> Trained | None:
+        """How its last training went, if there was one."""
+        from lwa_core.training.trainer import Trained
+
+        said = self.facts["training"]
+        return None if said is None else Trained(**said)
+
+    @property
+    def healing(self) -> Sequence[Healing]:
+        """How the step that made it trained it, one entry for each time; empty where it did not."""
+        return [
+            Healing(TrainingSettings(**each["settings"]), each["best_epoch"]) for each in self.facts.get("healing", ())
+        ]
+
+    @property
     def path(self) -> Path:
         """The folder of the model itself."""
         return self.folder / MODEL
@@ -87,7 +110,7 @@ def write_model(
     layers: Sequence[int],
     trained: Trained | None,
     open: Callable[[Path], LiveModel],
-    healing: Sequence[TrainingSettings] = (),
+    healing: Sequence[Healing] = (),
 ) -> None:
     """Write a model and its facts, and make sure that what was written gives the same answers again.
 
@@ -117,7 +140,7 @@ def write_model(
             "parameters": parameter_count(network),
             "bytes_memory": memory_bytes(network),
             "training": attrs.asdict(trained) if trained is not None and trained.history else None,
-            **({"healing": [attrs.asdict(settings) for settings in healing]} if healing else {}),
+            **({"healing": [attrs.asdict(each) for each in healing]} if healing else {}),
         },
     )
 

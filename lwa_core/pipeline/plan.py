@@ -10,7 +10,7 @@ import attrs
 from lwa_core.pipeline.graph import Stage, ValueOf
 from lwa_core.pipeline.models import StoredModel
 from lwa_core.pipeline.smoke_test import smoke_stage
-from lwa_core.pipeline.stages.control import Control, controls_of, healing_of
+from lwa_core.pipeline.stages.control import Control, controls_of
 from lwa_core.pipeline.stages.optimality import optimality_stage
 from lwa_core.pipeline.stages.performance import performance_stage
 from lwa_core.pipeline.stages.scores import Table, score_stages
@@ -30,6 +30,7 @@ class Plan:
     Args:
         task: Whose stages they are.
         data: Prepares the data.
+        refitted: The data and the full model that are measured, where these are not the ones that choices are made on.
         smoke: Tries every component on a few rows, before the rest is made.
         teacher: Trains or loads the full model.
         quality: Measures it, where something is held out for that.
@@ -46,6 +47,12 @@ class Plan:
     baselines: Stage[Any] | None
     scores: tuple[Stage[Table], ...]
     select: Stage[Selected] | None
+    refitted: tuple[Stage[Any], Stage[StoredModel]] | None = None
+
+    @property
+    def measured(self) -> tuple[Stage[Any], Stage[StoredModel]]:
+        """The data and the full model that stand in the results."""
+        return self.refitted or (self.data, self.teacher)
 
     @property
     def recipe(self) -> Recipe:
@@ -54,13 +61,13 @@ class Plan:
     @property
     def stages(self) -> list[Stage[Any]]:
         """Everything that the recipe asks for, without the smoke test; the selection expands into the rest."""
-        first = [self.data, self.teacher, self.quality, self.baselines, *self.scores, self.select]
-        known = [stage for stage in first if stage is not None]
-        return known if self.select is not None else [*known, performance_stage(self.task, self.data, [self.teacher])]
+        first = [self.data, self.teacher, *(self.refitted or ()), self.quality, self.baselines]
+        known = [stage for stage in (*first, *self.scores, self.select) if stage is not None]
+        return known if self.select is not None else [*known, self.performance([])]
 
     def tiers(self, plan: DepthPlan) -> list[Tier]:
         """The students that follow from the chosen layers."""
-        return tiers_of(self.task, self.data, self.teacher, plan)
+        return tiers_of(self.task, self.data, self.teacher, plan, self.refitted)
 
     def optimality(self, plan: DepthPlan) -> Stage[Any]:
         """The comparison of the chosen layers with all subsets."""
@@ -69,13 +76,14 @@ class Plan:
     def performance(self, tiers: list[Tier]) -> Stage[dict[str, Any]]:
         """Time and memory of the teacher and all students."""
         models = [model for tier in tiers for model in tier.models]
-        return performance_stage(self.task, self.data, [self.teacher, *models])
+        data, teacher = self.measured
+        return performance_stage(self.task, data, [teacher, *models])
 
     def controls(self, tiers: list[Tier], value_of: ValueOf) -> list[Control]:
         """The teacher trained as long as the students were, where the recipe asks for that."""
         if not self.recipe.measurement.control:
             return []
-        return controls_of(self.task, self.data, self.teacher, tiers, lambda model: healing_of(value_of(model)))
+        return controls_of(self.task, *self.measured, tiers, lambda model: value_of(model).healing)
 
     def after(self, selected: Selected, compared: bool) -> list[Stage[Any]]:
         """What follows from a selection; `compared`: a stage of this run asked for every subset of the layers."""
@@ -95,15 +103,24 @@ class Plan:
         return [stage for control in controls for stage in (control.model, control.quality)]
 
 
-def make_plan(recipe: Recipe) -> Plan:
-    """The stages of a recipe. Reads the files that it names, for their digests. Raises DataError."""
+def make_plan(recipe: Recipe, *, refit: bool = True) -> Plan:
+    """The stages of a recipe. Reads the files that it names, for their digests. Raises DataError.
+
+    Without `refit` nothing is trained anew, even if the recipe asks for it: what is measured is what was chosen on.
+    """
     task = task_of(recipe)
     data = task.data()
     teacher = task.teacher(data)
     scores = score_stages(task, data, teacher)
     select = None if recipe.select is None else selection_stage(task, data, teacher, scores)
-    quality, baselines = task.quality("rank teacher", data, teacher), task.baselines(data, teacher)
-    plan = Plan(task, data, smoke_stage(task, data, teacher), teacher, quality, baselines, scores, select)
+    refitted = task.refitted(teacher) if refit else None
+    data_measured, teacher_measured = refitted or (data, teacher)
+    quality = task.quality("rank teacher", data_measured, teacher_measured)
+    baselines = task.baselines(data_measured, teacher_measured)
+    smoke = smoke_stage(task, data, teacher)
+    if refitted is not None:
+        teacher = attrs.evolve(teacher, name="teacher, tuned")
+    plan = Plan(task, data, smoke, teacher, quality, baselines, scores, select, refitted)
     if select is None:
         return plan
     promises: list[tuple[str, Use | None]] = [(f"{use.name}, each tier", use) for use in recipe.compress]

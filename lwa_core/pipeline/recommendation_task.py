@@ -44,6 +44,11 @@ TEACHER_VERSION = 3
 RANKING_VERSION = 3
 BASELINES_VERSION = 3
 
+REFIT = (
+    "every model and baseline that is measured was trained anew on the training and validation parts together, for the "
+    "epochs that were best before; layers were chosen, and training curves are shown, of those before"
+)
+
 Rankings: TypeAlias = "dict[str, Ranking]"
 
 
@@ -108,18 +113,19 @@ class RecommendationTask:
         asked = {
             "contents": digests_of(recipe.data),
             "filter": unstructure(recipe.filter),
-            "split": unstructure(recipe.split),
+            "split": {name: value for name, value in unstructure(recipe.split).items() if name != "refit"},
             "times": asks_for_times(self.recommender),
             "seed": recipe.seed,
         }
         return Stage("data", "data", DATA_VERSION, self._prepare, load_prepared, {}, asked, use=recipe.data)
 
-    def _prepare(self, job: Job) -> None:
+    def _prepare(self, job: Job, refit: bool = False) -> None:
         from lwa_core.data.prepare import prepare
 
         recipe = self.recipe
         source = checked_source(recipe.data.who, recipe.data.instance.read())
-        data = prepare(source, recipe.filter, recipe.split, recipe.seed, job.report)
+        report = None if refit else job.report  # it has said it all
+        data = prepare(source, recipe.filter, recipe.split, recipe.seed, report, refit=refit)
         save_prepared(data if asks_for_times(self.recommender) else attrs.evolve(data, times=None), job.folder)
 
     def teacher(self, data: Stage[PreparedData]) -> Stage[StoredModel]:
@@ -135,23 +141,50 @@ class RecommendationTask:
         use = recipe.recommender
         return Stage("teacher", "model", TEACHER_VERSION, self._fit, read, inputs, asked, use=use, collective=True)
 
+    def refitted(self, teacher: Stage[StoredModel]) -> tuple[Stage[PreparedData], Stage[StoredModel]] | None:
+        if not self.recipe.split.refit:
+            return None
+        first = teacher.inputs["data"]
+        assert isinstance(first, Stage)
+        make = partial(self._prepare, refit=True)
+        data = attrs.evolve(first, name="data to refit on", make=make, asked={**first.asked, "refit": True})
+        inputs = {"data": data, "tuned": teacher}
+        return data, attrs.evolve(teacher, make=self._refit, inputs=inputs)
+
+    def _refit(self, job: Job) -> None:
+        tuned = job["tuned"].trained
+        network, _ = self._fitted(job, stop_after=None if tuned is None else tuned.best_epoch)
+        model = self._model(job["data"], network)
+        write_model(job.folder, model, range(model.layered.depth), tuned, self.open)
+
     def _fit(self, job: Job, epochs: int | None = None) -> None:
         from lwa_core.recommendation.contract import check_recommender_model
+
+        use, data = self.recipe.recommender, job["data"]
+        network, trained = self._fitted(job, epochs=epochs)
+        model = self._model(data, network)
+        asked, _ = self.calibration(data.only("calibration"), model)
+        check_recommender_model(use.who, use.instance, network, asked, len(data.catalogue), self.recipe.seed)
+        write_model(job.folder, model, range(model.layered.depth), trained, self.open)
+
+    def _fitted(self, job: Job, **until: int | None) -> tuple[torch.nn.Module, Trained]:
         from lwa_core.recommendation.fitting import fit_model
+
+        return fit_model(
+            self.recommender,
+            job["data"],  # of which it takes what fitting may look at
+            folder=job.workspace,
+            seed=self.recipe.seed,
+            filter_seen=self.recipe.evaluate.filter_seen,
+            report=job.report,
+            precision=self.recipe.precision,
+            **until,
+        )
+
+    def _model(self, data: PreparedData, network: torch.nn.Module) -> RankerModel:
         from lwa_core.recommendation.ranker import Ranker
 
-        recipe, data = self.recipe, job["data"]
-        network, trained = fit_model(
-            self.recommender,
-            data,  # of which it takes what fitting may look at
-            folder=job.workspace,
-            seed=recipe.seed,
-            filter_seen=recipe.evaluate.filter_seen,
-            report=job.report,
-            precision=recipe.precision,
-            epochs=epochs,
-        )
-        use = recipe.recommender
+        recipe, use = self.recipe, self.recipe.recommender
         ranker = Ranker(
             network,
             use.instance,
@@ -162,10 +195,7 @@ class RecommendationTask:
             provider=facts_of(use.offer.provider),
             time_unit=data.facts.get("time_unit") or AUTO,
         )
-        model = RankerModel.of(ranker)
-        asked, _ = self.calibration(data.only("calibration"), model)
-        check_recommender_model(use.who, use.instance, network, asked, len(data.catalogue), recipe.seed)
-        write_model(job.folder, model, range(model.layered.depth), trained, self.open)
+        return RankerModel.of(ranker)
 
     def open(self, folder: Path) -> RankerModel:
         from lwa_core.recommendation.ranker import load_ranker
@@ -213,6 +243,7 @@ class RecommendationTask:
         settings: TrainingSettings,
         folder: Path,
         report: Reporter,
+        stop_after: int | None = None,
     ) -> Trained:
         from lwa_core.recommendation.fitting import train_on
 
@@ -227,6 +258,7 @@ class RecommendationTask:
             filter_seen=self.recipe.evaluate.filter_seen,
             report=report,
             precision=self.recipe.precision,
+            stop_after=stop_after,
         )
 
     def untrained(self, data: PreparedData, model: Any) -> torch.nn.Module:
@@ -347,13 +379,16 @@ class RecommendationTask:
         )
 
     def account(self, data: PreparedData) -> dict[str, Any]:
+        facts = dict(data.facts)
+        if self.recipe.split.refit:
+            facts |= {"split": {**facts.get("split", {}), "refit": True}, "notes": [*facts.get("notes", ()), REFIT]}
         return {
             "steps": [attrs.asdict(step) for step in data.steps],
             "users": data.users,
             "items": len(data.catalogue),
             "events": len(data.items),
             "test_items_sha256": test_digest(data),
-            "facts": dict(data.facts),
+            "facts": facts,
         }
 
     def calibration_size(self, data: PreparedData) -> int:

@@ -98,7 +98,7 @@ def _write(plan: Plan, run: Run, folder: Path) -> None:
     selected = None if plan.select is None else run.value(plan.select)
     tiers = [] if selected is None else plan.tiers(selected.plan)
     controls = plan.controls(tiers, run.value)
-    stages = [plan.teacher, *(model for tier in tiers for model in tier.models), *(each.model for each in controls)]
+    stages = [plan.measured[1], *(model for tier in tiers for model in tier.models), *(each.model for each in controls)]
     shared = SharedFolder(folder, run.say)
     models = _models(stages, run)
     metrics = assemble(found(plan, run, tiers, controls))
@@ -121,12 +121,13 @@ def _models(stages: Sequence[Stage[StoredModel]], run: Run) -> dict[str, Content
 
 def found(plan: Plan, run: Run, tiers: Sequence[Tier], controls: Sequence[Control]) -> Found:
     """What the stages of a run found out, as plain values."""
-    data, task = run.value(plan.data), plan.task
+    data_stage, teacher = plan.measured
+    data, task = run.value(data_stage), plan.task
     selected = None if plan.select is None else run.value(plan.select)
     tables = {stage.use.name: run.value(stage) for stage in plan.scores if stage.use is not None}
     compared = selected is not None and (selected.asked_all or any(table.asked_all for table in tables.values()))
-    stages = {plan.teacher.name: plan.teacher, **{m.name: m for tier in tiers for m in tier.models}}
-    qualities = {} if plan.quality is None else {plan.teacher.name: run.value(plan.quality)}
+    stages = {teacher.name: teacher, **{m.name: m for tier in tiers for m in tier.models}}
+    qualities = {} if plan.quality is None else {teacher.name: run.value(plan.quality)}
     for tier in tiers if plan.quality is not None else ():
         qualities |= {m.name: run.value(q) for m, q in zip(tier.models, tier.qualities, strict=True)}
     stages |= {control.model.name: control.model for control in controls}
@@ -135,7 +136,7 @@ def found(plan: Plan, run: Run, tiers: Sequence[Tier], controls: Sequence[Contro
     scorers = plan.recipe.scorers
     return Found(
         recipe=plan.recipe,
-        data=task.account(data),
+        data=task.account(run.value(plan.data)),
         facts={name: run.value(stage).facts for name, stage in stages.items()},
         folders={name: run.value(stage).path for name, stage in stages.items()},
         made_by={
@@ -148,7 +149,7 @@ def found(plan: Plan, run: Run, tiers: Sequence[Tier], controls: Sequence[Contro
             data, qualities, None if plan.baselines is None else run.value(plan.baselines), held_against
         ),
         board=board_of(scorers, [tables[use.name] for use in scorers]) if scorers else None,
-        calibration_examples=task.calibration_size(data),
+        calibration_examples=task.calibration_size(run.value(plan.data)),
         plan=None if selected is None else selected.plan,
         optimality=run.value(plan.optimality(selected.plan)) if compared and selected is not None else None,
         warnings=run.warnings,

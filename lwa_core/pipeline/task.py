@@ -56,6 +56,11 @@ class Task(Protocol):
     def teacher(self, data: Stage[Any]) -> Stage[StoredModel]:
         """The stage that trains or loads the full model."""
 
+    def refitted(self, teacher: Stage[StoredModel]) -> tuple[Stage[Any], Stage[StoredModel]] | None:
+        """The data with all but the test in its training part, and the full model trained anew on it as `teacher` was;
+        None where the recipe does not ask for that.
+        """
+
     def open(self, folder: Path) -> LiveModel:
         """A model that was saved in `folder`."""
 
@@ -92,8 +97,9 @@ class Task(Protocol):
         settings: TrainingSettings,
         folder: Path,
         report: Reporter,
+        stop_after: int | None = None,
     ) -> Trained:
-        """Train a network in place, stopped by its quality on the validation examples."""
+        """Train a network in place, stopped by its quality on the validation examples, or after a chosen epoch."""
 
     def untrained(self, data: Any, model: LiveModel) -> torch.nn.Module:
         """A network like the teacher's with random weights, drawn with the seed: a control for scorers."""

@@ -174,6 +174,9 @@ class TextTask:
         model = LiveText(loaded)
         write_model(job.folder, model, range(model.layered.depth), None, self.open)
 
+    def refitted(self, teacher: Stage[StoredModel]) -> None:
+        return None  # the full model is loaded, not trained
+
     def open(self, folder: Path) -> LiveText:
         return LiveText(load_text_model(folder, registry=self.recipe.registry))
 
@@ -241,6 +244,7 @@ class TextTask:
         settings: TrainingSettings,
         folder: Path,
         report: Reporter,
+        stop_after: int | None = None,
     ) -> Trained:
         asked: Any = subject
         return train(
@@ -255,6 +259,7 @@ class TextTask:
             folder=folder,
             seed=self.recipe.seed,
             report=report,
+            stop_after=stop_after,
         )
 
     def untrained(self, data: TextData, model: Any) -> torch.nn.Module:

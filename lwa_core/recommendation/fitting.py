@@ -36,10 +36,12 @@ def fit_model(
     report: Reporter,
     precision: str = "float32",
     epochs: int | None = None,
+    stop_after: int | None = None,
 ) -> tuple[torch.nn.Module, Trained]:
     """A fresh model of the recommender, trained on the training part of the data.
 
-    Its weights are trained in float32, and then put into `precision`. With `epochs`, for at most so many.
+    Its weights are trained in float32, and then put into `precision`. With `epochs`, for at most so many; with
+    `stop_after`, for just so many of those that there would be, whatever validation would say.
 
     Raises:
         DataError: The recommender looks at the times of events, and the data has none.
@@ -64,6 +66,7 @@ def fit_model(
         filter_seen=filter_seen,
         report=report,
         precision=precision,
+        stop_after=stop_after,
     )
     kept = model if adapting is None else adapting.merge(model)
     return cast(kept, precision).eval(), trained
@@ -81,8 +84,9 @@ def train_on(
     filter_seen: bool,
     report: Reporter,
     precision: str = "float32",
+    stop_after: int | None = None,
 ) -> Trained:
-    """Train `model` in place by the core's loop, stopped by NDCG@10 on the validation examples.
+    """Train `model` in place by the core's loop, stopped by NDCG@10 on the validation examples, or after an epoch.
 
     Raises:
         DataError: Training is to be stopped, and every target is one that filtering seen items hides: the metric would
@@ -114,6 +118,7 @@ def train_on(
         seed=seed,
         report=report,
         precision=precision,
+        stop_after=stop_after,
     )
 
 

@@ -102,6 +102,7 @@ def train(
     report: Reporter,
     metric: str = METRIC,
     precision: str = "float32",
+    stop_after: int | None = None,
 ) -> Trained:
     """Train `model` in place, and leave it with the weights of its best epoch, in eval mode.
 
@@ -118,6 +119,8 @@ def train(
         metric: What the history calls that quality.
         precision: `bfloat16` computes the loss in it where torch's autocast holds that to be safe; the weights that are
             trained are float32 all the same.
+        stop_after: Ask for no quality, and keep what this epoch leaves: it was chosen before. The learning rate falls
+            as if all epochs were to come, as it did then.
 
     Raises:
         ModelError: The loss is no longer finite.
@@ -126,12 +129,13 @@ def train(
         model.eval()
         return Trained([], 0)
     sampler = LengthBatches([len(window) for window in windows], settings.batch, seed)
-    watch = _Watch(settings, sampler, folder, report)
+    last = settings.epochs if stop_after is None else min(stop_after, settings.epochs)
+    watch = _Watch(settings, last, sampler, folder, report)
     processes.start_alike([parameter for parameter in model.parameters() if parameter.requires_grad])
     with quiet_transformers():
         trainer = _Trainer(
             model=model,
-            args=_arguments(settings, folder, seed),
+            args=_arguments(settings, folder, seed, evaluated=stop_after is None),
             train_dataset=list(windows),
             eval_dataset=[None],  # the Trainer insists on one; `evaluate` below does not use it
             data_collator=collate if processes.world() == 1 else partial(_part, collate, windows[:1]),
@@ -141,7 +145,7 @@ def train(
     trainer.lwa_precision = precision
     trainer.remove_callback(PrinterCallback)  # our own report says it
     newest = _newest_checkpoint(folder, report)
-    if newest is None or not _finished(_history(newest), settings):
+    if newest is None or not _finished(_history(newest), settings, last):
         with quiet_transformers():
             trainer.train(resume_from_checkpoint=str(newest) if newest else None)
         newest = _newest_checkpoint(folder, report)
@@ -167,7 +171,7 @@ class _Arguments(TrainingArguments):  # type: ignore[misc]  # transformers is un
         return device()
 
 
-def _arguments(settings: TrainingSettings, folder: Path, seed: int) -> TrainingArguments:
+def _arguments(settings: TrainingSettings, folder: Path, seed: int, *, evaluated: bool) -> TrainingArguments:
     return _Arguments(
         output_dir=str(folder),
         num_train_epochs=settings.epochs,
@@ -177,7 +181,7 @@ def _arguments(settings: TrainingSettings, folder: Path, seed: int) -> TrainingA
         lr_scheduler_type="linear",
         optim="adamw_torch_fused",
         max_grad_norm=1.0,
-        eval_strategy="epoch",
+        eval_strategy="epoch" if evaluated else "no",
         save_strategy="epoch",
         logging_strategy="epoch",
         logging_nan_inf_filter=False,
@@ -249,8 +253,10 @@ class _Trainer(Trainer):  # type: ignore[misc]  # transformers is untyped
 class _Watch(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
     """Reports progress, sets the epoch of the batches, stops early, seals and thins out the checkpoints."""
 
-    def __init__(self, settings: TrainingSettings, sampler: LengthBatches, folder: Path, report: Reporter) -> None:
-        self.settings, self.sampler, self.folder, self.report = settings, sampler, folder, report
+    def __init__(
+        self, settings: TrainingSettings, last: int, sampler: LengthBatches, folder: Path, report: Reporter
+    ) -> None:
+        self.settings, self.last, self.sampler, self.folder, self.report = settings, last, sampler, folder, report
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.sampler.epoch = round(state.epoch or 0)
@@ -265,8 +271,12 @@ class _Watch(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
         if not math.isfinite(logs.get("loss", 0.0)):
             raise ModelError("the training loss is no longer finite", "lower learning_rate")
 
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if round(state.epoch) >= self.last:
+            control.should_training_stop = True
+
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if _finished(_entries(state.log_history), self.settings):
+        if _finished(_entries(state.log_history), self.settings, self.last):
             control.should_training_stop = True
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -293,18 +303,15 @@ def _part(collate: Callable[[Sequence[History]], Batch], spare: Sequence[History
 
 
 def _entries(log: Sequence[dict[str, float]]) -> list[dict[str, float]]:
-    """The Trainer's log -> one entry an epoch with epoch, step, loss and metric."""
-    losses = {round(entry["epoch"]): entry["loss"] for entry in log if "loss" in entry}
-    return [
-        {
-            "epoch": round(entry["epoch"]),
-            "step": entry["step"],
-            "loss": losses[round(entry["epoch"])],
-            METRIC: entry[f"eval_{METRIC}"],
-        }
-        for entry in log
-        if f"eval_{METRIC}" in entry
-    ]
+    """The Trainer's log -> one entry an epoch with epoch, step, loss, and the metric where it was asked for."""
+    told: dict[int, dict[str, float]] = {}
+    for entry in log:
+        epoch = round(entry["epoch"])
+        if "loss" in entry:
+            told[epoch] = {"epoch": epoch, "step": entry["step"], "loss": entry["loss"]}
+        elif f"eval_{METRIC}" in entry:
+            told[epoch][METRIC] = entry[f"eval_{METRIC}"]
+    return list(told.values())
 
 
 def _history(checkpoint: Path) -> list[dict[str, float]]:
@@ -312,12 +319,15 @@ def _history(checkpoint: Path) -> list[dict[str, float]]:
 
 
 def _best(history: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The epoch of the highest metric, the earliest of equal ones; the last one where none was asked for."""
+    if METRIC not in history[-1]:
+        return history[-1]
     return max(history, key=lambda entry: (entry[METRIC], -entry["epoch"]))
 
 
-def _finished(history: Sequence[dict[str, float]], settings: TrainingSettings) -> bool:
-    last = history[-1]["epoch"]
-    return last >= settings.epochs or last - _best(history)["epoch"] >= settings.patience
+def _finished(history: Sequence[dict[str, float]], settings: TrainingSettings, last: int) -> bool:
+    now = history[-1]["epoch"]
+    return now >= last or now - _best(history)["epoch"] >= settings.patience
 
 
 def _newest_checkpoint(folder: Path, report: Reporter) -> Path | None:

@@ -6,22 +6,23 @@ against a teacher that had as much of it: the same data, epochs, learning rate a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from lwa_core.errors import ModelError
 from lwa_core.pipeline.graph import Job, Stage
-from lwa_core.pipeline.models import StoredModel, write_model
+from lwa_core.pipeline.models import Healing, StoredModel, write_model
 from lwa_core.pipeline.stages.students import Tier
 from lwa_core.pipeline.task import Task
-from lwa_core.types import TrainingSettings
+from lwa_core.types import Batch, TrainingSettings
+
+if TYPE_CHECKING:
+    import torch
 
 VERSION = 1
-
-Settings = Sequence[Mapping[str, Any]]
 
 
 @attrs.frozen(eq=False)
@@ -38,7 +39,7 @@ def controls_of(
     data: Stage[Any],
     teacher: Stage[StoredModel],
     tiers: Sequence[Tier],
-    healing: Callable[[Stage[StoredModel]], Settings],
+    healing: Callable[[Stage[StoredModel]], Sequence[Healing]],
 ) -> list[Control]:
     """One control for each way in which students were healed; tiers that were healed alike share one.
 
@@ -54,8 +55,8 @@ def controls_of(
     for tier in tiers:
         last = teacher
         for model in tier.models:
-            if settings := healing(model):
-                last = _longer(task, data, last, model, settings)
+            if steps := healing(model):
+                last = _longer(task, data, last, model, steps)
             if last is not teacher:
                 models.setdefault(last.key, last)
                 students.setdefault(last.key, []).append(model.name)
@@ -70,25 +71,27 @@ def controls_of(
     return made
 
 
-def healing_of(model: StoredModel) -> Settings:
-    """How the step that made a model trained it, one entry for each time; empty where it did not."""
-    found: Settings = model.facts.get("healing", ())
-    return found
-
-
 def _longer(
-    task: Task, data: Stage[Any], model: Stage[StoredModel], student: Stage[StoredModel], settings: Settings
+    task: Task, data: Stage[Any], model: Stage[StoredModel], student: Stage[StoredModel], steps: Sequence[Healing]
 ) -> Stage[StoredModel]:
     step = student.name if student.use is None else student.use.name
-    asked = {"settings": list(settings), "seed": task.recipe.seed, "precision": task.recipe.precision}
-    make, read = partial(_train, task, settings), partial(StoredModel, open=task.open)
+    asked: dict[str, Any] = {
+        "settings": [attrs.asdict(each.settings) for each in steps],
+        "seed": task.recipe.seed,
+        "precision": task.recipe.precision,
+    }
+    ends = [each.best_epoch for each in steps] if "tuned" in student.inputs else [None] * len(steps)
+    if "tuned" in student.inputs:  # nothing is held out to say when to stop
+        asked["ends"] = ends
+    trainings = [(each.settings, end) for each, end in zip(steps, ends, strict=True)]
+    make, read = partial(_train, task, trainings), partial(StoredModel, open=task.open)
     # No student's name has a plus.
     return Stage(
         f"teacher+{step}", "model", VERSION, make, read, {"data": data, "model": model}, asked, collective=True
     )
 
 
-def _train(task: Task, settings: Settings, job: Job) -> None:
+def _train(task: Task, trainings: Sequence[tuple[TrainingSettings, int | None]], job: Job) -> None:
     import torch
 
     from lwa_core.modeling.files.precision import cast
@@ -100,12 +103,14 @@ def _train(task: Task, settings: Settings, job: Job) -> None:
         raise ModelError(said, "leave `control` out of [evaluate]")
     cast(network, "float32")
     trained = None
-    for number, each in enumerate(settings):
+
+    def loss(current: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        overall: torch.Tensor = subject.loss(current, batch).overall
+        return overall
+
+    for number, (settings, end) in enumerate(trainings):
         torch.manual_seed(task.recipe.seed)
         folder = job.workspace / str(number)
-        how = TrainingSettings(**each)
-        trained = task.train(
-            job["data"], network, subject, lambda m, batch: subject.loss(m, batch).overall, how, folder, job.report
-        )
+        trained = task.train(job["data"], network, subject, loss, settings, folder, job.report, end)
     longer = task.with_network(model, cast(network, task.recipe.precision).eval(), None)
     write_model(job.folder, longer, range(model.layered.depth), trained, task.open)

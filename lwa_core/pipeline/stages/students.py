@@ -12,7 +12,7 @@ import attrs
 from lwa_core.errors import ModelError
 from lwa_core.modeling.probing.subject import NamesBlocks
 from lwa_core.pipeline.graph import Job, Stage
-from lwa_core.pipeline.models import LiveModel, StoredModel, write_model
+from lwa_core.pipeline.models import Healing, LiveModel, StoredModel, write_model
 from lwa_core.pipeline.task import Task
 from lwa_core.plugins.protocols import Restoring, TrainableSubject
 from lwa_core.recipe.recipe import Use
@@ -36,17 +36,44 @@ class Tier:
     qualities: tuple[Stage[Any], ...]
 
 
-def tiers_of(task: Task, data: Stage[Any], teacher: Stage[StoredModel], plan: DepthPlan) -> list[Tier]:
-    """The stages that follow from the chosen layers."""
+def tiers_of(
+    task: Task,
+    data: Stage[Any],
+    teacher: Stage[StoredModel],
+    plan: DepthPlan,
+    refitted: tuple[Stage[Any], Stage[StoredModel]] | None = None,
+) -> list[Tier]:
+    """The stages that follow from the chosen layers.
+
+    With `refitted` data and teacher each student is made twice: first as without, for how long it is to be healed, then
+    of the refitted teacher, on those data and just as long. The second one counts.
+    """
     made = []
     for number, layers in enumerate(plan.tiers):
-        models: list[Stage[StoredModel]] = []
-        for use in task.recipe.compress:
-            name = student_name(use.name, layers, number, plan)
-            models.append(student_stage(task, name, use, layers, data, teacher, models[-1] if models else teacher))
-        measured = [task.quality(f"rank {model.name}", data, model) for model in models]
+        names = [student_name(use.name, layers, number, plan) for use in task.recipe.compress]
+        models = _steps(task, names, layers, data, teacher)
+        if refitted is not None:
+            models = _steps(task, names, layers, *refitted, tuned=models)
+        measured = [task.quality(f"rank {model.name}", refitted[0] if refitted else data, model) for model in models]
         made.append(Tier(layers, tuple(models), tuple(stage for stage in measured if stage is not None)))
     return made
+
+
+def _steps(
+    task: Task,
+    names: Sequence[str],
+    layers: tuple[int, ...],
+    data: Stage[Any],
+    teacher: Stage[StoredModel],
+    tuned: Sequence[Stage[StoredModel]] = (),
+) -> list[Stage[StoredModel]]:
+    """The compression steps of one tier, one after the other."""
+    models: list[Stage[StoredModel]] = []
+    for step, (name, use) in enumerate(zip(names, task.recipe.compress, strict=True)):
+        before = models[-1] if models else teacher
+        first = attrs.evolve(tuned[step], name=f"{name}, tuned") if tuned else None
+        models.append(student_stage(task, name, use, layers, data, teacher, before, first))
+    return models
 
 
 def student_stage(
@@ -57,9 +84,10 @@ def student_stage(
     data: Stage[Any],
     teacher: Stage[StoredModel],
     student: Stage[StoredModel],
+    tuned: Stage[StoredModel] | None = None,
 ) -> Stage[StoredModel]:
     """One compression step. Keyed by the layers, not by how they were chosen: two selections of the same share it."""
-    inputs = {"data": data, "teacher": teacher, "student": student}
+    inputs = {"data": data, "teacher": teacher, "student": student, **({} if tuned is None else {"tuned": tuned})}
     asked = {"layers": list(layers), "seed": task.recipe.seed, "precision": task.recipe.precision}
     make = partial(_compress, task, layers)
     read = partial(StoredModel, open=task.open)
@@ -79,6 +107,7 @@ def _compress(task: Task, layers: tuple[int, ...], job: Job) -> None:
     use = job.stage.use
     assert use is not None
     data, teacher, before = job["data"], job["teacher"], job["student"].load()
+    tuned: StoredModel | None = job["tuned"] if "tuned" in job.stage.inputs else None
     work = Compression(
         task=task,
         data=data,
@@ -88,6 +117,7 @@ def _compress(task: Task, layers: tuple[int, ...], job: Job) -> None:
         seed=task.recipe.seed,
         workspace=job.workspace,
         report=job.report,
+        tuned=None if tuned is None else tuned.healing,
     )
     teacher.live.sample()  # what a model makes ready at its first call is not a change that others made
     with lent(use.who, work.seed, models={"the teacher": work.teacher.model}):
@@ -96,7 +126,8 @@ def _compress(task: Task, layers: tuple[int, ...], job: Job) -> None:
     network = checked_student(use.who, returned, work.teacher, layers, blocks).eval()
     restorer = use if isinstance(use.instance, Restoring) else None
     student = task.with_network(before, network, restorer)
-    write_model(job.folder, student, layers, work.trained, task.open, work.healing)
+    trained = work.trained if tuned is None else tuned.trained  # what validation said of it
+    write_model(job.folder, student, layers, trained, task.open, work.healing)
 
 
 @attrs.define(slots=False)
@@ -114,8 +145,10 @@ class Compression:
     seed: int
     workspace: Path
     report: Reporter
+    tuned: Sequence[Healing] | None = None
+    """How it was trained when validation said for how long; None: it still does."""
     trained: Trained | None = None
-    healing: list[TrainingSettings] = attrs.field(factory=list)
+    healing: list[Healing] = attrs.field(factory=list)
 
     def __attrs_post_init__(self) -> None:
         self._data = self._task.for_students(self._data)
@@ -148,8 +181,20 @@ class Compression:
         if settings.epochs and not any(parameter.requires_grad for parameter in model.parameters()):
             hint = "a step that trains all weights, as `distill` does, comes before `qlora`"
             raise ModelError("no weight of the student can be trained any more", hint)
+        stop = self._chosen_end() if settings.epochs else None
         cast(model, "float32")
-        self.trained = self._task.train(self._data, model, self.subject, loss, settings, self.workspace, self.report)
+        self.trained = self._task.train(
+            self._data, model, self.subject, loss, settings, self.workspace, self.report, stop
+        )
         if self.trained.history:
-            self.healing.append(settings)
+            self.healing.append(Healing(settings, self.trained.best_epoch))
         return cast(model, self._task.recipe.precision)
+
+    def _chosen_end(self) -> int | None:
+        """The epoch after which this training ends, where that was found out before."""
+        if self.tuned is None:
+            return None
+        if len(self.healing) >= len(self.tuned):
+            said = f"the compressor trains more often than the {len(self.tuned)} times for which validation was asked"
+            raise ModelError(said, "leave `refit` out of [split], or let it train the same way each time")
+        return self.tuned[len(self.healing)].best_epoch

@@ -515,3 +515,41 @@ def test_parts_have_names_and_one_split():
         prepare(source_of(given_rows(), GIVEN, kinds={"part": pl.String}), Filter(), Split(by="time"), 0)
     with pytest.raises(DataError, match="does not come split"):
         prepare(source_of(FIVE), Filter(), Split(by="given"), 0)
+
+
+@given(event_rows(min_size=12), st.sampled_from(["leave-one-out", "time"]))
+def test_refitting_trains_on_all_but_the_test(rows, by):
+    """Each user's events before the test window (or target), whoever was validated on, and no other."""
+    before = try_prepare(rows, by=by)
+    if before is None:
+        return
+    after = prepare(source_of(rows), Filter(), Split(by=by), 0, refit=True)
+
+    assert spelled(before) == spelled(after)
+    assert pairs(before, before.test) == pairs(after, after.test)
+    assert 0 == len(after.validation) == len(after.calibration)
+    start = before.facts["split"].get("test_from")
+    first = {pair: min(t for u, i, t in rows if (u, i) == pair) for pair in {row[:2] for row in rows}}
+    for row, user in enumerate(after.user_ids):
+        mine = sorted((t, item) for (u, item), t in first.items() if u == user)
+        if by == "time":
+            cut = pl.Series([start]).str.to_datetime(time_zone="UTC").dt.timestamp("ms")[0] / 1000
+            mine = [item for t, item in mine if t < cut]
+        else:
+            mine = [item for _, item in (mine[:-1] if len(mine) >= 3 else mine)]
+        trained = after.items[after.offsets[row] : after.train_ends[row]]
+        assert mine == [after.catalogue.ids[item] for item in trained]
+
+
+def test_refitting_on_given_parts_trains_on_the_whole_validation_part():
+    parts = ["train", "train", "validation", "validation", "test", "test"]
+    rows = [
+        (user, item, float(place), part)
+        for user in "abc"
+        for place, (item, part) in enumerate(zip("pqrstu", parts, strict=True))
+    ]
+
+    data = prepare(source_of(rows, GIVEN, kinds={"part": pl.String}), Filter(), Split(), 0, refit=True)
+
+    assert [list("pqrs")] * 3 == [[data.catalogue.ids[i] for i in part] for part in data.training_sequences()]
+    assert {(user, "t") for user in "abc"} == {*pairs(data, data.test)}

@@ -29,7 +29,7 @@ class PowerCutError(Exception):
     pass
 
 
-def fit(folder, *, steps=None, epochs=4, patience=10, curve=None, notes=None, scale=1.0, **settings):
+def fit(folder, *, steps=None, epochs=4, patience=10, curve=None, notes=None, scale=1.0, stop=None, **settings):
     """Train a tiny model with dropout; after `steps` batches the power is cut."""
     recommender = tiny_recommender(layers=2, dropout=0.3, **settings)
     torch.manual_seed(0)
@@ -58,6 +58,7 @@ def fit(folder, *, steps=None, epochs=4, patience=10, curve=None, notes=None, sc
         folder=folder,
         seed=0,
         report=notes or Notes(),
+        stop_after=stop,
     )
     return model.state_dict(), trained
 
@@ -173,3 +174,25 @@ def test_batches_hold_similar_lengths():
     spread = [np.ptp(lengths[batch]) for batch in LengthBatches(lengths, 32, 0)]
 
     assert np.mean(spread) < 0.1 * np.ptp(lengths)
+
+
+@pytest.mark.parametrize("end", [1, 2, 4])
+def test_a_chosen_epoch_leaves_what_that_epoch_left_when_it_was_chosen(tmp_path, end):
+    """The rate falls as it did then, and nobody is asked for a quality."""
+    best_at_end = [float(epoch == end) for epoch in range(1, 5)]
+
+    chosen, found = fit(tmp_path / "chosen", curve=best_at_end)
+    again, told = fit(tmp_path / "again", curve=(), stop=end)
+
+    assert end == found.best_epoch == told.best_epoch
+    assert all(torch.equal(chosen[name], again[name]) for name in chosen)
+    assert [{"epoch", "loss"}] * end == [set(entry) for entry in told.history]
+    assert [entry["loss"] for entry in found.history[:end]] == [entry["loss"] for entry in told.history]
+
+
+def test_a_training_with_a_chosen_end_goes_on_after_a_power_cut(tmp_path):
+    whole = fit(tmp_path / "whole", curve=(), stop=3)
+    with pytest.raises(PowerCutError):
+        fit(tmp_path / "cut", curve=(), stop=3, steps=7)
+
+    assert_same(whole, fit(tmp_path / "cut", curve=(), stop=3))
