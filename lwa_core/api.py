@@ -21,6 +21,7 @@ from lwa_core.plugins.restoring import facts_of
 from lwa_core.recipe.recipe import Head
 from lwa_core.recommendation.fitting import fit_model, generators_kept
 from lwa_core.recommendation.ranker import DESCRIPTION, Ranker, load_ranker
+from lwa_core.recommendation.users import KnownUsers
 from lwa_core.results.reading import is_finished
 from lwa_core.settings import structure, unstructure
 from lwa_core.store.files import read_json
@@ -102,6 +103,7 @@ def fit(
         filter_seen,
         provider=facts_of(offer.provider),
         time_unit=data.facts["time_unit"] or "auto",
+        users=KnownUsers(lambda: data.for_recommender(instance)),
         facts={**data.facts, "steps": [attrs.asdict(step) for step in data.steps]},
     )
 
@@ -129,7 +131,7 @@ def _nothing_held_back(data: PreparedData) -> PreparedData:
 
 
 def load(path: str | Path, model: str | None = None, *, plugins: Sequence[str | Path] = ()) -> Ranker:
-    """Load a ranker from the folder of a saved model or of a run.
+    """Load a ranker from the folder of a saved model or of a run; by its run it knows the users of the data.
 
     Args:
         path: Folder of a model, or of a run.
@@ -144,7 +146,8 @@ def load(path: str | Path, model: str | None = None, *, plugins: Sequence[str | 
     folder = _folder_of(Path(path), model)
     if (folder / SUBJECT).is_file():
         raise ModelError(f"{folder} holds a model of texts", "lwa_core.load_text loads it")
-    return load_ranker(folder, _with_files(plugins))
+    ranker = load_ranker(folder, _with_files(plugins))
+    return ranker if folder == Path(path) else attrs.evolve(ranker, users=KnownUsers.of_run(Path(path)))
 
 
 def load_text(path: str | Path, model: str | None = None, *, plugins: Sequence[str | Path] = ()) -> TextModel:

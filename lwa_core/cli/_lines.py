@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 BATCH = 256
 OPTIONS = ("filter_seen", "exclude", "allow")
 ANSWER = ("items", "scores", "unknown", "known", "error")
-HINT = 'write a JSON list of item ids, or {"history": [...]}'
+HINT = 'write a JSON list of item ids, or {"history": [...]}, or {"user": ...}'
 
 
 @attrs.frozen
@@ -29,6 +29,7 @@ class Line:
 
     number: int
     history: Any = None
+    user: Any = None
     times: Any = None
     options: Mapping[str, Any] = attrs.field(factory=dict)
     rest: Mapping[str, Any] = attrs.field(factory=dict)
@@ -88,7 +89,8 @@ def _answers(ranker: Ranker, batch: Sequence[Line], k: int, options: Mapping[str
     answers: list[dict[str, Any] | str] = [line.fault or "" for line in batch]
     for place, line in enumerate(batch):
         if line.fault is None:
-            groups.setdefault(json.dumps(line.options, sort_keys=True), []).append(place)
+            kind = json.dumps([line.user is None, line.options], sort_keys=True)
+            groups.setdefault(kind, []).append(place)
     for places in groups.values():
         lines = [batch[place] for place in places]
         for place, answer in zip(places, _together(ranker, lines, k, {**options, **lines[0].options}), strict=True):
@@ -97,12 +99,15 @@ def _answers(ranker: Ranker, batch: Sequence[Line], k: int, options: Mapping[str
 
 
 def _together(ranker: Ranker, lines: Sequence[Line], k: int, options: Mapping[str, Any]) -> list[dict[str, Any] | str]:
-    """Answers in one batch; where that fails, one by one, so that a line at fault costs just itself."""
+    """Answers to lines of one kind in one batch; where that fails, one by one: a line at fault costs just itself."""
     from lwa_core.errors import LwaError
 
-    times = [line.times for line in lines] if ranker.uses_times else None
+    asked: dict[str, Any] = {"users": [line.user for line in lines]}
+    if lines[0].user is None:
+        asked = {"histories": [line.history for line in lines]}
+        asked["times"] = [line.times for line in lines] if ranker.uses_times else None
     try:
-        return [told(each) for each in ranker.recommend_many([line.history for line in lines], k, times, **options)]
+        return [told(each) for each in ranker.recommend_many(k=k, **asked, **options)]
     except LwaError as error:
         if len(lines) == 1:
             return [f"{error.message} ({error.hint})" if error.hint else error.message]
@@ -125,15 +130,25 @@ def _line(number: int, text: bytes, timed: bool) -> Line:
         return Line(number, fault=f"{error.message} ({HINT})")
     if isinstance(value, list):
         value = {"history": value}
-    if not isinstance(value, dict) or not isinstance(value.get("history"), list):
+    user = value.get("user") if isinstance(value, dict) and "history" not in value else None
+    if not isinstance(value, dict) or (user is None and not isinstance(value.get("history"), list)):
         return Line(number, fault=f"no history ({HINT})")
     rest = {key: v for key, v in value.items() if key != "history"}
-    own = [key for key in ANSWER if key in rest]
-    if own:
-        return Line(number, fault=f"the field {own[0]!r} is the answer's own; give it another name")
-    if timed and not isinstance(value.get("times"), list):
-        return Line(number, rest=rest, fault='no times of the history (write {"history": [...], "times": [...]})')
+    if fault := _fault(value, timed and user is None):
+        return Line(number, rest={key: v for key, v in rest.items() if key not in ANSWER}, fault=fault)
     options = {key: value[key] for key in OPTIONS if key in value}
-    if not isinstance(options.get("filter_seen", True), bool):
-        return Line(number, rest=rest, fault="filter_seen is true or false")
-    return Line(number, value["history"], value.get("times") if timed else None, options, rest)
+    if user is not None:
+        return Line(number, user=user, options=options, rest=rest)
+    return Line(number, value["history"], None, value.get("times") if timed else None, options, rest)
+
+
+def _fault(value: Mapping[str, Any], timed: bool) -> str | None:
+    """What is wrong with the fields of a line that has a history or a user."""
+    own = [key for key in ANSWER if key in value]
+    if own:
+        return f"the field {own[0]!r} is the answer's own; give it another name"
+    if timed and not isinstance(value.get("times"), list):
+        return 'no times of the history (write {"history": [...], "times": [...]})'
+    if not isinstance(value.get("filter_seen", True), bool):
+        return "filter_seen is true or false"
+    return None

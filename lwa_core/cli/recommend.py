@@ -20,16 +20,19 @@ EPILOG = """
   lwa recommend lwa-runs/runs/ml-100k-1a2b3c4d --history 50,181,174 -k 5
   lwa recommend lwa-runs/runs/ml-100k-1a2b3c4d --model teacher --input histories.jsonl > answers.jsonl
 
-A line of the input is a JSON list of item ids, or an object with such a list under "history"; all else in the object
-is given back with the answer. A model that looks at the times of events needs a list of them too, under "times".
-"filter_seen", "exclude" and "allow" in a line stand above the options of the same name. A line that cannot be answered
-is given back with its "error", and the others are answered.
+  lwa recommend lwa-runs/runs/ml-100k-1a2b3c4d --user 196
+
+A line of the input is a JSON list of item ids, or an object with such a list under "history" or with the id of a user
+of the data under "user"; all else in the object is given back with the answer. A model that looks at the times of
+events needs a list of them too, under "times". "filter_seen", "exclude" and "allow" in a line stand above the options
+of the same name. A line that cannot be answered is given back with its "error", and the others are answered.
 """
 
 
 @click.command(epilog=example(EPILOG))
 @click.argument("run", type=FilePath())
 @click.option("--history", metavar="IDS", help="Item ids, oldest first, separated by commas (or as a JSON list).")
+@click.option("--user", metavar="ID", help="A user of the run's data in place of a history: all that they did.")
 @click.option(
     "--times", metavar="TIMES", help="When each item was, of a model that looks at times: numbers since 1970, or dates."
 )
@@ -54,6 +57,7 @@ def command(
     *,
     run: Path,
     history: str | None,
+    user: str | None,
     times: str | None,
     time_unit: str | None,
     source: Path | None,
@@ -66,14 +70,16 @@ def command(
     scored: str | None,
     as_json: bool,
 ) -> None:
-    """Recommend items for histories, with a model of a run.
+    """Recommend items for histories or users, with a model of a run.
 
     Ids that the model never saw are left out and reported.
     """
-    if (history is None) == (source is None):
-        raise click.UsageError("give one of --history and --input")
-    if (times is not None or scored is not None) and history is None:
-        raise click.UsageError("--times and --score go with --history; lines of --input hold their own")
+    if [history, user, source].count(None) != 2:
+        raise click.UsageError("give one of --history, --user and --input")
+    if times is not None and history is None:
+        raise click.UsageError("--times go with --history; lines of --input hold their own")
+    if scored is not None and source is not None:
+        raise click.UsageError("--score goes with --history or --user")
     listed = {
         name: _ids(text, f"--{name}") for name, text in (("exclude", exclude), ("allow", allow)) if text is not None
     }
@@ -84,14 +90,14 @@ def command(
     if source is not None:
         answer_lines(ranker, source, k, asked)
         return
-    ids = _ids(history or "", "--history")
+    ids = None if history is None else _ids(history, "--history")
     when = None if times is None else _times(times)
     if scored is not None:
-        scores = ranker.score(ids, _ids(scored, "--score"), when)
+        scores = ranker.score(ids, _ids(scored, "--score"), when, user=user, time_unit=time_unit)
         best = sorted(scores, key=lambda item: -scores[item])
         answer = Recommendations(tuple(best), tuple(scores[item] for item in best), known=1)
     else:
-        answer = ranker.recommend(ids, k, when, **asked)
+        answer = ranker.recommend(ids, k, when, user=user, **asked)
     if as_json:
         print_json(told(answer), indent=None)
         return

@@ -171,6 +171,10 @@ class PreparedData:
             raise DataError("the recommender looks at the times of events, and the data has none", hint=hint)
         return self
 
+    def history_of(self, user: int) -> Int32:
+        """All items of the user in a row, oldest first."""
+        return self._part(int(self.offsets[user]), int(self.offsets[user + 1]))
+
     def _part(self, start: int, end: int) -> Int32:
         items = self.items[start:end]
         return items if self.times is None else TimedHistory(items, self.times[start:end])

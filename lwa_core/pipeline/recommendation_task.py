@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from lwa_core.data.dataset import PreparedData, lent, test_digest
 from lwa_core.data.moments import AUTO
-from lwa_core.data.saving import load_prepared, save_prepared
+from lwa_core.data.saving import ACCOUNT, ARRAYS, load_prepared, save_prepared
 from lwa_core.data.timed import TimedHistory, asks_for_times
 from lwa_core.errors import PluginError
 from lwa_core.pipeline.graph import Inputs, Job, Stage
@@ -48,6 +48,8 @@ REFIT = (
     "every model and baseline that is measured was trained anew on the training and validation parts together, for the "
     "epochs that were best before; layers were chosen, and training curves are shown, of those before"
 )
+
+PARTS = ("ranks", "top", "tied", "among_sampled")
 
 Rankings: TypeAlias = "dict[str, Ranking]"
 
@@ -107,6 +109,10 @@ class RecommendationTask:
         return {"k": headline_cutoff(evaluate.k), "filter_seen": evaluate.filter_seen}
 
     # Data and teacher
+
+    @property
+    def files_of_histories(self) -> Sequence[str]:
+        return (ARRAYS, ACCOUNT)
 
     def data(self) -> Stage[PreparedData]:
         recipe = self.recipe
@@ -320,7 +326,10 @@ class RecommendationTask:
 
     def _ranked_how(self) -> dict[str, Any]:
         evaluate = self.recipe.evaluate
-        return {"filter_seen": evaluate.filter_seen, "depth": max(evaluate.k)}
+        how = {"filter_seen": evaluate.filter_seen, "depth": max(evaluate.k)}
+        if evaluate.sampled_negatives:
+            how |= {"sampled_negatives": evaluate.sampled_negatives, "seed": self.recipe.seed}
+        return how
 
     def _rank(self, job: Job) -> None:
         from lwa_core.plugins.lending.guard import lent as lending
@@ -343,6 +352,8 @@ class RecommendationTask:
             filter_seen=evaluate.filter_seen,
             depth=depth or max(evaluate.k),
             report=report,
+            negatives=evaluate.sampled_negatives if depth is None else 0,
+            seed=self.recipe.seed,
         )
 
     def baselines(self, data: Stage[PreparedData], teacher: Stage[StoredModel]) -> Stage[Rankings]:
@@ -431,8 +442,9 @@ def write_rankings(folder: Path, rankings: Mapping[str, Ranking]) -> None:
     """Write the ranks and top lists of one or more models."""
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     for name, ranking in rankings.items():
-        for part in ("ranks", "top", "tied"):
-            arrays[f"{name}.{part}"] = getattr(ranking, part)
+        for part in PARTS:
+            if (array := getattr(ranking, part)) is not None:
+                arrays[f"{name}.{part}"] = array
     save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / "rankings.safetensors")
 
 
@@ -442,4 +454,4 @@ def read_rankings(folder: Path) -> Rankings:
 
     arrays = load_file(folder / "rankings.safetensors")
     names = sorted(key.removesuffix(".ranks") for key in arrays if key.endswith(".ranks"))
-    return {name: Ranking(*(arrays[f"{name}.{part}"] for part in ("ranks", "top", "tied"))) for name in names}
+    return {name: Ranking(*(arrays.get(f"{name}.{part}") for part in PARTS)) for name in names}

@@ -19,12 +19,14 @@ from lwa_core.pipeline.stages.scores import board_of
 from lwa_core.pipeline.stages.students import Tier
 from lwa_core.plugins.requirements import lacking_device
 from lwa_core.recipe.recipe import Recipe
+from lwa_core.recommendation.users import HISTORIES
 from lwa_core.results.assembly import Found, assemble
 from lwa_core.results.reading import UNFINISHED, is_finished
 from lwa_core.results.writing import METRICS, metrics_content, write_metrics, write_performance
 from lwa_core.store.files import digest
 from lwa_core.store.places import below
 from lwa_core.store.results import Store
+from lwa_core.store.sealing import files_of
 from lwa_core.store.shared import Content, SharedFolder, sealed_contents
 from lwa_core.training import processes
 from lwa_core.types import RunContext
@@ -101,10 +103,11 @@ def _write(plan: Plan, run: Run, folder: Path) -> None:
     stages = [plan.measured[1], *(model for tier in tiers for model in tier.models), *(each.model for each in controls)]
     shared = SharedFolder(folder, run.say)
     models = _models(stages, run)
+    files = {**models, **_data(plan, run)}
     metrics = assemble(found(plan, run, tiers, controls))
-    if not shared.holds({**models, METRICS: metrics_content(metrics)}):
+    if not shared.holds({**files, METRICS: metrics_content(metrics)}):
         _mark_unfinished(shared)  # a kill must not leave models beside the metrics of others
-        shared.put(models, whole="models")
+        shared.put(files, whole="models")
         write_metrics(folder, metrics, run.say)
     write_performance(folder, run.value(plan.performance(tiers)), run.timings, run.say)
     shared.remove(UNFINISHED)
@@ -116,6 +119,15 @@ def _models(stages: Sequence[Stage[StoredModel]], run: Run) -> dict[str, Content
         f"models/{stage.name}/{name}": content
         for stage in stages
         for name, content in sealed_contents(run.value(stage).folder, MODEL).items()
+    }
+
+
+def _data(plan: Plan, run: Run) -> dict[str, Content]:
+    """The files by which a loaded model knows the users, by where they are to be in the run folder."""
+    folder = run.path(plan.data)
+    sealed = files_of(folder)
+    return {
+        f"{HISTORIES}/{name}": Content(folder / name, sealed[name]["sha256"]) for name in plan.task.files_of_histories
     }
 
 

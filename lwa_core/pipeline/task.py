@@ -50,6 +50,10 @@ class Task(Protocol):
         NDCG.
         """
 
+    @property
+    def files_of_histories(self) -> Sequence[str]:
+        """The files of the data stage that a run folder gets, so that users can be asked for by their ids."""
+
     def data(self) -> Stage[Any]:
         """The stage that prepares the data and splits it."""
 

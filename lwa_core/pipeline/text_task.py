@@ -174,6 +174,10 @@ class TextTask:
         model = LiveText(loaded)
         write_model(job.folder, model, range(model.layered.depth), None, self.open)
 
+    @property
+    def files_of_histories(self) -> Sequence[str]:
+        return ()
+
     def refitted(self, teacher: Stage[StoredModel]) -> None:
         return None  # the full model is loaded, not trained
 

@@ -138,9 +138,13 @@ def _parts(key: Any) -> list[tuple[str, Any]]:
 
 
 def _unquoted(key: str) -> str:
+    """The name that a quoted key stands for; the key itself where only the parser for places takes it for one."""
     import tomli
 
-    return next(iter(tomli.loads(f"{key} = 0")))
+    try:
+        return next(iter(tomli.loads(f"{key} = 0")))
+    except tomli.TOMLDecodeError:
+        return key
 
 
 def locate(problems: Iterable[Problem], text: str, file: str) -> list[Problem]:

@@ -15,6 +15,9 @@ Floats = NDArray[np.float64]
 
 PAIRS_AT_ONCE = 2**22
 
+SAMPLED = "_sampled"
+"""Stands behind the name of a metric of ranks among few sampled items."""
+
 
 def coverage(ranking: Ranking, catalogue: Catalogue, k: int) -> float:
     """Share of the catalogue that is in anyone's top k. A property of the whole set of users: it has no interval."""
@@ -49,7 +52,8 @@ def diversity(ranking: Ranking, catalogue: Catalogue, ks: Sequence[int]) -> dict
 
 
 def per_user(ranking: Ranking, catalogue: Catalogue, ks: Sequence[int]) -> dict[str, Floats]:
-    """Every metric that has a value for each example, by name: `ndcg@k`, `recall@k`, `mrr`, `diversity@k`.
+    """Every metric that has a value for each example, by name: `ndcg@k`, `recall@k`, `mrr`, `diversity@k`; where items
+    were sampled, `ndcg@k_sampled` and `recall@k_sampled`, too.
 
     `diversity@k` is left out where the catalogue has no categories, and NaN for the users for whom it is not defined.
     """
@@ -60,6 +64,10 @@ def per_user(ranking: Ranking, catalogue: Catalogue, ks: Sequence[int]) -> dict[
     values["mrr"] = reciprocal_rank(ranks, tied)
     for k, diverse in (diversity(ranking, catalogue, ks) or {}).items():
         values[f"diversity@{k}"] = diverse
+    if ranking.among_sampled is not None:
+        ranks, tied = ranking.among_sampled
+        values |= {f"ndcg@{k}{SAMPLED}": ndcg(ranks, k, tied) for k in ks}
+        values |= {f"recall@{k}{SAMPLED}": recall(ranks, k, tied) for k in ks}
     return values
 
 

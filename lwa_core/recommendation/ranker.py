@@ -29,7 +29,8 @@ from lwa_core.plugins.restoring import (
 )
 from lwa_core.recommendation.fitting import score_histories, scoring
 from lwa_core.recommendation.ranking import top_items
-from lwa_core.recommendation.requests import read_count, read_history, read_items, read_many
+from lwa_core.recommendation.requests import listed, read_count, read_history, read_items, read_many
+from lwa_core.recommendation.users import KnownUsers
 from lwa_core.store.checksums import checksums, difference
 from lwa_core.store.files import read_json, write_json
 from lwa_core.store.sealing import MANIFEST
@@ -62,6 +63,7 @@ class Ranker:
         provider: Who offers the recommender, as `lwa_core.plugins.restoring.facts_of` says it.
         time_unit: What numbers that are times counted in the data; `"auto"` where it had none.
         facts: What `lwa_core.fit` was given and left out, as `PreparedData.facts`; empty where it was loaded.
+        users: Those of the data; None where the model was loaded without its run.
     """
 
     model: torch.nn.Module
@@ -74,6 +76,7 @@ class Ranker:
     provider: Mapping[str, str] = attrs.field(factory=dict)
     time_unit: str = AUTO
     facts: Mapping[str, Any] = attrs.field(factory=dict)
+    users: KnownUsers | None = None
     _index: dict[str, int] = attrs.field(init=False)
 
     @_index.default
@@ -97,16 +100,17 @@ class Ranker:
 
     def recommend(
         self,
-        history: Sequence[Any],
+        history: Sequence[Any] | None = None,
         k: int = 10,
         times: Sequence[Any] | None = None,
         *,
+        user: Any = None,
         filter_seen: bool | None = None,
         exclude: Sequence[Any] = (),
         allow: Sequence[Any] | None = None,
         time_unit: str | None = None,
     ) -> Recommendations:
-        """The k best items for one history of item ids, oldest first.
+        """The k best items for one history of item ids, oldest first, or for a user of the data.
 
         Ids that the model never saw are left out and reported as `unknown`. A history without any known id gets what
         the model ranks highest after nothing; its answer says so by `known`, which is 0.
@@ -116,6 +120,7 @@ class Ranker:
             k: How many; of a larger number than there are items, all.
             times: When each event was: numbers since 1970 (UTC), or dates and times. A model that does not look at
                 times makes no use of them.
+            user: In place of `history` and `times`: the id of a user of the data, whose history is all that they did.
             filter_seen: Whether items of the history are left out; as the model was made where None.
             exclude: Items that must not be recommended; unknown ones are never recommended anyway.
             allow: The only items that may be recommended; all where None.
@@ -124,34 +129,37 @@ class Ranker:
 
         Raises:
             LwaError: The model looks at times, and there are none, or other than one for each id, or they fall; what is
-                given as an id is none; `k` is no whole number above 0; `allow` names no item that the model knows.
+                given as an id is none; `k` is no whole number above 0; `allow` names no item that the model knows;
+                there is no such user, or neither a user nor a history, or both.
         """
+        histories, users = None if history is None else [history], None if user is None else [user]
         given = None if times is None else [times]
         return self.recommend_many(
-            [history], k, given, filter_seen=filter_seen, exclude=exclude, allow=allow, time_unit=time_unit
+            histories,
+            k,
+            given,
+            users=users,
+            filter_seen=filter_seen,
+            exclude=exclude,
+            allow=allow,
+            time_unit=time_unit,
         )[0]
 
     def recommend_many(
         self,
-        histories: Sequence[Sequence[Any]],
+        histories: Sequence[Sequence[Any]] | None = None,
         k: int = 10,
         times: Sequence[Sequence[Any]] | None = None,
         *,
+        users: Sequence[Any] | None = None,
         filter_seen: bool | None = None,
         exclude: Sequence[Any] = (),
         allow: Sequence[Any] | None = None,
         time_unit: str | None = None,
     ) -> list[Recommendations]:
-        """`recommend` for several histories, in batches that hold `SCORES_AT_ONCE` scores at most."""
+        """`recommend` for several histories or users, in batches that hold `SCORES_AT_ONCE` scores at most."""
         k = read_count(k, len(self.catalogue))
-        asked, when = read_many(histories, times)
-        if not asked:
-            return []
-        if self.uses_times and when is None:
-            raise LwaError("this model looks at the times of events", "give `times`, one for each item of a history")
-        unit = self.time_unit if time_unit is None else time_unit
-        own_times = when if self.uses_times and when is not None else [None] * len(asked)
-        read = [read_history(one, self._index, own, unit) for one, own in zip(asked, own_times, strict=True)]
+        read = self._read(histories, times, users, time_unit)
         hidden = self._hidden(exclude, allow)
         filter_seen = self.filter_seen if filter_seen is None else filter_seen
         size = max(1, min(BATCH, SCORES_AT_ONCE // max(1, len(self.catalogue))))
@@ -161,14 +169,22 @@ class Ranker:
         return answers
 
     def score(
-        self, history: Sequence[Any], items: Sequence[Any], times: Sequence[Any] | None = None
+        self,
+        history: Sequence[Any] | None = None,
+        items: Sequence[Any] = (),
+        times: Sequence[Any] | None = None,
+        *,
+        user: Any = None,
+        time_unit: str | None = None,
     ) -> dict[str, float]:
         """The scores of some items after one history, by their ids, seen items like others; higher is better.
 
         Args:
             history: Item ids, oldest first.
             items: The items to score.
-            times: As for `recommend`.
+            times: As for `recommend`, like `user` and `time_unit`.
+            user: In place of `history`.
+            time_unit: Of `times`.
 
         Raises:
             LwaError: As for `recommend`; or the model does not know one of the items.
@@ -176,11 +192,34 @@ class Ranker:
         wanted, unknown = read_items(items, self._index, "the items to score")
         if unknown:
             raise LwaError(f"the model does not know the item {unknown[0]!r}", f"it knows {len(self.catalogue)} items")
-        if self.uses_times and times is None:
-            raise LwaError("this model looks at the times of events", "give `times`, one for each item of a history")
-        known, _ = read_history(history, self._index, times if self.uses_times else None, self.time_unit)
+        histories, users = None if history is None else [history], None if user is None else [user]
+        [(known, _)] = self._read(histories, None if times is None else [times], users, time_unit)
         scores = self.scores([known])[0, torch.from_numpy(wanted.astype(np.int64))].double().tolist()
         return {self.catalogue.ids[item]: score for item, score in zip(wanted, scores, strict=True)}
+
+    def _read(
+        self,
+        histories: Sequence[Sequence[Any]] | None,
+        times: Sequence[Sequence[Any]] | None,
+        users: Sequence[Any] | None,
+        time_unit: str | None,
+    ) -> list[tuple[History, tuple[str, ...]]]:
+        """The known items of every history, and the ids that are unknown; of users, all that they did."""
+        if (histories is None) == (users is None):
+            raise LwaError("a request is for a history or for a user: one of them", "give `history` or `user`")
+        if users is not None:
+            if times is not None:
+                raise LwaError("the times of a user's history are known", "leave `times` out, or give the history")
+            if self.users is None:
+                said = "the users of the data are known to a model that was loaded by its run, or just fitted"
+                raise LwaError(said, "load the folder of the run, or give a history")
+            return [(self.users.history(user, self.catalogue.ids), ()) for user in listed(users, "users")]
+        asked, when = read_many(histories, times)
+        if asked and self.uses_times and when is None:
+            raise LwaError("this model looks at the times of events", "give `times`, one for each item of a history")
+        unit = self.time_unit if time_unit is None else time_unit
+        own_times = when if self.uses_times and when is not None else [None] * len(asked)
+        return [read_history(one, self._index, own, unit) for one, own in zip(asked, own_times, strict=True)]
 
     def _hidden(self, exclude: Sequence[Any], allow: Sequence[Any] | None) -> History:
         """Items that no answer may hold."""

@@ -34,11 +34,14 @@ class Ranking:
         top: Item indices, best first (examples, depth); -1 where fewer items can be recommended.
         tied: How many other items have the target's score (examples,), where there are any; metrics are those that are
             expected where these come in any order.
+        among_sampled: `ranks` and `tied` of each target among itself and a few items that were drawn (2, examples);
+            None where none were.
     """
 
     ranks: NDArray[np.int64]
     top: NDArray[np.int32]
     tied: NDArray[np.int64] = attrs.field()
+    among_sampled: NDArray[np.int64] | None = None
 
     @tied.default
     def _none_tied(self) -> NDArray[np.int64]:
@@ -60,11 +63,14 @@ def rank_examples(
     depth: int,
     batch: int = 128,
     report: Reporter | None = None,
+    negatives: int = 0,
+    seed: int = 0,
 ) -> Ranking:
     """Rank the target of every example among all items.
 
     Items are ordered by falling score, in `top` those of equal score by rising index. `scores` is called once for a
-    batch of histories of similar length; the order of the results is that of `examples`.
+    batch of histories of similar length; the order of the results is that of `examples`. With `negatives`, each target
+    is ranked, too, among so many items that are neither it nor in its history; which depends on the seed alone.
 
     Raises:
         ModelError: `scores` gave NaN or +inf, or a table of another shape than (histories, items).
@@ -73,6 +79,7 @@ def rank_examples(
     ranks, tied = np.zeros((2, len(examples)), dtype=np.int64)
     top = np.full((len(examples), depth), -1, dtype=np.int32)
     items = len(data.catalogue)
+    among_sampled = np.zeros((2, len(examples)), dtype=np.int64) if negatives else None
     done = 0
     for rows in _batches(histories, max(1, min(batch, LARGEST_TABLE // max(items, 1)))):
         part = [histories[row] for row in rows]
@@ -82,10 +89,13 @@ def rank_examples(
         placed = target_ranks(table, torch.from_numpy(targets[rows]).to(table.device))
         ranks[rows], tied[rows] = (found.cpu().numpy() for found in placed)
         top[rows] = _top(table, depth)[0]
+        if among_sampled is not None:
+            few = [_target_and_unseen(items, histories[row], targets[row], negatives, (seed, row)) for row in rows]
+            among_sampled[:, rows] = _ranked_among(table, few)
         done += len(rows)
         if report is not None:
             report.progress(done, len(examples))
-    return Ranking(ranks, top, tied)
+    return Ranking(ranks, top, tied, among_sampled)
 
 
 @torch.no_grad()
@@ -115,6 +125,29 @@ def without_seen(scores: torch.Tensor, seen: Sequence[History]) -> torch.Tensor:
     columns = torch.from_numpy(np.concatenate([*seen, np.zeros(0, dtype=np.int64)]).astype(np.int64))
     low = torch.tensor(-torch.inf, dtype=scores.dtype, device=scores.device)
     return scores.index_put((rows.to(scores.device), columns.to(scores.device)), low)
+
+
+def _target_and_unseen(
+    items: int, history: History, target: int, count: int, seed: tuple[int, int]
+) -> NDArray[np.int64]:
+    """The target, and so many of the other items that are not in the history, or all of them if they are fewer."""
+    unseen = np.ones(items, dtype=np.bool_)
+    unseen[np.asarray(history)] = False
+    unseen[target] = False
+    others = np.flatnonzero(unseen)
+    drawn = np.random.default_rng(seed).choice(others, size=min(count, len(others)), replace=False)
+    return np.concatenate([[target], drawn])
+
+
+def _ranked_among(scores: torch.Tensor, few: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """`target_ranks` of the first of some items of each row, among them (2, rows)."""
+    placed = [
+        target_ranks(
+            row[torch.from_numpy(items).to(row.device)][None], torch.zeros(1, dtype=torch.int64).to(row.device)
+        )
+        for row, items in zip(scores, few, strict=True)
+    ]
+    return np.array([[int(ranks), int(tied)] for ranks, tied in placed], dtype=np.int64).T
 
 
 def _batches(histories: Sequence[History], size: int) -> Iterator[NDArray[np.int64]]:

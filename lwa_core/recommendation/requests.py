@@ -83,13 +83,18 @@ def read_count(k: Any, most: int) -> int:
 
 def read_many(histories: Any, times: Any) -> tuple[list[Any], Sequence[Any] | None]:
     """Histories and their times as lists. Raises LwaError where there are more of the one than of the other."""
-    columns = isinstance(histories, (str, bytes, Mapping)) or hasattr(histories, "columns")
-    if columns or not isinstance(histories, Iterable):
-        raise LwaError(f"histories are a list of lists of item ids, not {type(histories).__qualname__}")
-    asked = list(histories)
+    asked = listed(histories, "histories")
     if times is None:
         return asked, None
-    listed = list(times)
-    if len(listed) != len(asked):
-        raise LwaError(f"times of {len(listed)} histories for {len(asked)} histories")
-    return asked, listed
+    when = listed(times, "times")
+    if len(when) != len(asked):
+        raise LwaError(f"times of {len(when)} histories for {len(asked)} histories")
+    return asked, when
+
+
+def listed(several: Any, what: str) -> list[Any]:
+    """One entry for each request. Raises LwaError where it is no list of them."""
+    columns = isinstance(several, (str, bytes, Mapping)) or hasattr(several, "columns")
+    if columns or not isinstance(several, Iterable):
+        raise LwaError(f"{what} are a list, one for each request, not {type(several).__qualname__}")
+    return list(several)

@@ -13,4 +13,10 @@ class Evaluate(Measurement):
     """What the final evaluation measures, on test users only."""
 
     k: tuple[int, ...] = setting((5, 10, 20), help="cut-offs of NDCG@k, recall@k and coverage@k", minimum=1)
+    sampled_negatives: int = setting(
+        0,
+        help="rank each target among this many unseen items, too, drawn with the seed, as some papers do; such figures "
+        "order models otherwise than ranks in the whole catalogue; 0 leaves it out",
+        minimum=0,
+    )
     filter_seen: bool = setting(True, help="never recommend an item of the history")

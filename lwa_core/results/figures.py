@@ -95,7 +95,7 @@ def counted(count: int, of: str) -> str:
 
 def metric_name(metric: str) -> str:
     """`ndcg@10` -> `NDCG@10`; what it is measured on besides stands behind a comma."""
-    for after, words in ASIDES.items():
+    for after, words in {**ASIDES, "_sampled": "sampled items only"}.items():
         if metric.endswith(after):
             return f"{metric_name(metric.removesuffix(after))}, {words}"
     name, at, k = metric.partition("@")

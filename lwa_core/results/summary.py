@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lwa_core.data import Catalogue, PreparedData
-from lwa_core.recommendation.metrics import coverage, per_user
+from lwa_core.recommendation.metrics import SAMPLED, coverage, per_user
 from lwa_core.recommendation.ranking import Ranking
 from lwa_core.recommendation.sections import Evaluate
 from lwa_core.results.schema import (
@@ -84,6 +84,7 @@ def summarise(
     )
     names = [f"{metric}@{k}" for metric in ("ndcg", "recall") for k in ks] + ["mrr"]
     names += [f"{metric}@{k}" for metric in ("coverage", "diversity") for k in ks]
+    names += [name for name in values[teacher] if name.endswith(SAMPLED)]
 
     def figures(name: str) -> ModelQuality:
         users = {m: _users(array) for m, array in values[name].items()}
@@ -134,7 +135,11 @@ def trivial(rankings: Mapping[str, Ranking], data: PreparedData, evaluate: Evalu
         | {"mrr": reciprocal_rank(ranking.ranks, ranking.tied)}
         for ranking in rankings.values()
     ]
-    easy = trivial_cut_offs(left, sorted(set(evaluate.k)), (*MEASURES, "coverage"))
+    ks = sorted(set(evaluate.k))
+    easy = trivial_cut_offs(left, ks, (*MEASURES, "coverage"))
+    if evaluate.sampled_negatives:
+        few = trivial_cut_offs(np.minimum(left, 1 + evaluate.sampled_negatives), ks, tuple(MEASURES))
+        easy |= {f"{metric}{SAMPLED}": why for metric, why in few.items()}
     return constant_metrics(values, "users") | easy
 
 

@@ -1,6 +1,8 @@
 """The toolkit from Python: from a frame to recommendations, and from what a run left."""
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,7 +13,8 @@ from heard import Heard
 from tiny_recipe import TEXT, run
 
 import lwa_core
-from lwa_core import DataError, ModelError, PluginError, RecipeError
+from lwa_core import DataError, LwaError, ModelError, PluginError, RecipeError
+from lwa_core.data.saving import load_prepared
 
 SETTINGS = {"layers": 2, "width": 16, "max_length": 8, "epochs": 2, "batch": 16}
 
@@ -270,3 +273,69 @@ def test_a_ranker_is_saved_where_a_text_says(tmp_path, fitted):
     fitted.save(str(tmp_path / "a" / "model"))
 
     assert fitted.recommend(["i3"]) == lwa_core.load(str(tmp_path / "a" / "model")).recommend(["i3"])
+
+
+# Users of the data
+
+
+def test_a_user_is_asked_for_by_all_that_they_did():
+    table = rows()
+    ranker = lwa_core.fit(pl.DataFrame(table), **SETTINGS)
+    history = [item for user, item in zip(table["user"], table["item"], strict=True) if user == "u4"]
+
+    assert ranker.recommend(user="u4", k=5) == ranker.recommend(history, k=5)
+    together = ranker.recommend_many(users=["u4", "u9"])
+    assert [one.items for one in together] == [ranker.recommend(user=user).items for user in ("u4", "u9")]
+    assert ranker.score(items=["i1", "i2"], user="u4") == ranker.score(history, ["i1", "i2"])
+    assert ranker.recommend(user="u4", k=50, filter_seen=False, exclude=["i1"]).known == 8
+
+
+def test_users_of_a_model_with_times_have_theirs():
+    ranker = lwa_core.fit(pl.DataFrame(rows()), timestamp="time", times=True, **SETTINGS)
+    history, when = [f"i{12 + step}" for step in range(8)], [4000 + step for step in range(8)]
+
+    assert ranker.recommend(user="u4") == ranker.recommend(history, times=when)
+
+
+@pytest.mark.parametrize("name", ["teacher", None])
+def test_a_model_of_a_run_knows_its_users(run_folder, name):
+    data = load_prepared(run_folder / "data")
+    ranker, user = lwa_core.load(run_folder, name), data.user_ids[7]
+    history = [data.catalogue.ids[i] for i in data.items[data.offsets[7] : data.offsets[8]]]
+
+    assert history  # the test target is the newest of what they did
+    assert ranker.recommend(user=user) == ranker.recommend(user=int(user)) == ranker.recommend(history)
+
+
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [
+        ({}, "a request is for a history or for a user"),
+        ({"history": ["i1"], "user": "u1"}, "a request is for a history or for a user"),
+        ({"user": "u1", "times": [1]}, "the times of a user's history are known"),
+        ({"user": "nobody"}, "the data has no user 'nobody'"),
+        ({"user": 1.5}, "user: "),
+        ({"user": ["u1"]}, "user: "),
+        ({"user": True}, "user: "),
+    ],
+)
+def test_who_is_no_user_is_refused(fitted, request_, said):
+    with pytest.raises(LwaError, match=said):
+        fitted.recommend(**request_)
+
+
+def test_a_model_without_its_run_says_that_it_knows_nobody(run_folder):
+    with pytest.raises(LwaError, match="loaded by its run, or just fitted") as caught:
+        lwa_core.load(run_folder / "models" / "teacher").recommend(user="1")
+
+    assert caught.value.hint == "load the folder of the run, or give a history"
+
+
+def test_a_run_whose_histories_are_gone_answers_all_else(run_folder, tmp_path):
+    copy = Path(shutil.copytree(run_folder, tmp_path / "run"))
+    shutil.rmtree(copy / "data")
+    ranker = lwa_core.load(copy)
+
+    assert ranker.recommend([], 3) == lwa_core.load(run_folder).recommend([], 3)
+    with pytest.raises(LwaError, match="holds no histories of users that can be read"):
+        ranker.recommend(user="1")

@@ -261,6 +261,28 @@ def test_recommend_as_json(tiny, ids, model):
     assert told == {"items": list(expected.items), "scores": list(expected.scores), "unknown": ["new"], "known": 1}
 
 
+def test_recommend_for_a_user_of_the_run(tiny):
+    done = lwa("recommend", tiny.folder, "--user", "7", "--json")
+
+    expected = lwa_core.load(tiny.folder).recommend(user="7")
+    assert 0 == done.exit_code, done.stderr
+    assert list(expected.items) == json.loads(done.stdout)["items"]
+
+
+def test_recommend_for_lines_of_users_and_histories(tiny, ids):
+    lines = [{"user": "7", "id": 1}, {"history": [ids[3]], "user": "nobody"}, {"user": "nobody"}, {"user": 8}]
+
+    done = lwa("recommend", tiny.folder, "--input", "-", stdin="\n".join(map(json.dumps, lines)))
+
+    ranker = lwa_core.load(tiny.folder)
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    wanted = [ranker.recommend(user="7"), ranker.recommend([ids[3]]), None, ranker.recommend(user="8")]
+    assert [answer and list(answer.items) for answer in wanted] == [answer.get("items") for answer in answers]
+    assert "the data has no user 'nobody'" in answers[2]["error"]
+    assert (1, "nobody") == (answers[0]["id"], answers[1]["user"])
+    assert "stdin:3: the data has no user 'nobody'" in done.stderr
+
+
 def test_recommend_tells_of_unknown_ids(tiny, ids):
     done = lwa("recommend", tiny.folder, "--history", f"new,{ids[3]},newer")
 

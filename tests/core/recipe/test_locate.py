@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import tomli
 import tomli_w
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lwa_core.errors import Problem
@@ -89,3 +89,17 @@ def test_control_characters_of_a_file_never_reach_the_terminal():
     told = render(locate([Problem("c", "m", line=1, column=6)], "a = \x1b[2J", "f"))
     assert "\x1b" not in told
     assert told.endswith("a = \ufffd[2J\n    |      ^")
+
+
+PIECES = st.sampled_from(
+    ["a", '"', "'", "[", "]", "{", "}", "=", ".", ",", "#", "\n", "\r", "\\u0131", "\\", " ", "\0", "é", '"""', "1"]
+)
+
+
+@given(st.lists(PIECES, max_size=14).map("".join))
+@example('["\r\\u0131"]')
+def test_every_text_has_places_whatever_its_syntax(text):
+    """The parser for places takes more for a document than the one that reads it."""
+    (problem,) = locate([Problem("a", "b", ("a", 0))], text, "r.toml")
+
+    assert 1 <= problem.line <= 1 + text.count("\n")

@@ -185,7 +185,7 @@ def test_k_is_a_whole_number(ranker, k, said):
 @pytest.mark.parametrize(
     ("history", "said"),
     [
-        (None, "a list of item ids, oldest first, not null"),
+        (None, "a request is for a history or for a user"),
         (5, "not int"),
         ({"a": 1}, "not dict"),
         ({1, 2}, "not set"),

@@ -150,3 +150,66 @@ def test_half_precision_scores_are_ranked_by_their_own_values():
     items, _ = top_items(table, None, 3)
 
     assert [[1, 2, 0]] == items.tolist()
+
+
+# Among few sampled items
+
+
+@given(cases(), st.booleans(), st.integers(1, 4))
+def test_among_all_unseen_items_a_target_stands_as_in_the_catalogue_without_seen_ones(case, filter_seen, batch):
+    data, table = case
+    scores, table = by_history(np.array(table), data)
+
+    some = rank_examples(scores, data, data.test, filter_seen=filter_seen, depth=1, batch=batch, negatives=99)
+
+    histories, targets = data.histories(data.test), data.targets(data.test)
+    for row, (history, target) in enumerate(zip(histories, targets, strict=True)):
+        seen = set(history.tolist())
+        own = -np.inf if filter_seen and target in seen else table[row][target]
+        others = [table[row][item] for item in range(len(data.catalogue)) if item not in seen | {int(target)}]
+        ahead, tied = sum(other > own for other in others), sum(other == own for other in others)
+        expected = (0, 0) if own == -np.inf else (1 + ahead + tied, tied)
+        assert expected == tuple(some.among_sampled[:, row])
+
+
+def test_the_place_among_sampled_items_is_that_of_an_even_draw():
+    """Of the items ahead each is drawn with the same chance: a hypergeometric mean."""
+    items, few = 60, 12
+    data = leave_last_out([[3, 4, 5]] * 400, items)
+    table = torch.arange(items, 0, -1).float()[None]
+
+    found = rank_examples(
+        lambda histories: table.expand(len(histories), -1),
+        data,
+        data.test,
+        filter_seen=True,
+        depth=1,
+        negatives=few,
+    ).among_sampled[0]
+
+    ahead, others = 3, items - 3  # items 0, 1, 2; of two seen items and the target none is drawn
+    expected = 1 + few * ahead / others
+    spread = np.sqrt(few * (ahead / others) * (1 - ahead / others) * (others - few) / (others - 1) / len(found))
+    assert abs(found.mean() - expected) < 4 * spread
+    assert 1 <= found.min() <= found.max() <= 1 + ahead
+
+
+def test_every_model_is_ranked_among_the_same_items_whatever_the_batch():
+    data = leave_last_out([[1, 2, 3], [4, 5], [6, 7, 8, 9]] * 5, 40)
+    table = torch.from_numpy(np.random.default_rng(0).normal(size=(1, 40)))
+
+    def sampled(scale, **how):
+        scores = lambda histories: (scale * table).expand(len(histories), -1)  # noqa: E731
+        return rank_examples(scores, data, data.test, filter_seen=True, depth=1, negatives=5, **how).among_sampled
+
+    assert (sampled(1.0) == sampled(3.0, batch=2)).all()
+    assert (sampled(1.0, seed=1) != sampled(1.0)).any()
+
+
+def test_without_them_nothing_is_sampled():
+    data = leave_last_out([[1, 2, 3]], 5)
+
+    assert (
+        rank_examples(lambda h: torch.zeros(len(h), 5), data, data.test, filter_seen=True, depth=1).among_sampled
+        is None
+    )
