@@ -31,7 +31,8 @@ class Ranking:
         ranks: Rank of each target in the whole catalogue (examples,), 1 is best, behind all items of the same score. 0:
             the target cannot be recommended (it is in the history, where seen items are filtered, or its score is
             -inf); every metric counts a miss.
-        top: Item indices, best first (examples, depth); -1 where fewer items can be recommended.
+        top: Item indices, best first (examples, depth), no more than there are items; -1 where fewer items can be
+            recommended.
         tied: How many other items have the target's score (examples,), where there are any; metrics are those that are
             expected where these come in any order.
         among_sampled: `ranks` and `tied` of each target among itself and a few items that were drawn (2, examples);
@@ -77,8 +78,9 @@ def rank_examples(
     """
     histories, targets = data.histories(examples), data.targets(examples)
     ranks, tied = np.zeros((2, len(examples)), dtype=np.int64)
-    top = np.full((len(examples), depth), -1, dtype=np.int32)
     items = len(data.catalogue)
+    depth = min(depth, items)
+    top = np.full((len(examples), depth), -1, dtype=np.int32)
     among_sampled = np.zeros((2, len(examples)), dtype=np.int64) if negatives else None
     done = 0
     for rows in _batches(histories, max(1, min(batch, LARGEST_TABLE // max(items, 1)))):

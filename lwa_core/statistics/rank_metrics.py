@@ -23,9 +23,10 @@ def ndcg(ranks: Ranks, k: int, tied: Ranks | None = None) -> Floats:
 
     Järvelin & Kekäläinen 2002, binary relevance.
     """
+    first, last = _places(ranks, tied)
+    k = min(k, max(1, int(last.max(initial=1))))  # there is no place behind the last one
     gains = 1 / np.log2(2 + np.arange(k))  # of the places 1 to k
     sums = np.concatenate([[0.0], np.cumsum(gains)])
-    first, last = _places(ranks, tied)
     alone = np.where((last >= 1) & (last <= k), gains[np.clip(last, 1, k) - 1], 0.0)
     shared = (sums[np.minimum(last, k)] - sums[np.minimum(first - 1, k)]) / (last - first + 1)
     return np.where(first == last, alone, shared)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ranked_data import catalogue
 
-from lwa_core.recommendation.metrics import coverage, per_user
+from lwa_core.recommendation.metrics import _Sets, coverage, per_user
 from lwa_core.recommendation.ranking import Ranking
 
 
@@ -75,15 +75,17 @@ def test_diversity_agrees_with_comparing_pair_by_pair(case):
         assert not [name for name in values if name.startswith("diversity")]
 
 
-def test_diversity_of_many_users_does_not_depend_on_the_chunks(monkeypatch):
+@pytest.mark.parametrize("names", ["ab", "abcdefgh"])
+def test_diversity_of_many_users_does_not_depend_on_the_chunks(monkeypatch, names):
     rng = np.random.default_rng(0)
-    categories = tuple(tuple(rng.choice(list("abcdef"), size=2)) for _ in range(30))
+    categories = tuple(tuple(rng.choice(list(names), size=2)) for _ in range(30))
     ranking = ranking_of([1] * 50, np.stack([rng.permutation(30)[:20] for _ in range(50)]))
     whole = per_user(ranking, catalogue(30, categories), (20,))["diversity@20"]
 
-    monkeypatch.setattr("lwa_core.recommendation.metrics.PAIRS_AT_ONCE", 1000)
+    monkeypatch.setattr("lwa_core.recommendation.metrics.PAIRS_AT_ONCE", 40)
 
-    assert whole.tolist() == per_user(ranking, catalogue(30, categories), (20,))["diversity@20"].tolist()
+    parts = per_user(ranking, catalogue(30, categories), (20,))["diversity@20"]
+    np.testing.assert_allclose(whole, parts, rtol=1e-12)
 
 
 @given(lists_with_categories())
@@ -94,6 +96,33 @@ def test_coverage_is_the_share_of_items_in_any_list(case):
     for k in range(1, depth + 1):
         expected = len({item for top in tops for item in top[:k]} - {-1}) / len(categories)
         assert expected == coverage(ranking, catalogue(len(categories)), k)
+
+
+@given(lists_with_categories())
+def test_counting_sets_and_comparing_pairs_give_the_same(case):
+    tops, categories, depth = case
+    if any(categories):
+        sets, top, ks = _Sets(categories), np.array(tops, dtype=np.int32), range(1, depth + 1)
+
+        counted, compared = sets.by_counts(top, ks), sets.by_pairs(top, ks)
+
+        for k in ks:
+            for one, other in zip(counted[k], compared[k], strict=True):
+                np.testing.assert_allclose(one, other, atol=1e-12)
+
+
+def test_more_than_there_is_is_measured_as_all_there_is():
+    """A k above the catalogue takes neither its memory nor its time."""
+    rng = np.random.default_rng(0)
+    categories = tuple(tuple(rng.choice(list("abcd"), size=2)) for _ in range(30))
+    top = np.stack([rng.permutation(30) for _ in range(50)])
+    ranking, items = ranking_of(rng.integers(1, 31, 50), top), catalogue(30, categories)
+
+    far, near = per_user(ranking, items, (10**9,)), per_user(ranking, items, (30,))
+
+    for metric in ("ndcg", "recall", "diversity"):
+        np.testing.assert_allclose(far[f"{metric}@{10**9}"], near[f"{metric}@30"], rtol=1e-12)
+    assert coverage(ranking, items, 10**9) == coverage(ranking, items, 30) == 1.0
 
 
 def test_without_categories_there_is_no_diversity():
@@ -121,4 +150,4 @@ def test_uniform_ranks_recall_k_of_the_candidates():
 
 def test_lists_shorter_than_k_are_refused():
     with pytest.raises(ValueError, match="top lists of 20 items"):
-        per_user(ranking_of([1]), catalogue(3), (50,))
+        per_user(ranking_of([1]), catalogue(60), (50,))
