@@ -32,6 +32,7 @@ NEED_TORCH = [
     "core/results/test_summary.py",
     "core/results/test_text_summary.py",
     "core/test_api.py",
+    "core/test_one_rule.py",
     "core/text",
     "core/training",
     "docs/test_docs_torch.py",

@@ -169,6 +169,7 @@ FACES = (
     "lwa_core/recipe",
     "lwa_core/recommendation/contract.py",
     "lwa_core/recommendation/sections.py",
+    "lwa_core/recommendation/users.py",
     "lwa_core/report",
     "lwa_core/results",
     "lwa_core/settings",

@@ -124,25 +124,9 @@ def _ids(text: str, option: str) -> list[Any]:
 
 def _times(text: str) -> list[Any]:
     """Numbers, or dates and times, as a JSON list or between commas."""
-    found = (
-        _list(text, "--times") if text.lstrip().startswith("[") else [part for part in text.split(",") if part.strip()]
-    )
-    return [_time(value) for value in found]
-
-
-def _time(value: Any) -> Any:
-    """Text that is a number, or a date and time of ISO 8601, as that; all else as it is."""
-    from datetime import datetime
-
-    if not isinstance(value, str):
-        return value
-    text = value.strip()
-    for read in (int, float, lambda text: datetime.fromisoformat(text.replace("Z", "+00:00"))):
-        try:
-            return read(text)
-        except ValueError:
-            continue
-    return value
+    if text.lstrip().startswith("["):
+        return _list(text, "--times")
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _list(text: str, option: str) -> list[Any]:

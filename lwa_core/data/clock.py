@@ -189,7 +189,7 @@ def history_milliseconds(times: Sequence[Any], unit: str = AUTO) -> Int64:
     """Times of a history, oldest first -> milliseconds since 1970 UTC (events,).
 
     Args:
-        times: Numbers since 1970, or dates and times (of UTC where they name no zone).
+        times: Numbers since 1970, or dates and times (of UTC where they name no zone), or text that says either.
         unit: Of the numbers, one of `UNITS`; `"auto"`: by the largest of them.
 
     Raises:
@@ -199,6 +199,8 @@ def history_milliseconds(times: Sequence[Any], unit: str = AUTO) -> Int64:
     if isinstance(times, (str, bytes, Mapping, set, frozenset)) or not isinstance(times, Iterable):
         raise DataError(f"the times of a history are a list, oldest first, not {type(times).__qualname__}")
     values = list(times)
+    if values and all(isinstance(value, str) for value in values):
+        values = _read(values)
     dates = [isinstance(value, (date, np.datetime64)) for value in values]
     if any(dates):
         if not all(dates):
@@ -212,6 +214,20 @@ def history_milliseconds(times: Sequence[Any], unit: str = AUTO) -> Int64:
     if (np.diff(found) < 0).any():
         raise DataError("the times of a history fall", hint="give the oldest event first")
     return found
+
+
+def _read(texts: list[str]) -> list[Any]:
+    """Times of a history that are text, read as a column of them is."""
+    import polars as pl
+
+    try:
+        found = parse_times(pl.Series("times", texts))
+    except DataError as error:
+        hint = "write the times of a request as numbers since 1970, or as in 2014-07-01T12:00:00"
+        raise DataError(error.message, hint=hint) from error
+    if found.null_count():
+        raise DataError("a time of the history is empty text")
+    return found.to_list()
 
 
 def _number(value: Any) -> float:

@@ -351,7 +351,7 @@ def _values(raw: polars.Series, kept: NDArray[np.bool_] | None) -> NDArray[np.fl
     for rows in slices(len(raw)):
         part = raw[rows] if kept is None else raw[rows].filter(kept[rows])
         begin, end = end, end + len(part)
-        values[begin:end] = part.to_numpy()
+        values[begin:end] = (part.cast(pl.Float64) if wide else part).to_numpy()
     return values
 
 

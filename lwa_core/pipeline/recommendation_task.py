@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 
 DATA_VERSION = 3
 TEACHER_VERSION = 3
-RANKING_VERSION = 3
-BASELINES_VERSION = 3
+RANKING_VERSION = 4
+BASELINES_VERSION = 4
 
 REFIT = (
     "every model and baseline that is measured was trained anew on the training and validation parts together, for the "

@@ -134,16 +134,18 @@ def test_requests_say_what_may_be_recommended_as_shown(finished):
     text = shown("filter_seen=False", "docs/guide.md")
     for name, known in zip(("50", "181", "174", "100"), ranker.catalogue.ids[3:], strict=False):
         text = text.replace(f'"{name}"', f'"{known}"')
+    text = text.replace('"196"', '"7"')
     asked = text.strip().splitlines()
-    assert 4 == len(asked)
+    assert 5 == len(asked)
 
-    seen, excluded, allowed, scores = (eval(line.partition("#")[0], {"ranker": ranker}) for line in asked)
+    seen, excluded, allowed, scores, user = (eval(line.partition("#")[0], {"ranker": ranker}) for line in asked)
 
     ids = ranker.catalogue.ids
     assert 5 == len(seen.items) == len(excluded.items)
     assert not {*excluded.items} & {ids[5], ids[6]}
     assert {ids[5], ids[6]} == {*allowed.items}
     assert {ids[5], ids[3]} == {*scores}
+    assert 5 == len(user.items) < user.known
 
 
 def test_a_frame_is_fitted_as_shown(tmp_path, monkeypatch, capsys):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lwa_core.modeling.layers.layered import LayeredModel
     from lwa_core.training.trainer import Trained
 
-VERSION = 3
+VERSION = 4
 
 
 @attrs.frozen(eq=False)

@@ -40,6 +40,17 @@ def test_whole_numbers_are_rounded_as_fractions_are(values):
     assert any(other.denominator != 1 for other in exact) == rounded
 
 
+@given(st.lists(MOMENTS, min_size=1, max_size=6).map(sorted))
+def test_text_says_what_numbers_and_dates_say(moments):
+    expected = history_milliseconds([moment.replace(tzinfo=timezone.utc).timestamp() for moment in moments], "s")
+
+    assert (
+        expected
+        == history_milliseconds([str(moment.replace(tzinfo=timezone.utc).timestamp()) for moment in moments], "s")
+    ).all()
+    assert (expected == history_milliseconds([moment.isoformat(timespec="microseconds") for moment in moments])).all()
+
+
 def test_nothing_has_no_times():
     assert [] == history_milliseconds([]).tolist()
     assert [datetime(2020, 1, 1, tzinfo=timezone.utc).timestamp() * 1000] == history_milliseconds([date(2020, 1, 1)])
@@ -50,7 +61,10 @@ def test_nothing_has_no_times():
     [
         ([2, 1], "the times of a history fall"),
         ([float("nan")], "a time is a number since 1970 or a date, not nan"),
-        (["2"], "not '2'"),
+        (["soon"], "'soon' is no time"),
+        (["2", 3], "not '2'"),
+        (["2020-01-01", ""], "is empty text"),
+        (["01/02/2020"], "the day cannot be told from the month"),
         ([True], "not True"),
         ([None], "not null"),
         ([1.6e9, 1.6e12], "of two units"),
