@@ -141,7 +141,7 @@ CODE: dict[str, tuple[str, ...]] = {
     "text-baselines": (*ASKED_TEXTS, *RANKS, "lwa_core/text/baselines.py", f"{TEXT}:TextTask._measure_baselines"),
     "smoke-test": (
         "lwa_core/pipeline/smoke_test.py",
-        "lwa_core/recommendation/independence.py",
+        "lwa_core/recommendation/contract.py",
         "lwa_core/data/excerpt.py",
     ),
     "bench": (

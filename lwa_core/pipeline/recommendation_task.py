@@ -297,26 +297,17 @@ class RecommendationTask:
         return excerpt(data)
 
     def assert_sound(self, data: PreparedData, model: Any) -> None:
-        from lwa_core.recommendation.independence import assert_independent
+        from lwa_core.recommendation.contract import check_training_batches
 
         data = data.for_recommender(self.recommender)
-        examples = data.calibration
         sequences = data.training_sequences()
         windows = self.recommender.training_windows(sequences)
         if not windows and self.recommender.training().epochs:
             longest = max(map(len, sequences), default=0)
             said = f"`training_windows` gives none for {len(sequences)} users, of whom one has {longest} events"
             raise PluginError(said, "it cuts what is trained on from each user's training part")
-        if not len(examples):
-            return
-        assert_independent(
-            self.recommender,
-            model.ranker.model,
-            data.histories(examples),
-            data.targets(examples),
-            windows[:4],
-            len(data.catalogue),
-        )
+        use, network = self.recipe.recommender, model.ranker.model
+        check_training_batches(use.who, use.instance, network, windows[:4], len(data.catalogue))
 
     # Quality
 

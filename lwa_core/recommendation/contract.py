@@ -56,6 +56,42 @@ def check_recommender_model(
         asked.check_losses(targets[0])
 
 
+def check_training_batches(
+    who: str, recommender: Recommender, model: torch.nn.Module, windows: Sequence[History], items: int
+) -> None:
+    """See that the states that are to predict an item in batches that are trained on do not change with it.
+
+    Of masked items a few may be left as they are (BERT's own recipe leaves a tenth), so most of them must not change.
+
+    Args:
+        who: The recommender and its provider, for messages.
+        recommender: Turns windows into batches.
+        model: Its model, in eval mode; what its weights are makes no difference.
+        windows: A few training windows.
+        items: Size of the catalogue.
+
+    Raises:
+        PluginError: Most of them do.
+    """
+    asked = _Asked(who, recommender, model, [], items)
+    seen = changed = 0
+    for window in windows:
+        for place in sorted({len(window) // 2, len(window) - 1}):
+            other = _with_item(window, place, (int(window[place]) + 1) % items)
+            with torch.no_grad():
+                found = asked.changed_states(window, other)
+            seen, changed = seen + sum(found), changed + len(found)
+    if changed and 2 * seen > changed:
+        asked.refuse("training_batch", "shows the target: states change with the item that they are to predict")
+
+
+def _with_item(window: History, place: int, item: int) -> History:
+    """The window with another item at one place."""
+    (changed,) = copies([window])
+    changed[place] = item
+    return changed
+
+
 def _of_different_lengths(histories: Sequence[History]) -> list[History]:
     """The shortest, the longest, and some in between."""
     order = sorted(range(len(histories)), key=lambda place: len(histories[place]))
@@ -110,16 +146,16 @@ class _Asked:
         found = [spearman(*pair) for pair in pairs if all(np.ptp(each[np.isfinite(each)]) > 0 for each in pair)]
         if found and np.mean(found) < AGREEING:
             said = f"ranks items otherwise than `head` after `encode` (Spearman {np.mean(found):.2f})"
-            self._refuse("scores", said)
+            self.refuse("scores", said)
 
     def _encoded(self, histories: list[History], targets: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
         batch = self._batch(histories, targets)
         given: Any = self.recommender.encode(self.model, batch)
         if not isinstance(given, tuple) or len(given) != 2:
-            self._refuse("encode", f"gave {type(given).__name__}, not (states, targets)")
+            self.refuse("encode", f"gave {type(given).__name__}, not (states, targets)")
         states, found = given
         if not isinstance(found, torch.Tensor) or found.tolist() != targets.tolist():
-            self._refuse("encode", "gave other targets than those in the `labels` of the batch, or in another order")
+            self.refuse("encode", "gave other targets than those in the `labels` of the batch, or in another order")
         width = states.shape[-1] if isinstance(states, torch.Tensor) and states.dim() else 0
         self._numbers("encode", states, (len(histories), width), "(targets, width)")
         logits = self.recommender.head(self.model, states)
@@ -138,14 +174,34 @@ class _Asked:
     def _losses(self, histories: list[History], targets: NDArray[np.int64]) -> torch.Tensor:
         given: Any = self.recommender.loss(self.model, self._batch(histories, targets))
         if not isinstance(given, Losses):
-            self._refuse("loss", f"gave {type(given).__name__}, not Losses")
+            self.refuse("loss", f"gave {type(given).__name__}, not Losses")
         self._numbers("loss", given.count, (len(histories),), "(examples,) as `count`")
         return self._numbers("loss", given.total, (len(histories),), "(examples,) as `total`")
+
+    def changed_states(self, window: History, other: History) -> list[bool]:
+        """For every target that is another one in `other`: whether the state that predicts it is another one, too."""
+        first, again, changed = (self._drawn_alike(each) for each in (window, window, other))
+        if (
+            any(not torch.equal(first[name], again[name]) for name in first)
+            or (first["labels"] > 0).sum() != (changed["labels"] > 0).sum()
+        ):
+            return []  # it draws by other means than torch's generator: what changed cannot be told from what was drawn
+        states, targets = self.recommender.encode(self.model, first)
+        others, new = self.recommender.encode(self.model, changed)
+        off, scale = (states - others).abs().double().amax(dim=1), states.abs().double().amax(dim=1).clamp(min=1e-9)
+        return [bool(flag) for flag in (off > self.tolerance * scale)[targets != new]]
+
+    def _drawn_alike(self, window: History) -> Batch:
+        """A training batch of one window, with what is drawn drawn by the same numbers each time."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            batch = checked(self.recommender.training_batch(copies([window])), self.recommender, 1)
+        return moved(batch, self.model)
 
     def _batch(self, histories: list[History], targets: NDArray[np.int64] | None = None) -> Batch:
         batch: Any = self.recommender.example_batch(copies(histories), targets)
         if not isinstance(batch, dict) or not all(isinstance(value, torch.Tensor) for value in batch.values()):
-            self._refuse("example_batch", "gave no dict of tensors")
+            self.refuse("example_batch", "gave no dict of tensors")
         if targets is not None:
             try:
                 checked(batch, self.recommender, len(histories), torch.from_numpy(targets))
@@ -155,11 +211,11 @@ class _Asked:
 
     def _numbers(self, method: str, given: Any, shape: tuple[int, ...], called: str) -> torch.Tensor:
         if not isinstance(given, torch.Tensor):
-            self._refuse(method, f"gave {type(given).__name__}, not a tensor {called}")
+            self.refuse(method, f"gave {type(given).__name__}, not a tensor {called}")
         if tuple(given.shape) != shape:
-            self._refuse(method, f"gave {tuple(given.shape)}, not {shape} {called}")
+            self.refuse(method, f"gave {tuple(given.shape)}, not {shape} {called}")
         if bool(torch.isnan(given.double()).any()) or (method != "scores" and bool(torch.isinf(given.double()).any())):
-            self._refuse(method, "gave numbers that are not finite")
+            self.refuse(method, "gave numbers that are not finite")
         return given
 
     def _same(self, method: str, one: torch.Tensor, other: torch.Tensor, said: str) -> None:
@@ -167,7 +223,7 @@ class _Asked:
         off = float(torch.where(one == other, 0.0, one - other).abs().max())  # -inf: not to be recommended
         scale = float(one[torch.isfinite(one)].abs().max()) if bool(torch.isfinite(one).any()) else 1.0
         if off > self.tolerance * max(1.0, scale):
-            self._refuse(method, f"{said} (off by {off:.3g})")
+            self.refuse(method, f"{said} (off by {off:.3g})")
 
-    def _refuse(self, method: str, said: str) -> NoReturn:
+    def refuse(self, method: str, said: str) -> NoReturn:
         raise PluginError(f"{self.who}: `{method}` {said}", "docs/plugins.md says what a recommender must hold to")

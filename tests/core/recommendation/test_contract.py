@@ -9,15 +9,16 @@ import torch
 
 from lwa_core import Catalogue, PluginError, Quiet, TimedHistory, setting
 from lwa_core.plugins.registry import Registry
-from lwa_core.recommendation.independence import assert_independent
+from lwa_core.recommendation.contract import check_recommender_model, check_training_batches
 from lwa_plugins.recommenders.sequential import Sequential
 
 ITEMS = 20
+WHO = "recommender 'wrong'"
 SMALL = {"layers": 2, "width": 16, "max_length": 8}
 
 
-def asked(recommender, kind: torch.dtype = torch.float32):
-    """The arguments of a question about a small model with random weights."""
+def ask(recommender, kind: torch.dtype = torch.float32):
+    """All that a recommender's answers may depend on, asked of a small model with random weights."""
     torch.manual_seed(0)
     model = recommender.build(Catalogue(ids=tuple(map(str, range(ITEMS)))), Quiet()).eval().to(kind)
     with torch.no_grad():
@@ -30,14 +31,8 @@ def asked(recommender, kind: torch.dtype = torch.float32):
     if getattr(recommender, "uses_times", False):
         histories = [TimedHistory(each, np.arange(len(each)) * 10**5) for each in histories]
         windows = [TimedHistory(each, np.arange(len(each)) * 10**5) for each in windows]
-    return (
-        recommender,
-        model,
-        histories,
-        rng.integers(0, ITEMS, len(histories)),
-        recommender.training_windows(windows),
-        ITEMS,
-    )
+    check_recommender_model(WHO, recommender, model, histories, ITEMS, 0)
+    check_training_batches(WHO, recommender, model, recommender.training_windows(windows), ITEMS)
 
 
 @pytest.mark.parametrize(
@@ -52,11 +47,11 @@ def asked(recommender, kind: torch.dtype = torch.float32):
 )
 def test_the_built_in_recommenders_are_independent(component, more):
     cls = Registry.discover().find("recommender", component).load()
-    assert_independent(*asked(cls(**{**SMALL, **more})))
+    ask(cls(**{**SMALL, **more}))
 
 
 def test_rounding_of_bfloat16_is_no_dependence():
-    assert_independent(*asked(Sequential(**SMALL), torch.bfloat16))
+    ask(Sequential(**SMALL), torch.bfloat16)
 
 
 @attrs.frozen
@@ -105,25 +100,25 @@ class Wrong(Sequential):
 
 
 def test_some_items_may_be_never_wanted():
-    assert_independent(*asked(Wrong(**SMALL, how="never")))
+    ask(Wrong(**SMALL, how="never"))
 
 
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        ("short", r"`scores` gives a table \(6, 19\), not \(6 histories, 20 items\)"),
-        ("nan", "scores that are not finite"),
-        ("drawn", "other scores when the same histories are asked about again"),
-        ("encode looks", "`encode` gives other states where only the target is another one"),
-        ("batch shows", "`encode` gives other states where only the target is another one"),
-        ("scores look", "`scores` gives other scores where only the target"),
-        ("rows mix", "beside other histories: the rows of a batch mix"),
-        ("longest", "beside a longer one: padding is seen, or the rows mix"),
-        ("training shows", "in batches of `training_batch` states change with the item that they are to predict"),
-        ("other targets", "`encode` gives other targets than the batch asks about"),
-        ("reversed", "`scores` ranks the other way round"),
+        ("short", r"`scores` gave \(4, 19\), not \(4, 20\)"),
+        ("nan", "`scores` gave numbers that are not finite"),
+        ("drawn", "`scores` are others when they are asked for again"),
+        ("encode looks", "`encode` gives states that know the target"),
+        ("batch shows", "know the target"),
+        ("scores look", "`scores` know the target where the batch has one"),
+        ("rows mix", "`scores` of a history depend on the others of its batch, or on padding"),
+        ("longest", "`scores` of a history depend on the others of its batch, or on padding"),
+        ("training shows", "`training_batch` shows the target: states change with the item"),
+        ("other targets", "`encode` gave other targets than those in the `labels`"),
+        ("reversed", "`scores` ranks items otherwise than `head`"),
     ],
 )
 def test_what_answers_must_not_depend_on_is_named(how, said):
     with pytest.raises(PluginError, match=said):
-        assert_independent(*asked(Wrong(**SMALL, how=how)))
+        ask(Wrong(**SMALL, how=how))
