@@ -20,7 +20,8 @@ from lwa_core.plugins.registry import OK, Registry
 from lwa_core.plugins.restoring import facts_of
 from lwa_core.recipe.recipe import Head
 from lwa_core.recommendation.fitting import fit_model, generators_kept
-from lwa_core.recommendation.ranker import DESCRIPTION, Ranker, load_ranker
+from lwa_core.recommendation.loading import load_ranker
+from lwa_core.recommendation.ranker import DESCRIPTION, Ranker
 from lwa_core.recommendation.users import KnownUsers
 from lwa_core.results.reading import is_finished
 from lwa_core.settings import structure, unstructure

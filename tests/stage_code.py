@@ -20,6 +20,7 @@ TRAINING = ("lwa_core/training",)
 RANKS = ("lwa_core/modeling/kernels/target_ranks.py", "lwa_core/statistics/rank_metrics.py")
 RANKING = ("lwa_core/recommendation/ranking.py", "lwa_core/recommendation/metrics.py", *RANKS)
 RANKER = (
+    "lwa_core/recommendation/loading.py",
     "lwa_core/recommendation/ranker.py",
     "lwa_core/recommendation/requests.py",
     "lwa_core/recommendation/fitting.py",

@@ -60,7 +60,7 @@ def answered(folder: Path, requests: list[dict[str, Any]]) -> Any:
         for request in requests:
             model.answer([request["text"]], model.longest)
         return model.model
-    from lwa_core.recommendation.ranker import load_ranker
+    from lwa_core.recommendation.loading import load_ranker
 
     ranker = load_ranker(folder)
     for request in requests:
@@ -70,7 +70,7 @@ def answered(folder: Path, requests: list[dict[str, Any]]) -> Any:
 
 def needed_modules(folder: Path) -> list[str]:
     """Libraries that loading this model imports, so that they are not counted as the model's share."""
-    ours = "lwa_core.text.loading" if (folder / SUBJECT).is_file() else "lwa_core.recommendation.ranker"
+    ours = "lwa_core.text.loading" if (folder / SUBJECT).is_file() else "lwa_core.recommendation.loading"
     names = ["torch", "transformers.modeling_utils", ours]
     config = folder / "config.json"
     if config.is_file() and "quantization_config" in config.read_text("utf-8"):

@@ -204,7 +204,7 @@ class RecommendationTask:
         return RankerModel.of(ranker)
 
     def open(self, folder: Path) -> RankerModel:
-        from lwa_core.recommendation.ranker import load_ranker
+        from lwa_core.recommendation.loading import load_ranker
 
         return RankerModel.of(load_ranker(folder, self.recipe.registry))
 

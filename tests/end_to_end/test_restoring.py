@@ -13,7 +13,7 @@ from tiny_recipe import TEXT, computed, run
 import lwa_core
 from lwa_core import ModelError, PluginError, StageError
 from lwa_core.plugins.registry import Registry
-from lwa_core.recommendation.ranker import load_ranker
+from lwa_core.recommendation.loading import load_ranker
 
 PRESS = Path(__file__).parents[1] / "plugins" / "press"
 HISTORIES = [np.array(history, dtype=np.int32) for history in ([3], [1, 2, 3, 4], [9] * 20, [])]

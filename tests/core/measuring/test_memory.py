@@ -58,7 +58,7 @@ def test_what_loading_imports_is_imported_before(tmp_path, files, extra):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
 
-    always = ["torch", "transformers.modeling_utils", "lwa_core.recommendation.ranker"]
+    always = ["torch", "transformers.modeling_utils", "lwa_core.recommendation.loading"]
     assert [*always, *extra] == memory.needed_modules(tmp_path)
 
 

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lwa_core import Catalogue, LwaError, ModelError, PluginError, Recommendations
-from lwa_core.recommendation.ranker import Ranker, load_ranker
+from lwa_core.recommendation.loading import load_ranker
+from lwa_core.recommendation.ranker import Ranker
 from lwa_core.settings import unstructure
 from lwa_core.testing import tiny_probe, tiny_recommender
 
