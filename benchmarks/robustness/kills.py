@@ -102,7 +102,6 @@ epochs = 1
 
 [measure]
 test = 50
-bootstrap = 100
 healed = [0.5]
 controls = 4
 """
