@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from lwa_core.data.arrays import Int64
 from lwa_core.data.grouping import slices
-from lwa_core.data.ids import shown
+from lwa_core.data.ids import is_text, shown
 from lwa_core.data.moments import AUTO, UNITS, of_date
 from lwa_core.errors import DataError
 
@@ -70,6 +70,12 @@ def check_unit(unit: Any) -> None:
         wanted = next((short for short, name in UNITS.items() if near == [name]), near[0] if near else None)
         hint = f"did you mean {wanted!r}?" if wanted else f"there are: {', '.join(map(repr, known))}"
         raise DataError(f"there is no unit of time {shown(unit)}", hint=hint)
+
+
+def check_form(form: Any) -> None:
+    """Raise DataError where `form` is neither None nor a text, as `strptime` takes it."""
+    if form is not None and not (isinstance(form, str) and form and is_text(form)):
+        raise DataError(f"time_format is text, not {shown(form)}", hint='for example "%d.%m.%Y"')
 
 
 def unit_of(values: Numbers) -> str:
@@ -152,7 +158,8 @@ def parse_times(texts: polars.Series, form: str | None = None) -> polars.Series:
     forms = ["".join(parts) for parts in itertools.product(DATES, HOURS, ZONES)]
     likely = [form for form in forms if _parsed(first, form).null_count() == 0]
     found = [form for form in likely if _parsed(bare, form).null_count() == bare.null_count()]
-    if len({tuple(_parsed(bare, form).unique().sort()) for form in found}) > 1:
+    # By their numbers: Python has no date before the year 1, and such a time is refused later, in words.
+    if len({tuple(_parsed(bare, form).to_physical().unique().sort()) for form in found}) > 1:
         orders = " or ".join(f"{form} ({DATES[_date_of(form)]})" for form in found)
         raise DataError(
             f"the day cannot be told from the month in times like {first[0]!r}: {orders}",
