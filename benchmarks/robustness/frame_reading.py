@@ -99,6 +99,8 @@ def unrolled(columns):
     found = {role: [] for role in columns}
     for row, listed in enumerate(columns["item"]):
         items = [None] if listed is None else listed
+        if not items:
+            raise UnclearError("a row without events, which may hold what would be refused")
         for role, values in columns.items():
             own = values[row] if isinstance(values[row], list) and role != "user" else [values[row]] * len(items)
             own = items if role == "item" else own
@@ -124,8 +126,6 @@ def read(columns, settings):
         columns: Role -> plain values (rows,).
         settings: `time_unit`, `duplicates`, `min_rating`, `user_core` and `item_core`.
     """
-    for user in columns["user"]:
-        identity(user)
     columns = unrolled(columns)
     users, items = ([identity(value) for value in columns[role]] for role in ("user", "item"))
     rows = range(len(users))

@@ -101,6 +101,8 @@ def _from_arrow(name: str, values: Any) -> polars.Series:
     import polars as pl
     import pyarrow as pa
 
+    if getattr(values.type, "extension_name", "") == "arrow.uuid":
+        return pl.Series(name, [_spelt(name, row, value) for row, value in enumerate(values.to_pylist())], pl.String)
     if pa.types.is_dictionary(values.type) and not pa.types.is_string(values.type.value_type):
         values = values.cast(values.type.value_type)  # polars would write its numbers as text
     return pl.Series(name, values)

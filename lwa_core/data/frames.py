@@ -57,6 +57,8 @@ def source_from_frame(
     schema = events.collect_schema()
     for role, name in named.items():
         _check_kind(role, name, schema[role])
+    if schema.get("rating") == pl.Null:  # ratings that are all missing say no type
+        events = events.with_columns(pl.col("rating").cast(pl.Float64))
     if timestamp is not None and schema["timestamp"] == pl.String:
         with polars_faults("the frame cannot be read"):
             held = events.collect()
@@ -170,6 +172,8 @@ def _check_kind(role: str, name: str, dtype: polars.DataType) -> None:
     if role in ("user", "item"):
         if not takes_ids(dtype):
             raise DataError(f"column {name!r} ({role}) holds {dtype}; {KINDS}")
+        return
+    if role == "rating" and dtype == pl.Null:
         return
     if role == "timestamp" and (isinstance(dtype, (pl.Date, pl.Datetime)) or dtype == pl.String):
         return

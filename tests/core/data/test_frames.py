@@ -266,5 +266,20 @@ def test_numpy_times_that_would_wrap_round_are_refused():
 
 
 def test_the_year_0_is_refused_in_words():
-    with pytest.raises(DataError, match="of the years 1 to 9999"):
+    with pytest.raises(DataError, match="the years 1 to 9999"):
         prepared(pl.DataFrame({**COLUMNS, "when": ["0000-01-01"] * 6}))
+
+
+def test_ratings_that_are_all_missing_are_no_ratings():
+    data = prepared({**COLUMNS, "stars": [None] * 6})
+
+    assert 6 == data.facts["unrated_events"]
+
+
+@pytest.mark.skipif(not hasattr(pa, "uuid"), reason="this pyarrow has no column of UUIDs")
+def test_arrow_uuids_are_their_text():
+    who = pa.array([uuid.UUID(int=n).bytes for n in (1, 1, 1, 2, 2, 2)], pa.uuid())
+
+    data = prepared(pa.table({**COLUMNS, "who": who}))
+
+    assert (str(uuid.UUID(int=1)), str(uuid.UUID(int=2))) == data.user_ids
