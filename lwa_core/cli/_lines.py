@@ -120,9 +120,12 @@ def _line(number: int, text: bytes, timed: bool) -> Line:
     from lwa_core.json_text import BadJsonError, parse_json
 
     try:
-        value = parse_json(text)
+        value = parse_json(text, unique=True)
     except BadJsonError as error:
-        return Line(number, fault=f"{error.message} ({HINT})")
+        fault = f"{error.message} ({error.hint or HINT})"
+        if b"\r" in text.rstrip(b"\r\n"):  # several requests, which a single carriage return separates
+            fault = "a carriage return stands inside this line (lines end in \\n or \\r\\n)"
+        return Line(number, fault=fault)
     if isinstance(value, list):
         value = {"history": value}
     if not isinstance(value, dict) or not isinstance(value.get("history"), list):

@@ -247,6 +247,7 @@ def history_milliseconds(times: Sequence[Any], unit: str = AUTO) -> Int64:
         if not all(dates):
             raise DataError("the times of a history are numbers and dates mixed")
         found = np.array([_dated(value) for value in values], dtype=np.int64)
+        _check_years(found, 1.0, "ms")
     else:
         whole = all(isinstance(value, (int, np.integer)) and abs(int(value)) < 2**63 for value in values)
         read = [_number(value) for value in values]

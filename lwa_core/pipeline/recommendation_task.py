@@ -16,7 +16,7 @@ from lwa_core.data.moments import AUTO
 from lwa_core.data.saving import load_prepared, save_prepared
 from lwa_core.data.timed import TimedHistory, asks_for_times
 from lwa_core.errors import PluginError
-from lwa_core.pipeline.graph import Inputs, Job, Stage
+from lwa_core.pipeline.graph import Inputs, Job, Stage, core_part
 from lwa_core.pipeline.keys import digests_of
 from lwa_core.pipeline.models import StoredModel, restorer_of, write_model
 from lwa_core.pipeline.task import Asked, drawn
@@ -119,7 +119,8 @@ class RecommendationTask:
 
         recipe = self.recipe
         source = checked_source(recipe.data.who, recipe.data.instance.read())
-        data = prepare(source, recipe.filter, recipe.split, recipe.seed, job.report)
+        with core_part():
+            data = prepare(source, recipe.filter, recipe.split, recipe.seed, job.report)
         save_prepared(data if asks_for_times(self.recommender) else attrs.evolve(data, times=None), job.folder)
 
     def teacher(self, data: Stage[PreparedData]) -> Stage[StoredModel]:
