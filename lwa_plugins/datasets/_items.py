@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lwa_core import BadJsonError, DataError, parse_json
+from lwa_plugins.datasets._blocks import existing_file, first_line
 from lwa_plugins.datasets._plain_text import CHECK
-from lwa_plugins.datasets._reading import Layout, existing_file, first_line, read_delimited
+from lwa_plugins.datasets._reading import Layout, read_delimited
 
 if TYPE_CHECKING:
     import polars

@@ -14,8 +14,9 @@ import numpy as np
 
 from lwa_core import BadJsonError, DataError, parse_json
 from lwa_core.data import IDS, gather_blocks, spell_id
+from lwa_plugins.datasets._blocks import FileBlock, blocks, first_line, opened
 from lwa_plugins.datasets._plain_text import CHECK
-from lwa_plugins.datasets._reading import NUMBERS, FileBlock, blocks, first_line, opened
+from lwa_plugins.datasets._reading import NUMBERS
 from lwa_plugins.datasets._times import placed, with_times
 
 if TYPE_CHECKING:

@@ -12,15 +12,11 @@ import attrs
 
 from lwa_core import DataError, Source
 from lwa_core.data import narrow, polars_faults, source_from_frame, usual_name
+from lwa_plugins.datasets._blocks import existing_file, first_line
 from lwa_plugins.datasets._items import read_typed_header
 from lwa_plugins.datasets._json_lines import first_record, is_json_lines, read_json_events, read_json_whole
 from lwa_plugins.datasets._plain_text import CARRIAGE_RETURN, LINE_ENDS
-from lwa_plugins.datasets._reading import (
-    Layout,
-    existing_file,
-    first_line,
-    read_events,
-)
+from lwa_plugins.datasets._reading import Layout, read_events
 
 if TYPE_CHECKING:
     import polars

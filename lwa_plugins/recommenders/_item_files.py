@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lwa_core import BadJsonError, DataError, parse_json
+from lwa_plugins.datasets._blocks import existing_file
 from lwa_plugins.datasets._items import read_json_object
-from lwa_plugins.datasets._reading import existing_file
 
 if TYPE_CHECKING:
     from lwa_core import Catalogue, Reporter

@@ -11,7 +11,7 @@ from as_texts import as_texts
 from lwa_core.data import prepare
 from lwa_core.data.sections import Filter, Split
 from lwa_core.errors import DataError
-from lwa_plugins.datasets import _reading
+from lwa_plugins.datasets import _blocks
 from lwa_plugins.datasets.atomic import Atomic
 from lwa_plugins.datasets.movielens import MovieLens
 from lwa_plugins.datasets.reviews import Reviews
@@ -136,7 +136,7 @@ def test_spellings_of_one_file_read_the_same(tmp_path, kind, change):
 
 def test_small_blocks_read_the_same(tmp_path, kind, monkeypatch):
     plain = events_of(written(tmp_path, kind, whole(kind))[0])
-    monkeypatch.setattr(_reading, "BLOCK_BYTES", 80)
+    monkeypatch.setattr(_blocks, "BLOCK_BYTES", 80)
 
     assert plain.equals(events_of(written(tmp_path, kind, whole(kind))[0]))
 
@@ -214,7 +214,7 @@ def test_gzip_with_a_damaged_checksum(tmp_path, kind):
 @pytest.mark.parametrize("kind", DELIMITED)
 @pytest.mark.parametrize("fields", [3, 5])
 def test_a_line_with_another_count_of_fields(tmp_path, kind, fields, block, monkeypatch):
-    monkeypatch.setattr(_reading, "BLOCK_BYTES", block)
+    monkeypatch.setattr(_blocks, "BLOCK_BYTES", block)
     separator = FORMATS[kind][3].split("{item}")[1].strip('"').split("{")[0]
     text, line = broken(kind, separator.join(["1"] * fields))
     dataset, path = written(tmp_path, kind, text)
@@ -347,8 +347,8 @@ def test_quotes_that_do_not_match(tmp_path):
 
 
 def test_a_quoted_field_that_never_ends_is_found_early(tmp_path, monkeypatch):
-    monkeypatch.setattr(_reading, "BLOCK_BYTES", 50)
-    monkeypatch.setattr(_reading, "LONGEST_RECORD", 200)
+    monkeypatch.setattr(_blocks, "BLOCK_BYTES", 50)
+    monkeypatch.setattr(_blocks, "LONGEST_RECORD", 200)
     text, _ = broken("csv", '7,"1,3,5', row=0)
     dataset, _ = written(tmp_path, "csv", text + lines(FORMATS["csv"][3]).replace('"', "") * 20)
 
@@ -356,7 +356,7 @@ def test_a_quoted_field_that_never_ends_is_found_early(tmp_path, monkeypatch):
 
 
 def test_lines_inside_quotes_belong_to_the_field(tmp_path, monkeypatch):
-    monkeypatch.setattr(_reading, "BLOCK_BYTES", 40)
+    monkeypatch.setattr(_blocks, "BLOCK_BYTES", 40)
     rows = [("7", 'a\n""b"",\n', 3, t) for t in range(20)]
     dataset, path = written(tmp_path, "csv", FORMATS["csv"][2] + lines(FORMATS["csv"][3], rows))
 

@@ -289,10 +289,10 @@ def test_a_control_character_may_separate_fields(tmp_path):
 
 
 def test_a_large_file_of_carriage_returns_is_found_early(tmp_path, monkeypatch):
-    from lwa_plugins.datasets import _reading
+    from lwa_plugins.datasets import _blocks
 
-    monkeypatch.setattr(_reading, "BLOCK_BYTES", 50)
-    monkeypatch.setattr(_reading, "LONGEST_RECORD", 200)
+    monkeypatch.setattr(_blocks, "BLOCK_BYTES", 50)
+    monkeypatch.setattr(_blocks, "LONGEST_RECORD", 200)
 
     error = fault(READERS["csv"], tmp_path, READERS["csv"].text.replace("\n", "\r").encode())
 
