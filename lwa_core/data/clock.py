@@ -124,6 +124,7 @@ def check_calendar(times: polars.Series, unit: str = AUTO) -> None:
     """
     import polars as pl
 
+    times = times.cast(pl.Datetime("ms")) if times.dtype == pl.Date else times
     dated = isinstance(times.dtype, pl.Datetime)
     numbers = times.to_physical()
     if numbers.dtype.is_float():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lwa_core.data.ids import is_gap, spell_id
+from lwa_core.data.ids import is_gap, is_text, spell_id
 from lwa_core.errors import DataError, NeedsError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def read_column(name: str, values: Any, *, ids: bool, lists: bool) -> polars.Ser
         DataError: A value is no id, or a time is out of reach.
         NeedsError: pyarrow is needed and not installed.
     """
-    typed = _typed(name, values)
+    typed = _typed(name, values, ids)
     if typed is not None:
         return typed
     if isinstance(values, np.ma.MaskedArray):
@@ -39,7 +39,7 @@ def read_column(name: str, values: Any, *, ids: bool, lists: bool) -> polars.Ser
     return _of_values(name, [None if is_gap(value) else value for value in listed], ids, lists)
 
 
-def _typed(name: str, values: Any) -> polars.Series | None:
+def _typed(name: str, values: Any, ids: bool) -> polars.Series | None:
     """A column of a library that says its type; None where its values have to be looked at one by one."""
     import polars as pl
 
@@ -49,9 +49,9 @@ def _typed(name: str, values: Any) -> polars.Series | None:
     if library == "pyarrow":
         return _from_arrow(name, values)
     if library == "pandas" and hasattr(values, "dtype"):
-        # Categories that are no text are spelt by the rule of ids, not as polars writes numbers.
-        categories = getattr(getattr(values.dtype, "categories", None), "dtype", None)
-        return _from_pandas(name, values) if values.dtype != object and categories in (None, "str", "string") else None
+        if getattr(values.dtype, "categories", None) is not None:
+            return _from_categories(name, values) if ids else None
+        return _from_pandas(name, values) if values.dtype != object else None
     if isinstance(values, np.ndarray) and values.dtype != object and not isinstance(values, np.ma.MaskedArray):
         return pl.Series(name, _of_known_unit(name, values) if values.dtype.kind == "M" else values)
     return None
@@ -72,6 +72,8 @@ def _of_values(name: str, values: Sequence[Any], ids: bool, lists: bool) -> pola
     present = [value for value in values if value is not None]
     if {*map(type, present)} == {int} and min(present) in SIXTY_FOUR and max(present) in SIXTY_FOUR:
         return pl.Series(name, values, dtype=pl.Int64)
+    if {*map(type, present)} == {str} and all(map(is_text, present)):  # their blanks are left out, and counted, later
+        return pl.Series(name, values, dtype=pl.String)
     if lists and present and all(isinstance(value, (list, tuple, np.ndarray)) for value in present):
         spelt = [None if own is None else [_spelt(name, row, one) for one in own] for row, own in enumerate(values)]
         return pl.Series(name, spelt, dtype=pl.List(pl.String))
@@ -106,6 +108,22 @@ def _from_arrow(name: str, values: Any) -> polars.Series:
     if pa.types.is_dictionary(values.type) and not pa.types.is_string(values.type.value_type):
         values = values.cast(values.type.value_type)  # polars would write its numbers as text
     return pl.Series(name, values)
+
+
+def _from_categories(name: str, values: Any) -> polars.Series:
+    """Categories of pandas, spelt by the rule of ids: not as polars writes numbers."""
+    import polars as pl
+
+    said = getattr(values, "cat", values)
+    codes = np.asarray(said.codes)
+    places, rows = np.unique(codes, return_index=True)
+    spelt: list[str | None] = [None] * len(said.categories)
+    for place, row in zip(places, rows, strict=True):
+        if place >= 0:  # -1 is for what is missing; categories that no row has may be anything
+            own = said.categories[place]
+            spelt[place] = own if isinstance(own, str) and is_text(own) else _spelt(name, int(row), own)
+    known = pl.Series(name, spelt, dtype=pl.String).cast(pl.Categorical)
+    return known.gather(pl.Series(codes).cast(pl.Int64).replace(-1, None))
 
 
 def _from_pandas(name: str, values: Any) -> polars.Series:

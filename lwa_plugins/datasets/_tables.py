@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from lwa_core import DataError, Source
-from lwa_core.data import narrow, polars_faults, source_from_frame, usual_name
+from lwa_core.data import check_calendar, narrow, polars_faults, source_from_frame, usual_name
 from lwa_plugins.datasets._blocks import existing_file, first_line
 from lwa_plugins.datasets._items import read_typed_header
 from lwa_plugins.datasets._json_lines import first_record, is_json_lines, read_json_events, read_json_whole
 from lwa_plugins.datasets._plain_text import CARRIAGE_RETURN, LINE_ENDS
 from lwa_plugins.datasets._reading import Layout, read_events
+from lwa_plugins.datasets._times import placed
 
 if TYPE_CHECKING:
     import polars
@@ -201,6 +202,9 @@ def _columnar(files: Sequence[Path], columns: Columns) -> Source:
         if any(isinstance(kind, pl.List) for kind in scanned.collect_schema().values()):
             return source  # columns of lists are unrolled together
         parts = [narrow(source.events.select(name).collect(engine="streaming")) for name in present.names()]
+        if "timestamp" in present:
+            with placed(_said(files), lambda _: None):  # its rows have no lines
+                check_calendar(parts[present.names().index("timestamp")]["timestamp"], columns.time_unit)
         return attrs.evolve(source, events=pl.concat(parts, how="horizontal").lazy())
 
 

@@ -191,7 +191,7 @@ def _parsed(text: bytes, path: Path, line: int | None = None) -> Any:
     try:
         return parse_json(text)
     except BadJsonError as error:
-        raise DataError(error.message, file=path, line=line or error.line, hint=IDS) from error
+        raise DataError(error.message, file=path, line=line or error.line, hint=error.hint or IDS) from error
 
 
 def _compare(path: Path, known: Mapping[str, Any], catalogue: Catalogue, what: str, report: Reporter) -> None:

@@ -283,3 +283,19 @@ def test_arrow_uuids_are_their_text():
     data = prepared(pa.table({**COLUMNS, "who": who}))
 
     assert (str(uuid.UUID(int=1)), str(uuid.UUID(int=2))) == data.user_ids
+
+
+@pytest.mark.parametrize("kind", [object, "str", "category"])
+def test_blanks_around_ids_are_told_of(kind):
+    frame = pd.DataFrame({**COLUMNS, "who": pd.Series(["1", " 1", "1", "2", "2 ", "2"], dtype=kind)})
+
+    data = prepared(frame)
+
+    assert ("1", "2") == data.user_ids
+    assert any("2 rows had blanks around the user" in note for note in data.facts["notes"])
+
+
+def test_categories_that_no_row_has_count_for_nothing():
+    who = pd.Categorical([1.0, 1.0, 1.0, 2.0, 2.0, 2.0], categories=[1.5, 1.0, 2.0])
+
+    assert ("1", "2") == prepared({**COLUMNS, "who": who}).user_ids

@@ -4,10 +4,7 @@ import json
 
 import attrs
 import pytest
-from as_texts import as_texts
 
-from lwa_core.data import prepare
-from lwa_core.data.sections import Filter, Split
 from lwa_core.errors import DataError
 from lwa_plugins.datasets.atomic import Atomic
 from lwa_plugins.datasets.movielens import MovieLens
@@ -279,15 +276,6 @@ def test_a_name_that_a_json_object_gives_twice(reader, tmp_path):
     assert f"names {json.loads(first)!r} twice in one object" in error.message
 
 
-def test_a_control_character_may_separate_fields(tmp_path):
-    path = tmp_path / "t.csv"
-    path.write_text(CSV.replace(",", "\x01"))
-
-    assert [(u, i) for u, i, *_ in EVENTS] == as_texts(Table(path=path, separator="\x01").read()).select(
-        "user", "item"
-    ).rows()
-
-
 def test_a_large_file_of_carriage_returns_is_found_early(tmp_path, monkeypatch):
     from lwa_plugins.datasets import _blocks
 
@@ -297,10 +285,3 @@ def test_a_large_file_of_carriage_returns_is_found_early(tmp_path, monkeypatch):
     error = fault(READERS["csv"], tmp_path, READERS["csv"].text.replace("\n", "\r").encode())
 
     assert "a carriage return stands inside this line" in error.message
-
-
-def test_carriage_returns_in_quotes_belong_to_the_field(tmp_path):
-    path = tmp_path / "t.csv"
-    path.write_text(CSV.replace("alpha", '"al\rpha"'), newline="")
-
-    assert "al\rpha" in prepare(Table(path=path).read(), Filter(), Split(), 0).user_ids
