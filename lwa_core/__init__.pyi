@@ -24,6 +24,7 @@ from .errors import (
 )
 from .json_text import (
     BadJsonError as BadJsonError,
+    is_utf_16 as is_utf_16,
     parse_json as parse_json,
 )
 from .modeling.devices import device as device

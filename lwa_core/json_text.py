@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from typing import Any, NoReturn
 
 DEEPEST = 100
@@ -16,20 +17,25 @@ DEEPEST = 100
 
 
 class BadJsonError(ValueError):
-    """Why a text is no JSON, in words that follow the name of its place; `line` counts from 1 inside the text."""
+    """Why a text is no JSON, in words that follow the name of its place, and maybe what to do.
 
-    def __init__(self, message: str, line: int = 1) -> None:
+    `line` counts from 1 inside the text.
+    """
+
+    def __init__(self, message: str, line: int = 1, hint: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.line = line
+        self.hint = hint
 
 
-def parse_json(text: str | bytes, *, missing: bool = False) -> Any:
+def parse_json(text: str | bytes, *, missing: bool = False, unique: bool = False) -> Any:
     """The value of a JSON text in UTF-8.
 
     Args:
         text: The text; a byte-order mark in front of bytes is left out.
         missing: Whether NaN and infinities may stand for numbers that are missing, as Python and pandas write them.
+        unique: Whether an object that gives a name two values is refused; else the last one counts.
 
     Raises:
         BadJsonError: It is no JSON, or nothing that a program could go on with.
@@ -37,7 +43,10 @@ def parse_json(text: str | bytes, *, missing: bool = False) -> Any:
     written = _decoded(text)
     try:
         value = json.loads(
-            written, parse_constant=None if missing else _refuse, parse_float=None if missing else _finite
+            written,
+            parse_constant=None if missing else _refuse,
+            parse_float=None if missing else _finite,
+            object_pairs_hook=_once if unique else None,
         )
     except json.JSONDecodeError as error:
         if _open_at(written, error.pos) > DEEPEST:  # which some versions of Python fail at sooner, and others later
@@ -59,14 +68,33 @@ def parse_json(text: str | bytes, *, missing: bool = False) -> Any:
 def _decoded(text: str | bytes) -> str:
     try:
         if isinstance(text, bytes):
+            if is_utf_16(text):
+                hint = "convert it, for example with `iconv -f utf-16 -t utf-8`"
+                raise BadJsonError("is UTF-16 text, and UTF-8 is needed", hint=hint)
             return text.decode("utf-8-sig")
         _ = text.isascii() or text.encode()
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        raise BadJsonError(f"is not UTF-8 text (byte {error.object[error.start]:#04x})", line) from error
+        hint = "convert it, for example with `iconv -f latin1 -t utf-8`"
+        raise BadJsonError(f"is not UTF-8 text (byte {error.object[error.start]:#04x})", line, hint) from error
     except UnicodeEncodeError as error:
         raise BadJsonError("is not UTF-8 text") from error
     return text
+
+
+def is_utf_16(data: bytes) -> bool:
+    """Whether bytes are text in UTF-16, by its mark of byte order, or by a NUL beside every letter of ASCII."""
+    begin = data[:4096]
+    return begin.startswith((b"\xff\xfe", b"\xfe\xff")) or 3 * begin.count(0) > len(begin)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The pairs as an object. Raises BadJsonError where it would hold one of two values."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise BadJsonError(f"names {twice[:40]!r} twice in one object", hint="only one of the two values would count")
+    return found
 
 
 def _refuse(constant: str) -> NoReturn:

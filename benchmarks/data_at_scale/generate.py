@@ -1,4 +1,4 @@
-"""Made-up interactions of any number, written block by block: `generate.py FOLDER --events 50000000`."""
+"""Made-up interactions of any number: `generate.py FOLDER --events 50000000`, in one file or in `--parts`."""
 
 import argparse
 from pathlib import Path
@@ -35,6 +35,15 @@ def tables(events, users, items, text):
         yield table
 
 
+def write_parts(folder, events, users, items, text, parts):
+    """`events/part-00000.parquet` and so on in `folder`, of as many events each, as a job of several workers leaves."""
+    (folder / "events").mkdir(parents=True, exist_ok=True)
+    table = pl.concat(tables(events, users, items, text))
+    for part in range(parts):
+        rows = slice(events * part // parts, events * (part + 1) // parts)
+        table[rows].write_parquet(folder / "events" / f"part-{part:05}.parquet")
+
+
 def write(folder, events, users, items, text=False):
     """`events.csv` and `events.parquet` in `folder`."""
     import pyarrow.parquet as pq
@@ -57,6 +66,10 @@ if __name__ == "__main__":
     parser.add_argument("--users", type=int, help="as many as events / 100, where left out")
     parser.add_argument("--items", type=int, help="as many as events / 500, where left out")
     parser.add_argument("--text", action="store_true", help="ids that are no numbers")
+    parser.add_argument("--parts", type=int, help="write a folder of so many Parquet files instead")
     asked = parser.parse_args()
     users, items = asked.users or asked.events // 100, asked.items or asked.events // 500
-    write(asked.folder, asked.events, users, items, asked.text)
+    if asked.parts:
+        write_parts(asked.folder, asked.events, users, items, asked.text, asked.parts)
+    else:
+        write(asked.folder, asked.events, users, items, asked.text)

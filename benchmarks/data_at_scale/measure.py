@@ -13,6 +13,11 @@ HERE = Path(__file__).parent
 PEERS = {"rectools": [()], "replay": [("pandas",), ("polars",)]}
 
 
+def size_of(path):
+    """Bytes of a file, or of all files of a folder."""
+    return sum(file.stat().st_size for file in path.rglob("*")) if path.is_dir() else path.stat().st_size
+
+
 def asked_of(command):
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, cwd=HERE)
     if done.returncode:
@@ -36,7 +41,7 @@ if __name__ == "__main__":
                 commands[" with ".join((peer, *way))] = [python, f"{peer}_prepare.py", file, asked.core, *way]
         for who, command in commands.items():
             found = asked_of(command)
-            rows.append({"who": who, "file": f"{file.parent.name}/{file.name}", "bytes": file.stat().st_size, **found})
+            rows.append({"who": who, "file": f"{file.parent.name}/{file.name}", "bytes": size_of(file), **found})
             short = {key: round(value, 1) for key, value in found.items() if key in ("wall_s", "cpu_s", "peak_mb")}
             print(rows[-1]["file"], who, short, {key: found[key] for key in ("users", "items", "events")}, flush=True)
     if asked.save:

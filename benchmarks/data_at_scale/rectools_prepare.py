@@ -1,4 +1,6 @@
-"""Read, filter, split and index one file with RecTools and pandas: `python rectools_prepare.py FILE CORE`.
+"""Read, filter, split and index one file, or a folder of Parquet, with RecTools and pandas.
+
+`python rectools_prepare.py FILE CORE`
 
 RecTools has no filter: duplicates and k-core are those of pandas. Sequences, which it makes when a model is fitted, are
 not made.
@@ -29,7 +31,7 @@ def core(table, least):
 if __name__ == "__main__":
     file, least = sys.argv[1], int(sys.argv[2])
     wall, cpu = time.perf_counter(), time.process_time()
-    table = (pd.read_parquet if file.endswith(".parquet") else pd.read_csv)(file).rename(columns=NAMES)
+    table = (pd.read_csv if file.endswith(".csv") else pd.read_parquet)(file).rename(columns=NAMES)
     table[Columns.Datetime] = pd.to_datetime(table[Columns.Datetime], unit="s")
     table = table.sort_values(Columns.Datetime, kind="stable").drop_duplicates([Columns.User, Columns.Item])
     table = core(table, least)

@@ -1,4 +1,6 @@
-"""Read, filter, split and index one file with RePlay: `python replay_prepare.py FILE CORE pandas|polars`.
+"""Read, filter, split and index one file, or a folder of Parquet, with RePlay.
+
+`python replay_prepare.py FILE CORE pandas|polars`
 
 Duplicates, for which RePlay has no filter, are those of the frame. Sequences, which it makes by a tokenizer of its own,
 are not made.
@@ -19,11 +21,11 @@ IDS = {"query_column": "user", "item_column": "item"}
 
 
 def read(file, frames):
-    parquet = file.endswith(".parquet")
+    csv = file.endswith(".csv")
     if frames == "polars":
-        table = (pl.read_parquet if parquet else pl.read_csv)(file).sort("timestamp", maintain_order=True)
+        table = (pl.read_csv if csv else pl.read_parquet)(file).sort("timestamp", maintain_order=True)
         return table.unique(["user", "item"], keep="first", maintain_order=True)
-    table = (pd.read_parquet if parquet else pd.read_csv)(file).sort_values("timestamp", kind="stable")
+    table = (pd.read_csv if csv else pd.read_parquet)(file).sort_values("timestamp", kind="stable")
     return table.drop_duplicates(["user", "item"])
 
 

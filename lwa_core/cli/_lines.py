@@ -125,9 +125,12 @@ def _line(number: int, text: bytes, timed: bool) -> Line:
     from lwa_core.json_text import BadJsonError, parse_json
 
     try:
-        value = parse_json(text)
+        value = parse_json(text, unique=True)
     except BadJsonError as error:
-        return Line(number, fault=f"{error.message} ({HINT})")
+        wrong = f"{error.message} ({error.hint or HINT})"
+        if b"\r" in text.rstrip(b"\r\n"):  # several requests, which a single carriage return separates
+            wrong = "a carriage return stands inside this line (lines end in \\n or \\r\\n)"
+        return Line(number, fault=wrong)
     if isinstance(value, list):
         value = {"history": value}
     user = value.get("user") if isinstance(value, dict) and "history" not in value else None

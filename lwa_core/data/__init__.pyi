@@ -1,5 +1,6 @@
 from .clock import (
     NoTimeError as NoTimeError,
+    check_calendar as check_calendar,
     parse_times as parse_times,
 )
 from .coding import (

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from lwa_core.data.arrays import Int64
 from lwa_core.data.grouping import slices
-from lwa_core.data.ids import shown
+from lwa_core.data.ids import is_text, shown
 from lwa_core.data.moments import AUTO, UNITS, of_date
 from lwa_core.errors import DataError
 
@@ -32,6 +32,9 @@ TWO_UNITS = 500
 """A column whose largest number is this many times another one..."""
 SINCE_1973 = 1e-3
 """... which is above this share of what the smaller unit may hold, holds numbers of two units."""
+
+MILLISECONDS = {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
+"""How many of them each unit is."""
 
 FIRST_YEAR, LAST_YEAR = -62_135_596_800_000, 253_402_300_799_999
 """The years 1 to 9999, in milliseconds since 1970."""
@@ -48,6 +51,8 @@ DATES = {
 HOURS = ("", " %H:%M:%S%.f", "T%H:%M:%S%.f", " %H:%M", "T%H:%M", " %I:%M:%S %p", " %I:%M %p")
 ZONES = ("", "Z", "%z", " %z", " UTC")
 
+NO_TIME = "times are numbers since 1970, ISO 8601, or as time_format says"
+
 MOST = 1e30
 """No unit counts a time of the calendar by a larger number."""
 
@@ -55,9 +60,9 @@ Numbers = NDArray[np.float64] | Int64
 
 
 class NoTimeError(DataError):
-    """A text is no time; `value` is the text, so that a reader of files can say where it stands."""
+    """A text or number is no time; `value` is what it is, so that a reader of files can say where it stands."""
 
-    def __init__(self, message: str, hint: str, value: str) -> None:
+    def __init__(self, message: str, hint: str, value: str | float) -> None:
         super().__init__(message, hint=hint)
         self.value = value
 
@@ -72,6 +77,12 @@ def check_unit(unit: Any) -> None:
         raise DataError(f"there is no unit of time {shown(unit)}", hint=hint)
 
 
+def check_form(form: Any) -> None:
+    """Raise DataError where `form` is neither None nor a text, as `strptime` takes it."""
+    if form is not None and not (isinstance(form, str) and form and is_text(form)):
+        raise DataError(f"time_format is text, not {shown(form)}", hint='for example "%d.%m.%Y"')
+
+
 def unit_of(values: Numbers) -> str:
     """The unit that numbers since 1970 are in, by the largest of them.
 
@@ -84,8 +95,7 @@ def unit_of(values: Numbers) -> str:
     if not len(values):
         return "s"
     largest = max(float(values.max()), -float(values.min()))
-    names = list(UNITS)
-    unit = next((name for name in names if largest <= LARGEST.get(name, math.inf)), names[-1])
+    unit, names = _unit_by(largest), list(UNITS)
     if unit == "s":
         return unit
     smaller = names[names.index(unit) - 1]
@@ -99,6 +109,35 @@ def unit_of(values: Numbers) -> str:
                 hint=f'write all in one, or say time_unit = "{unit}" if they are',
             )
     return unit
+
+
+def _unit_by(largest: float) -> str:
+    return next(unit for unit in UNITS if largest <= LARGEST.get(unit, math.inf))
+
+
+def check_calendar(times: polars.Series, unit: str = AUTO) -> None:
+    """Raise NoTimeError for the first time of a column that lies outside the years 1 to 9999.
+
+    Args:
+        times: Numbers, of which those that are not finite count for nothing, or dates and times (rows,).
+        unit: Of the numbers; `"auto"`: by the largest of all.
+    """
+    import polars as pl
+
+    times = times.cast(pl.Datetime("ms")) if times.dtype == pl.Date else times
+    dated = isinstance(times.dtype, pl.Datetime)
+    numbers = times.to_physical()
+    if numbers.dtype.is_float():
+        numbers = numbers.set(~numbers.is_finite(), None)
+    low, high = numbers.min(), numbers.max()
+    if low is None or high is None:
+        return
+    largest = max(abs(float(low)), abs(float(high)))  # type: ignore[arg-type]
+    unit = times.dtype.time_unit if dated else _unit_by(largest) if unit == AUTO else unit  # type: ignore[attr-defined]
+    first, last = (limit / MILLISECONDS[unit] for limit in (FIRST_YEAR, LAST_YEAR))
+    if float(low) < first or float(high) > last:  # type: ignore[arg-type]
+        row = int(((numbers < first) | (numbers > last)).fill_null(False).arg_true()[0])
+        raise _out_of_calendar(numbers[row], unit)
 
 
 def to_milliseconds(values: Numbers, unit: str) -> tuple[Int64, bool]:
@@ -152,7 +191,8 @@ def parse_times(texts: polars.Series, form: str | None = None) -> polars.Series:
     forms = ["".join(parts) for parts in itertools.product(DATES, HOURS, ZONES)]
     likely = [form for form in forms if _parsed(first, form).null_count() == 0]
     found = [form for form in likely if _parsed(bare, form).null_count() == bare.null_count()]
-    if len({tuple(_parsed(bare, form).unique().sort()) for form in found}) > 1:
+    # By their numbers: Python has no date before the year 1, and such a time is refused later, in words.
+    if len({tuple(_parsed(bare, form).to_physical().unique().sort()) for form in found}) > 1:
         orders = " or ".join(f"{form} ({DATES[_date_of(form)]})" for form in found)
         raise DataError(
             f"the day cannot be told from the month in times like {first[0]!r}: {orders}",
@@ -163,12 +203,16 @@ def parse_times(texts: polars.Series, form: str | None = None) -> polars.Series:
 
 def _of_form(texts: polars.Series, form: str | None, likely: Sequence[str]) -> polars.Series:
     if form is not None and (parsed := _parsed(texts, form)).null_count() == texts.null_count():
+        try:
+            check_calendar(parsed)
+        except NoTimeError as error:
+            text = str(texts.filter(parsed.to_physical() == error.value)[0])
+            raise NoTimeError(f"the time {text[:40]!r} lies outside the years 1 to 9999", NO_TIME, text) from error
         return parsed
     tried = likely[0] if likely else None
     wrong = texts.drop_nulls() if tried is None else texts.filter(texts.is_not_null() & _parsed(texts, tried).is_null())
     said = "is no time" if tried is None else f"is no time of the form {tried}"
-    hint = "times are numbers since 1970, ISO 8601, or as time_format says"
-    raise NoTimeError(f"{wrong[0][:40]!r} {said}", hint, str(wrong[0]))
+    raise NoTimeError(f"{wrong[0][:40]!r} {said}", NO_TIME, str(wrong[0]))
 
 
 def _parsed(texts: polars.Series, form: str) -> polars.Series:
@@ -206,6 +250,7 @@ def history_milliseconds(times: Sequence[Any], unit: str = AUTO) -> Int64:
         if not all(dates):
             raise DataError("the times of a history are numbers and dates mixed")
         found = np.array([_dated(value) for value in values], dtype=np.int64)
+        _check_years(found, 1.0, "ms")
     else:
         whole = all(isinstance(value, (int, np.integer)) and abs(int(value)) < 2**63 for value in values)
         read = [_number(value) for value in values]
@@ -244,8 +289,13 @@ def _dated(value: date | np.datetime64) -> int:
 def _check_years(values: Numbers, milliseconds: float, unit: str) -> None:
     for value in (values.min(), values.max()) if len(values) else ():
         if not FIRST_YEAR <= float(value) * milliseconds <= LAST_YEAR:
-            others = ", ".join(f'"{name}"' for name in UNITS if name != unit)
-            raise DataError(
-                f"the time {value:.15g} is no {UNITS[unit][:-1]} of the years 1 to 9999",
-                hint=f"times count from 1970 (UTC); the unit may be another one: time_unit is one of {others}",
-            )
+            raise _out_of_calendar(value, unit)
+
+
+def _out_of_calendar(value: float, unit: str) -> NoTimeError:
+    others = ", ".join(f'"{name}"' for name in UNITS if name != unit)
+    return NoTimeError(
+        f"the time {value:.15g} is no {UNITS[unit][:-1]} of the years 1 to 9999",
+        f"times count from 1970 (UTC); the unit may be another one: time_unit is one of {others}",
+        value,
+    )

@@ -71,6 +71,8 @@ def number_ids(ids: polars.Series) -> tuple[Int32, polars.Series]:
 
     if not _numerable(ids):
         ids = as_categories(ids)
+    elif ids.dtype in (pl.Int128, pl.UInt128):  # numpy has none, and their values fit here
+        ids = ids.cast(pl.Int64)
     numbers = ids.to_physical()
     codes = np.full(len(ids), -1, dtype=np.int32)
     if ids.null_count() == len(ids):
@@ -99,7 +101,7 @@ def _numerable(ids: polars.Series) -> bool:
     if not ids.dtype.is_integer():
         return False
     low, high = int(ids.min()), int(ids.max())  # type: ignore[arg-type]
-    return high < 2**63 and high - low < max(WIDEST, 4 * len(ids))
+    return low >= -(2**63) and high < 2**63 and high - low < max(WIDEST, 4 * len(ids))
 
 
 def _narrow_number(column: polars.Series) -> polars.Series:
@@ -107,7 +109,8 @@ def _narrow_number(column: polars.Series) -> polars.Series:
 
     smaller: tuple[type[pl.DataType], ...] = ()
     if column.dtype in (pl.Int64, pl.Float64):
-        smaller = (pl.Int32,) if column.dtype == pl.Int64 else (pl.Int32, pl.Float32)
+        # Ids stay in 64 bits where they are no integers of 32: what a float tells apart depends on its size.
+        smaller = (pl.Int32,) if column.dtype == pl.Int64 or column.name in IDS else (pl.Int32, pl.Float32)
     for dtype in smaller:
         cast = column.cast(dtype, strict=False)
         if cast.null_count() == column.null_count() and bool((cast.cast(column.dtype) == column).all()):

@@ -262,6 +262,8 @@ def _number(name: str, dtype: polars.DataType) -> polars.Expr:
         raise DataError(f"column {name!r} holds {dtype}, not numbers")
     if dtype.is_integer():
         return pl.col(name)
+    if dtype.is_decimal():
+        return pl.col(name).cast(pl.Float64)
     return pl.when(pl.col(name).is_finite()).then(pl.col(name))
 
 
@@ -343,7 +345,9 @@ def _values(raw: polars.Series, kept: NDArray[np.bool_] | None) -> NDArray[np.fl
     """The kept rows as int64 or float64, some at a time: never a second copy of the column."""
     import polars as pl
 
-    wide = raw.dtype in (pl.UInt64, pl.Int128)  # what int64 does not hold is no time, and is refused by its size
+    # What int64 does not hold is no time, and is refused by its size. numpy has no integers of 128 bits.
+    wide = raw.dtype in (pl.UInt64, pl.Int128, pl.UInt128)
+    raw = raw.cast(pl.Float64) if wide else raw
     size = len(raw) if kept is None else _count(kept)
     whole = raw.dtype.is_integer() and not wide
     values: NDArray[np.float64] | Int64 = np.empty(size, np.int64) if whole else np.empty(size, np.float64)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from lwa_core.data.clock import check_unit, parse_times
+from lwa_core.data.clock import check_form, check_unit, parse_times
+from lwa_core.data.coding import IDS
 from lwa_core.data.columns import usual_name
-from lwa_core.data.ids import KINDS, spell_id, takes_ids
+from lwa_core.data.engine import polars_faults
+from lwa_core.data.frame_columns import read_column
+from lwa_core.data.ids import KINDS, is_text, shown, takes_ids
 from lwa_core.data.moments import AUTO
 from lwa_core.data.source import Source
-from lwa_core.errors import DataError, NeedsError
+from lwa_core.errors import DataError, LwaError
 
 if TYPE_CHECKING:
     import polars
@@ -43,17 +45,23 @@ def source_from_frame(
         DataError: `frame` is no frame, or lacks a column, or a column holds something else.
     """
     import polars as pl
+    from polars import selectors  # `pl.col` would take a column called `*` or `^a.*$` for all of some pattern
 
     columns = {"user": user, "item": item, "timestamp": timestamp, "rating": rating}
+    _check_names(columns)
     named = {role: name for role, name in columns.items() if name is not None}
-    _check_names(named)
     check_unit(time_unit)
-    events = _unrolled(_lazy(frame, named).select(pl.col(name).alias(role) for role, name in named.items()))
+    check_form(time_format)
+    events = _lazy(frame, named)
+    events = _unrolled(events.select(selectors.by_name(name).alias(role) for role, name in named.items()))
     schema = events.collect_schema()
     for role, name in named.items():
         _check_kind(role, name, schema[role])
+    if schema.get("rating") == pl.Null:  # ratings that are all missing say no type
+        events = events.with_columns(pl.col("rating").cast(pl.Float64))
     if timestamp is not None and schema["timestamp"] == pl.String:
-        held = events.collect()
+        with polars_faults("the frame cannot be read"):
+            held = events.collect()
         events = held.with_columns(parse_times(held["timestamp"], time_format)).lazy()
     return Source(events, order="file" if timestamp is None else "timestamp", time_unit=time_unit)
 
@@ -66,15 +74,22 @@ def _unrolled(events: polars.LazyFrame) -> polars.LazyFrame:
     if not isinstance(schema["item"], (pl.List, pl.Array)):
         return events
     lists = [name for name, kind in schema.items() if isinstance(kind, (pl.List, pl.Array)) and name != "user"]
-    return events.explode(lists).filter(pl.col("item").is_not_null())
+    empty = [pl.col(name).list.len() == 0 for name in lists if isinstance(schema[name], pl.List)]
+    if empty:  # some versions of polars make a row of an empty list, others none
+        events = events.filter(~pl.all_horizontal(empty).fill_null(False))
+    return events.explode(lists)  # a list that is missing, or an item in it, is a row without an item: it is counted
 
 
 def _check_names(named: Mapping[str, Any]) -> None:
     """A column's name is text: a number would be looked up as a place by some frames and as a name by others."""
     for role, name in named.items():
+        if name is None and role not in IDS:
+            continue
         if not isinstance(name, str):
             hint = "rename the column: frame.columns = [str(name) for name in frame.columns]"
-            raise DataError(f"the name of the column of the {role} is to be text, not {name!r}", hint=hint)
+            raise DataError(f"the name of the column of the {role} is to be text, not {shown(name)}", hint=hint)
+        if not is_text(name):
+            raise DataError(f"the name of the column of the {role}, {name!r}, holds half of a surrogate pair")
 
 
 def _lazy(frame: Any, named: Mapping[str, str]) -> polars.LazyFrame:
@@ -84,7 +99,7 @@ def _lazy(frame: Any, named: Mapping[str, str]) -> polars.LazyFrame:
         frame = _of_columns(frame, named)
     elif type(frame).__module__.partition(".")[0] == "pyarrow" and hasattr(frame, "column_names"):
         _check_columns(frame.column_names, named)
-        frame = _made(lambda: pl.from_arrow(frame.select(list(dict.fromkeys(named.values())))), "Arrow table")
+        frame = _of_each({name: frame.column(name) for name in named.values()}, named, "Arrow table")
     if isinstance(frame, (pl.DataFrame, pl.LazyFrame)):
         lazy = frame.lazy()
         _check_columns(lazy.collect_schema().names(), named)
@@ -100,67 +115,46 @@ def _lazy(frame: Any, named: Mapping[str, str]) -> polars.LazyFrame:
 
 
 def _of_columns(columns: Mapping[Any, Any], named: Mapping[str, str]) -> polars.DataFrame:
-    import polars as pl
-
     _check_columns(list(columns), named)
-    chosen = {name: columns[name] for name in dict.fromkeys(named.values())}
-    ids = {named["user"], named["item"]}
-    return _made(lambda: pl.DataFrame([_series(name, v, name in ids) for name, v in chosen.items()]), "dict of columns")
+    return _of_each({name: columns[name] for name in named.values()}, named, "dict of columns")
 
 
 def _of_pandas(frame: Any, named: Mapping[str, str]) -> polars.DataFrame:
-    import polars as pl
-
     _check_columns(list(frame.columns), named)
-    chosen = frame[list(dict.fromkeys(named.values()))]
-    if len(chosen.columns) != len(set(named.values())):
-        raise DataError("the frame has two columns of one name", hint=f"it has {', '.join(map(repr, frame.columns))}")
-    for role in ("user", "item"):
-        if chosen[named[role]].dtype == object:  # of values of any kind: each is spelt by the rule of ids
-            spelt = _series(named[role], chosen[named[role]].tolist(), ids=True)
-            chosen = chosen.assign(**{named[role]: spelt.to_numpy()})
-    try:
-        return _made(lambda: pl.from_pandas(chosen), "pandas frame")
-    except ImportError as error:
-        raise NeedsError("pandas frames need pyarrow", "pip install 'lwa[pandas]'") from error
+    return _of_each({name: frame[name] for name in named.values()}, named, "pandas frame")
 
 
-def _series(name: str, values: Any, ids: bool) -> polars.Series:
-    """A column; ids of mixed kinds become the texts of their values."""
+def _of_each(columns: Mapping[str, Any], named: Mapping[str, str], what: str) -> polars.DataFrame:
     import polars as pl
 
-    if isinstance(values, pl.Series):
-        return values.alias(name)
-    if isinstance(values, np.ndarray) and values.dtype != object:
-        return pl.Series(name, values)
-    values = values.tolist() if hasattr(values, "tolist") else list(values)
-    if not ids:
-        return pl.Series(name, values, strict=False)
-    kinds = {type(value) for value in values if value is not None}
-    if len(kinds) == 1 and kinds <= {str, int}:
-        return pl.Series(name, values)
-    missing = [_is_gap(value) for value in values]
-    spelt = [None if gap else spell_id(value) for value, gap in zip(values, missing, strict=True)]
-    return pl.Series(name, spelt, dtype=pl.String)
+    ids = {named["user"], named["item"]}
+    made = []
+    for name, values in columns.items():
+        column = _made(
+            partial(read_column, name, values, ids=name in ids, lists=name == named["item"]), f"column {name!r}"
+        )
+        made.append(column)
+    frame: polars.DataFrame = _made(lambda: pl.DataFrame(made), what)
+    frame.columns = list(columns)  # which polars changes where one is empty
+    return frame
 
 
-def _is_gap(value: Any) -> bool:
-    """None, NaN, or what pandas writes for a missing value."""
-    gap = value is None or type(value).__name__ in ("NAType", "NaTType")
-    return gap or (isinstance(value, (float, np.floating)) and bool(np.isnan(value)))
-
-
-def _made(make: Callable[[], Any], what: str) -> polars.DataFrame:
-    """A polars frame. Libraries have families of errors of their own for columns of mixed types."""
+def _made(make: Callable[[], Any], what: str) -> Any:
+    """A polars frame or column. Libraries have families of errors of their own for columns of mixed types."""
     try:
-        return cast("polars.DataFrame", make())
-    except (ImportError, DataError):
+        return make()
+    except LwaError:
         raise
     except Exception as error:
-        raise DataError(f"the {what} cannot be read: {error}") from error
+        raise DataError(f"the {what} cannot be read: {' '.join(str(error).split())[:300]}") from error
 
 
 def _check_columns(present: Sequence[Any], named: Mapping[str, str]) -> None:
+    """Raise DataError where a column is missing, or two are of the same name."""
+    twice = next((name for name in named.values() if list(present).count(name) > 1), None)
+    if twice is not None:
+        hint = f"it has {', '.join(map(repr, present))}"
+        raise DataError(f"the frame has two columns of one name, {twice!r}", hint=hint)
     missing = [(role, name) for role, name in named.items() if name not in present]
     if not missing:
         return
@@ -178,6 +172,8 @@ def _check_kind(role: str, name: str, dtype: polars.DataType) -> None:
     if role in ("user", "item"):
         if not takes_ids(dtype):
             raise DataError(f"column {name!r} ({role}) holds {dtype}; {KINDS}")
+        return
+    if role == "rating" and dtype == pl.Null:
         return
     if role == "timestamp" and (isinstance(dtype, (pl.Date, pl.Datetime)) or dtype == pl.String):
         return

@@ -5,7 +5,7 @@
 * a UUID is its 36 characters;
 * anything else (fractions, booleans, bytes, dates, lists, null) is no id, and is refused by name.
 
-A float is whole up to 2^53: beyond, neighbours share a float, and two ids would become one.
+A float is whole up to 2^53, one of 32 bits up to 2^24: beyond, neighbours share a float, and two ids would become one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 BLANKS = " \t\r\n\f\v\ufeff\u00a0"
 """What is left out around an id, the mark of byte order and the blank that does not break among it."""
 
-LARGEST_FLOAT = 2**53
+LARGEST_FLOAT = {16: 2**11, 32: 2**24, 64: 2**53}
+"""Bits -> up to where a float tells whole numbers apart."""
 
 KINDS = "ids are text or whole numbers"
 
@@ -67,7 +68,7 @@ def spell_ids(ids: polars.Series) -> polars.Series:
     if kind in (pl.String, pl.Null) or kind.is_integer() or isinstance(kind, (pl.Categorical, pl.Enum)):
         return ids
     if kind == pl.Object:
-        return pl.Series(ids.name, [None if value is None else spell_id(value) for value in ids], dtype=pl.String)
+        return _each(ids)
     if kind.is_float() or kind.is_decimal():
         return _whole_numbers(ids)
     raise DataError(f"column {ids.name!r} holds {kind}; {KINDS}")
@@ -82,11 +83,18 @@ def takes_ids(kind: polars.DataType) -> bool:
     return bool(kind in (pl.String, pl.Null, pl.Object))
 
 
-def _text(value: str) -> str:
+def is_text(value: str) -> bool:
+    """Whether a string can be written in UTF-8: it holds no half of a surrogate pair."""
     try:
         value.encode()
-    except UnicodeEncodeError as error:
-        raise DataError(f"{value!r} is not text: it holds half of a surrogate pair") from error
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _text(value: str) -> str:
+    if not is_text(value):
+        raise DataError(f"{shown(value)} is not text: it holds half of a surrogate pair")
     return value.strip(BLANKS)
 
 
@@ -102,7 +110,7 @@ def _whole(value: Any) -> str:
         raise DataError(f"{value} is no id: {KINDS}")
     if number != int(number):
         raise DataError(f"{shown(number)} has a fraction, and {KINDS}", hint="give ids with fractions as text")
-    if not isinstance(number, Decimal) and abs(number) > LARGEST_FLOAT:
+    if not isinstance(number, Decimal) and abs(number) > LARGEST_FLOAT[_bits(value)]:
         raise DataError(
             f"{number:g} is too large for a float to tell whole numbers apart", hint="give it as an integer"
         )
@@ -115,18 +123,46 @@ def _whole_numbers(ids: polars.Series) -> polars.Series:
     if ids.dtype.is_float():
         ids = ids.set(ids.is_nan(), None)  # what frames make of a gap
     whole = ids.cast(pl.Int64, strict=False)
+    if ids.dtype.is_decimal() and whole.null_count() > ids.null_count():  # one holds more digits than 64 bits
+        return _each(ids)
     same = whole.cast(ids.dtype, strict=False) == ids
     if ids.dtype.is_float():
-        same &= ids.abs() <= LARGEST_FLOAT
+        same &= ids.cast(pl.Float64).abs() <= LARGEST_FLOAT[int(str(ids.dtype).removeprefix("Float"))]
     wrong = ids.filter(ids.is_not_null() & ~same.fill_null(False))
     if len(wrong):
-        raise DataError(f"column {ids.name!r}: {_said(wrong[0])}", hint="give such ids as text")
+        raise DataError(f"column {ids.name!r}: {_said(wrong)}", hint="give such ids as text")
     return whole
 
 
-def _said(value: Any) -> str:
+def is_gap(value: Any) -> bool:
+    """None, NaN, or what pandas writes for a missing value."""
+    gap = value is None or type(value).__name__ in ("NAType", "NaTType")
+    return gap or (isinstance(value, (float, np.floating)) and bool(np.isnan(value)))
+
+
+def _each(ids: polars.Series) -> polars.Series:
+    """A column of ids as text, by the rule of single ones."""
+    import polars as pl
+
+    spelt = []
+    for row, value in enumerate(ids):
+        try:
+            spelt.append(None if is_gap(value) else spell_id(value))
+        except DataError as error:
+            raise DataError(f"column {ids.name!r}, row {row}: {error.message}", hint=error.hint) from error
+    return pl.Series(ids.name, spelt, dtype=pl.String)
+
+
+def _bits(value: Any) -> int:
+    """Of a float; Python's has 64, and longer ones were made such."""
+    return min(8 * value.dtype.itemsize, 64) if isinstance(value, np.floating) else 64
+
+
+def _said(wrong: polars.Series) -> str:
+    """What is wrong with the first of these values."""
+    value = wrong[0]
     try:
-        return f"{spell_id(value)} is too large a number"
+        return f"{spell_id(value)} is too large a number for {wrong.dtype}"
     except DataError as error:
         return error.message
 

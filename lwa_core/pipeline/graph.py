@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
@@ -33,6 +34,9 @@ ValueOf = Callable[["Stage[Any]"], Any]
 """Gives the result of a stage that lies before."""
 
 WARNINGS = "stage.json"
+
+IN_THE_CORE = "_lwa_in_the_core"
+"""Mark of an exception that `core_part` let through."""
 
 MAKE = "make"
 """What the first process tells the others when a stage is to be made together."""
@@ -272,11 +276,25 @@ class Run:
         lost = isinstance(error, processes.LostProcessError)  # no fault of whose turn it was
         if isinstance(error, LwaError) and (ours or lost or str(stage.use.offer.provider) in what):  # type: ignore[union-attr]
             who = ""
+        if getattr(error, IN_THE_CORE, False):
+            who = ""
         rest = f"{len(self._paths)} stages before it are stored; the same command goes on from there"
         failure = StageError(f"stage '{stage.name}'{where} failed: {who}{what}", f"{hint}; {rest}" if hint else rest)
         if isinstance(error, LwaError):
             failure.exit_code = error.exit_code
         return failure
+
+
+@contextmanager
+def core_part() -> Iterator[None]:
+    """What breaks in here is the core's own, in a stage that runs a component: the component is not blamed for it."""
+    try:
+        yield
+    except LwaError:  # in words, which may well be about what the component gave
+        raise
+    except Exception as error:
+        setattr(error, IN_THE_CORE, True)
+        raise
 
 
 def cause_of(error: BaseException) -> tuple[str, str | None]:

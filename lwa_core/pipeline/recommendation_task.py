@@ -16,7 +16,7 @@ from lwa_core.data.moments import AUTO
 from lwa_core.data.saving import ACCOUNT, ARRAYS, load_prepared, save_prepared
 from lwa_core.data.timed import TimedHistory, asks_for_times
 from lwa_core.errors import PluginError
-from lwa_core.pipeline.graph import Inputs, Job, Stage
+from lwa_core.pipeline.graph import Inputs, Job, Stage, core_part
 from lwa_core.pipeline.keys import digests_of
 from lwa_core.pipeline.models import StoredModel, restorer_of, write_model
 from lwa_core.pipeline.task import Asked, drawn
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from lwa_core.results.assembly import Quality
     from lwa_core.training.trainer import Trained
 
-DATA_VERSION = 3
+DATA_VERSION = 4
 TEACHER_VERSION = 3
 RANKING_VERSION = 4
 BASELINES_VERSION = 4
@@ -131,7 +131,8 @@ class RecommendationTask:
         recipe = self.recipe
         source = checked_source(recipe.data.who, recipe.data.instance.read())
         report = None if refit else job.report  # it has said it all
-        data = prepare(source, recipe.filter, recipe.split, recipe.seed, report, refit=refit)
+        with core_part():
+            data = prepare(source, recipe.filter, recipe.split, recipe.seed, report, refit=refit)
         save_prepared(data if asks_for_times(self.recommender) else attrs.evolve(data, times=None), job.folder)
 
     def teacher(self, data: Stage[PreparedData]) -> Stage[StoredModel]:

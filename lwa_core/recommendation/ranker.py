@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -158,8 +159,8 @@ class Ranker:
         filter_seen = self.filter_seen if filter_seen is None else filter_seen
         size = max(1, min(BATCH, SCORES_AT_ONCE // max(1, len(self.catalogue))))
         answers: list[Recommendations] = []
-        for start in range(0, len(read), size):
-            answers += self._answered(read[start : start + size], hidden, k, filter_seen)
+        while batch := list(islice(read, size)):  # read when it is its turn: many are not held twice
+            answers += self._answered(batch, hidden, k, filter_seen)
         return answers
 
     def score(
@@ -197,23 +198,24 @@ class Ranker:
         times: Sequence[Sequence[Any]] | None,
         users: Sequence[Any] | None,
         time_unit: str | None,
-    ) -> list[tuple[History, tuple[str, ...]]]:
+    ) -> Iterator[tuple[History, tuple[str, ...]]]:
         """The known items of every history, and the ids that are unknown; of users, all that they did."""
         if (histories is None) == (users is None):
             raise LwaError("a request is for a history or for a user: one of them", "give `history` or `user`")
         if users is not None:
             if times is not None:
                 raise LwaError("the times of a user's history are known", "leave `times` out, or give the history")
-            if self.users is None:
+            known = self.users
+            if known is None:
                 said = "the users of the data are known to a model that was loaded by its run, or just fitted"
                 raise LwaError(said, "load the folder of the run, or give a history")
-            return [(self.users.history(user, self.catalogue.ids), ()) for user in listed(users, "users")]
+            return ((known.history(user, self.catalogue.ids), ()) for user in listed(users, "users"))
         asked, when = read_many(histories, times)
         if asked and self.uses_times and when is None:
             raise LwaError("this model looks at the times of events", "give `times`, one for each item of a history")
         unit = self.time_unit if time_unit is None else time_unit
         own_times = when if self.uses_times and when is not None else [None] * len(asked)
-        return [read_history(one, self._index, own, unit) for one, own in zip(asked, own_times, strict=True)]
+        return (read_history(one, self._index, own, unit) for one, own in zip(asked, own_times, strict=True))
 
     def _hidden(self, exclude: Sequence[Any], allow: Sequence[Any] | None) -> History:
         """Items that no answer may hold."""

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lwa_core import BadJsonError, DataError, parse_json
-from lwa_plugins.datasets._reading import Layout, existing_file, first_line, read_delimited
+from lwa_plugins.datasets._blocks import existing_file, first_line
+from lwa_plugins.datasets._plain_text import CHECK
+from lwa_plugins.datasets._reading import Layout, read_delimited
 
 if TYPE_CHECKING:
     import polars
@@ -38,7 +40,12 @@ def read_typed_header(path: Path) -> tuple[int, list[str]]:
     if any(":" not in field for field in header):
         hint = "an atomic file begins with, for example, `user_id:token<TAB>item_id:token<TAB>timestamp:float`"
         raise DataError("the header does not give name:type for every field", file=path, line=line, hint=hint)
-    return line, [field.rpartition(":")[0] for field in header]
+    names = [field.rpartition(":")[0] for field in header]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        hint = "rename one of the two; which one is meant cannot be told"
+        raise DataError(f"the header names {twice!r} twice", file=path, line=line, hint=hint)
+    return line, names
 
 
 def read_atomic_items(path: Path) -> polars.DataFrame:
@@ -115,9 +122,9 @@ def read_json_items(path: Path) -> polars.DataFrame:
 def read_json_object(path: Path) -> dict[str, Any]:
     """A file that is one JSON object. Raises DataError with the line."""
     try:
-        value = parse_json(existing_file(path).read_bytes())
+        value = parse_json(existing_file(path).read_bytes(), unique=True)
     except BadJsonError as error:
-        raise DataError(error.message, file=path, line=error.line) from error
+        raise DataError(error.message, file=path, line=error.line, hint=error.hint or CHECK) from error
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror}", file=path) from error
     if not isinstance(value, dict):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,10 @@ import numpy as np
 
 from lwa_core import BadJsonError, DataError, parse_json
 from lwa_core.data import IDS, gather_blocks, spell_id
-from lwa_plugins.datasets._reading import NUMBERS, FileBlock, blocks, first_line, opened, timed
+from lwa_plugins.datasets._blocks import FileBlock, blocks, first_line, opened
+from lwa_plugins.datasets._plain_text import CHECK
+from lwa_plugins.datasets._reading import NUMBERS
+from lwa_plugins.datasets._times import placed, with_times
 
 if TYPE_CHECKING:
     import polars
@@ -46,7 +50,9 @@ def read_json_lines(path: Path, keep: Mapping[str, str]) -> polars.DataFrame:
     return pl.concat([_parse(block, keep) for block in blocks(path)])
 
 
-def read_json_events(path: Path, keep: Mapping[str, str], time_format: str | None = None) -> polars.DataFrame:
+def read_json_events(
+    path: Path, keep: Mapping[str, str], time_format: str | None = None, time_unit: str = "auto"
+) -> polars.DataFrame:
     """`read_json_lines` for events, of any number: ids as categories, in few bytes a row; a list of items is unrolled.
 
     Times may be text that says dates and times; a kept column `hour` is put behind that of the date.
@@ -54,12 +60,26 @@ def read_json_events(path: Path, keep: Mapping[str, str], time_format: str | Non
     _, record = first_record(path)
     texts = _texts_of(record, keep)
     if isinstance(record.get(keep["item"]), list):
-        return _unrolled(path, keep, texts, time_format)
-    events = gather_blocks(_parse(block, keep, texts) for block in blocks(path))
-    return timed(path, events, time_format) if texts else events
+        events = _unrolled(path, keep, texts)
+    else:
+        events = gather_blocks(_parse(block, keep, texts) for block in blocks(path))
+    with placed(path, partial(_line_of, path, keep)):
+        return with_times(events, time_format, time_unit)
 
 
-def read_json_whole(path: Path, keep: Mapping[str, str], time_format: str | None = None) -> polars.DataFrame:
+def _line_of(path: Path, keep: Mapping[str, str], is_it: Callable[[Any], bool]) -> int | None:
+    """The first line whose time, or one of whose times, is it."""
+    for block in blocks(path):
+        for line, record in _objects(block):
+            times = record.get(keep["timestamp"])
+            if any(map(is_it, times if isinstance(times, list) else [times])):
+                return line
+    return None
+
+
+def read_json_whole(
+    path: Path, keep: Mapping[str, str], time_format: str | None = None, time_unit: str = "auto"
+) -> polars.DataFrame:
     """Events of a file that is one JSON value: a list of objects, or `{"user": ["item", …]}`, oldest first.
 
     Raises:
@@ -77,7 +97,8 @@ def read_json_whole(path: Path, keep: Mapping[str, str], time_format: str | None
         for number, record in enumerate(value)
     ]
     events = gather_blocks([_frame(rows, keep, texts)])
-    return timed(path, events, time_format) if texts else events
+    with placed(path, lambda _: None):  # entries have no lines
+        return with_times(events, time_format, time_unit)
 
 
 @attrs.frozen
@@ -92,7 +113,7 @@ class _Entries:
 
 def is_json_lines(path: Path) -> bool:
     """Whether the first line that is not blank is a JSON object of its own, with an event in it."""
-    _, text = first_line(path)
+    _, text = first_line(path, returns=True)  # between the values of one JSON document they are blanks
     try:
         value = parse_json(text)
     except BadJsonError:
@@ -108,9 +129,9 @@ def _goes_on(text: str) -> bool:
 def _whole(path: Path) -> Any:
     with opened(path) as file:
         try:
-            value = parse_json(file.read())
+            value = parse_json(file.read(), unique=True)
         except BadJsonError as error:
-            raise DataError(error.message, file=path, line=error.line) from error
+            raise DataError(error.message, file=path, line=error.line, hint=error.hint or CHECK) from error
         except (OSError, EOFError, zlib.error) as error:
             raise DataError(f"cannot be read: {error}", file=path) from error
     if not isinstance(value, (dict, list)):
@@ -134,7 +155,7 @@ def _of_users(path: Path, value: Mapping[str, Any]) -> polars.DataFrame:
     return gather_blocks([pl.DataFrame({"user": users, "item": items}, schema={"user": pl.String, "item": pl.String})])
 
 
-def _unrolled(path: Path, keep: Mapping[str, str], texts: frozenset[str], time_format: str | None) -> polars.DataFrame:
+def _unrolled(path: Path, keep: Mapping[str, str], texts: frozenset[str]) -> polars.DataFrame:
     """Events of lines that hold all items of a user, oldest first, and maybe as many times."""
     import polars as pl
 
@@ -142,8 +163,7 @@ def _unrolled(path: Path, keep: Mapping[str, str], texts: frozenset[str], time_f
     for block in blocks(path):
         for line, record in _objects(block):
             rows += _events_of(block, line, record, keep, texts)
-    events = gather_blocks([_frame(rows, keep, texts)] if rows else [pl.DataFrame(schema=_schema(keep, texts))])
-    return timed(path, events, time_format) if texts else events
+    return gather_blocks([_frame(rows, keep, texts)] if rows else [pl.DataFrame(schema=_schema(keep, texts))])
 
 
 def _events_of(
@@ -220,7 +240,7 @@ def _object(block: FileBlock, line: int, text: str) -> dict[str, Any]:
         value = parse_json(text, missing=True)
     except BadJsonError as error:
         hint = "every line must be one JSON object; files of Python dicts (single quotes) must be converted first"
-        raise block.fault(line, error.message, hint) from error
+        raise block.fault(line, error.message, error.hint or hint) from error
     if not isinstance(value, dict):
         raise block.fault(line, f"is JSON, but no object: {text[:40]}")
     return value

@@ -1,4 +1,4 @@
-"""Text files in blocks of whole lines: bounded memory, gzip by its magic number, every fault with file and line.
+"""Delimited text files, of any size: every fault with file and line.
 
 polars parses a block fast. Only where it objects, or finds a field missing, is the block read again line by line, to
 say which line is at fault.
@@ -7,48 +7,30 @@ say which line is at fault.
 from __future__ import annotations
 
 import csv
-import gzip
 import io
-import stat
-import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
 
 from lwa_core import DataError
-from lwa_core.data import NoTimeError, gather_blocks, parse_times
+from lwa_core.data import gather_blocks
+from lwa_plugins.datasets._blocks import FileBlock, blocks
+from lwa_plugins.datasets._plain_text import CARRIAGE_RETURN, LINE_ENDS
+from lwa_plugins.datasets._times import placed, with_times
 
 if TYPE_CHECKING:
     import polars
 
-BLOCK_BYTES = 1 << 22
-LONGEST_RECORD = 1 << 26
-"""A quoted field that runs on for more bytes than this was not closed."""
-
-CARRIAGE_RETURN = "a carriage return stands inside this line"
-LINE_ENDS = "lines end in \\n or \\r\\n"
-
 SINGLE = "\x1f"
-"""Stands for a separator of several characters."""
+"""Stands for a separator of several characters, of which polars takes one: no text holds it."""
 
 NUMBERS = frozenset({"rating", "timestamp"})
 """The columns that hold numbers; all others hold text."""
-
-
-@attrs.frozen
-class FileBlock:
-    """Some whole lines of a file, as UTF-8; `line` is the number of the first."""
-
-    path: Path
-    line: int
-    data: bytes
-
-    def fault(self, line: int, message: str, hint: str | None = None) -> DataError:
-        return DataError(message, file=self.path, line=line, hint=hint)
 
 
 @attrs.frozen
@@ -78,61 +60,9 @@ class Layout:
         """The kept columns that hold numbers."""
         return (NUMBERS & set(self.keep)) - self.texts
 
-
-def existing_file(path: str | Path, *, hint: str | None = None) -> Path:
-    """`path`, if it is a file. Raises DataError."""
-    path = Path(path)
-    try:
-        mode = path.stat().st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        hint = hint or "a path counts from the folder of the recipe"
-        raise DataError("there is no such file", file=path, hint=hint) from None
-    except (OSError, ValueError) as error:  # no permission, links in a circle, a name that is too long, NUL
-        raise DataError(f"cannot be opened: {getattr(error, 'strerror', None) or error}", file=path) from error
-    if stat.S_ISDIR(mode):
-        raise DataError("is a folder, and a file is needed", file=path, hint=hint)
-    if not stat.S_ISREG(mode):
-        raise DataError("is no file but a pipe, a device or a socket", file=path, hint=hint)
-    return path
-
-
-def blocks(path: Path, *, quoted: bool = False, encoding: str = "utf-8") -> Iterator[FileBlock]:
-    """A text file, plain or gzip, as blocks of whole lines. Raises DataError for all that cannot be read as text."""
-    line, rest = 1, b""
-    with opened(path) as file:
-        while chunk := _read(file, path, line):
-            whole = rest + chunk
-            cut = _last_line_end(whole, quoted)
-            if cut == 0 and len(whole) > LONGEST_RECORD:
-                raise DataError("a line or quoted field that never ends begins here", file=path, line=line)
-            if cut:
-                yield _block(path, line, whole[:cut], encoding)
-                line += whole.count(b"\n", 0, cut)
-            rest = whole[cut:]
-    if rest:
-        yield _block(path, line, rest, encoding)
-    elif line == 1:
-        raise DataError("is empty", file=path)
-
-
-def opened(path: Path) -> IO[bytes]:
-    """Open a file to read bytes, gunzipped where it begins as gzip does."""
-    try:
-        raw = existing_file(path).open("rb")
-        magic = raw.read(2)
-        raw.seek(0)
-    except OSError as error:
-        raise DataError(f"cannot be opened: {error.strerror}", file=path) from error
-    return io.BufferedReader(gzip.GzipFile(fileobj=raw, mode="rb")) if magic == b"\x1f\x8b" else raw
-
-
-def first_line(path: Path) -> tuple[int, str]:
-    """Number and text of the first line that is not blank. Raises DataError where there is none."""
-    for block in blocks(path):
-        for line, text in enumerate(block.data.decode().split("\n"), start=block.line):
-            if text.strip():
-                return line, text
-    raise DataError("holds no data, only blank lines", file=path)
+    def blocks(self, path: Path) -> Iterator[FileBlock]:
+        """A file of this layout as `blocks`."""
+        return blocks(path, quoted=self.quoted, encoding=self.encoding, separator=self.separator)
 
 
 def read_delimited(path: Path, layout: Layout) -> polars.DataFrame:
@@ -145,7 +75,9 @@ def read_delimited(path: Path, layout: Layout) -> polars.DataFrame:
     return pl.concat(_parsed(path, layout, set()))
 
 
-def read_events(path: Path, layout: Layout, time_format: str | None = None) -> polars.DataFrame:
+def read_events(
+    path: Path, layout: Layout, time_format: str | None = None, time_unit: str = "auto"
+) -> polars.DataFrame:
     """`read_delimited` for events, of any number: ids as whole numbers or categories, in few bytes a row.
 
     Times may be text that says dates and times; a kept column `hour` is put behind that of the date.
@@ -154,40 +86,21 @@ def read_events(path: Path, layout: Layout, time_format: str | None = None) -> p
         path: The file.
         layout: How it is laid out.
         time_format: Of times that are text, as `strptime` has it; found where left out.
+        time_unit: What times that are numbers count.
     """
     if "hour" in layout.keep or _says_dates(path, layout):
         layout = attrs.evolve(layout, texts=frozenset({"timestamp"}))
     events = gather_blocks(_parsed(path, layout, {layout.keep[name] for name in ("user", "item")}))
-    if not layout.texts:
-        return events
-    try:
-        return timed(path, events, time_format)
-    except NoTimeError as error:
-        line = _line_of(path, layout, error.value.split(" ")[0] if "hour" in layout.keep else error.value)
-        raise DataError(error.message, file=path, line=line, hint=error.hint) from error
+    with placed(path, partial(_line_of, path, layout)):
+        return with_times(events, time_format, time_unit)
 
 
-def timed(path: Path, events: polars.DataFrame, time_format: str | None) -> polars.DataFrame:
-    """Events whose times are text, and maybe an `hour` beside it, with times. Raises DataError or NoTimeError."""
-    import polars as pl
-
-    if "hour" in events.columns:
-        both = pl.concat_str("timestamp", "hour", separator=" ")
-        events = events.with_columns(both.alias("timestamp")).drop("hour")
-    try:
-        return events.with_columns(parse_times(events["timestamp"], time_format))
-    except NoTimeError:
-        raise
-    except DataError as error:
-        raise DataError(error.message, file=path, hint=error.hint) from error
-
-
-def _line_of(path: Path, layout: Layout, time: str) -> int | None:
-    """The first line that holds this text as its time."""
+def _line_of(path: Path, layout: Layout, is_it: Callable[[str], bool]) -> int | None:
+    """The first line whose time is it."""
     place = list(layout.fields).index(layout.keep["timestamp"])
-    for block in blocks(path, quoted=layout.quoted, encoding=layout.encoding):
+    for block in layout.blocks(path):
         for line, fields in _split(block, layout):
-            if line > layout.skip and len(fields) > place and fields[place].strip().startswith(time):
+            if line > layout.skip and len(fields) > place and is_it(fields[place]):
                 return line
     return None
 
@@ -197,7 +110,7 @@ def _says_dates(path: Path, layout: Layout) -> bool:
     if "timestamp" not in layout.keep:
         return False
     place = list(layout.fields).index(layout.keep["timestamp"])
-    for block in blocks(path, quoted=layout.quoted, encoding=layout.encoding):
+    for block in layout.blocks(path):
         for line, fields in _split(block, layout):
             if line <= layout.skip or len(fields) <= place or not fields[place].strip():
                 continue
@@ -212,9 +125,11 @@ def _says_dates(path: Path, layout: Layout) -> bool:
 def _parsed(path: Path, layout: Layout, whole: set[str]) -> Iterator[polars.DataFrame]:
     """The kept columns of every block; fields in `whole` are read as whole numbers as long as all are."""
     rows = 0
-    for block in blocks(path, quoted=layout.quoted, encoding=layout.encoding):
+    for block in layout.blocks(path):
         if block.line == 1 and layout.skip:
             lines = block.data.split(b"\n", layout.skip)
+            if any(b"\r" in line for line in lines[: layout.skip]):
+                raise block.fault(1, CARRIAGE_RETURN, LINE_ENDS)
             block = FileBlock(path, 1 + layout.skip, lines[layout.skip] if len(lines) > layout.skip else b"")  # noqa: PLW2901
         if block.data:
             frame = _parse(block, layout, whole)
@@ -224,63 +139,11 @@ def _parsed(path: Path, layout: Layout, whole: set[str]) -> Iterator[polars.Data
         raise DataError("holds no rows, only " + ("a header" if layout.skip else "blank lines"), file=path)
 
 
-def read_column(block: FileBlock) -> polars.Series:
-    """The lines of a block as one text column."""
-    import polars as pl
-
-    # Not by read_csv: every byte that could separate columns may stand in a line.
-    return pl.Series("line", block.data.decode().removesuffix("\n").split("\n"), dtype=pl.String)
-
-
-def _read(file: IO[bytes], path: Path, line: int) -> bytes:
-    try:
-        return file.read(BLOCK_BYTES)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        hint = "the file was cut or damaged on its way: fetch it again"
-        message = f"the gzip data breaks off or is damaged after this line ({error})"
-        raise DataError(message, file=path, line=line, hint=hint) from error
-    except OSError as error:
-        raise DataError(f"cannot be read: {error}", file=path, line=line) from error
-
-
-def _last_line_end(data: bytes, quoted: bool) -> int:
-    """Where the last whole record ends, or 0. A line end inside quotes has an odd count of quotes before it."""
-    cut = data.rfind(b"\n") + 1
-    if not quoted:
-        return cut
-    quotes = data.count(b'"', 0, cut)
-    while cut and quotes % 2:
-        earlier = data.rfind(b"\n", 0, cut - 1) + 1
-        quotes -= data.count(b'"', earlier, cut)
-        cut = earlier
-    return cut
-
-
-def _block(path: Path, line: int, data: bytes, encoding: str) -> FileBlock:
-    if line == 1 and data.startswith(b"\xef\xbb\xbf"):
-        data = data[3:]
-    if b"\r" in data:
-        data = data.replace(b"\r\n", b"\n")
-    if encoding != "utf-8":
-        return FileBlock(path, line, data.decode(encoding).encode())
-    try:
-        _ = data.isascii() or data.decode()
-    except UnicodeDecodeError as error:
-        line += data.count(b"\n", 0, error.start)
-        hint = "convert it, for example with `iconv -f latin1 -t utf-8`"
-        raise DataError(
-            f"is not UTF-8 text (byte {data[error.start]:#04x})", file=path, line=line, hint=hint
-        ) from error
-    return FileBlock(path, line, data)
-
-
 def _parse(block: FileBlock, layout: Layout, whole: set[str]) -> polars.DataFrame:
     import polars as pl
 
     data, separator = block.data, layout.separator
     if len(separator) > 1:
-        if SINGLE.encode() in data:  # polars takes one character, and this one is not free
-            return _by_record(block, layout)
         data, separator = data.replace(separator.encode(), SINGLE.encode()), SINGLE
     options = {"has_header": False, "separator": separator, "quote_char": '"' if layout.quoted else None}
     frame = None
@@ -325,14 +188,6 @@ def _texts(block: FileBlock, layout: Layout) -> polars.DataFrame:
 
     rows = [[field or None for field in fields] for _, fields in _records(block, layout)]
     return pl.DataFrame(rows, schema=dict.fromkeys(layout.fields, pl.String), orient="row")
-
-
-def _by_record(block: FileBlock, layout: Layout) -> polars.DataFrame:
-    """`_parse` without polars' reader."""
-    import polars as pl
-
-    kept = _texts(block, layout).select(pl.col(field).alias(name) for name, field in layout.keep.items())
-    return _numbers(block, layout, kept)
 
 
 def _spelled_in_one_way(data: bytes, separator: str) -> bool:
@@ -401,14 +256,12 @@ def _split(block: FileBlock, layout: Layout) -> Iterable[tuple[int, Sequence[str
 
 
 def _split_quoted(block: FileBlock, text: str, separator: str) -> Iterator[tuple[int, Sequence[str]]]:
-    nul = next(sign for sign in map(chr, range(0xE000, 0xF900)) if sign not in text) if "\0" in text else "\0"
-    text = text.replace("\0", nul)  # Python 3.10 reads none
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     begin = 0
     try:
         for fields in reader:
             if fields:
-                yield block.line + begin, [field.replace(nul, "\0") for field in fields] if nul != "\0" else fields
+                yield block.line + begin, fields
             begin = reader.line_num
     except csv.Error as error:
         if "new-line character" in str(error):

@@ -11,17 +11,13 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from lwa_core import DataError, Source
-from lwa_core.data import narrow, polars_faults, source_from_frame, usual_name
+from lwa_core.data import check_calendar, narrow, polars_faults, source_from_frame, usual_name
+from lwa_plugins.datasets._blocks import existing_file, first_line
 from lwa_plugins.datasets._items import read_typed_header
 from lwa_plugins.datasets._json_lines import first_record, is_json_lines, read_json_events, read_json_whole
-from lwa_plugins.datasets._reading import (
-    CARRIAGE_RETURN,
-    LINE_ENDS,
-    Layout,
-    existing_file,
-    first_line,
-    read_events,
-)
+from lwa_plugins.datasets._plain_text import CARRIAGE_RETURN, LINE_ENDS
+from lwa_plugins.datasets._reading import Layout, read_events
+from lwa_plugins.datasets._times import placed
 
 if TYPE_CHECKING:
     import polars
@@ -137,7 +133,7 @@ def _concatenated(frames: Sequence[polars.DataFrame]) -> polars.DataFrame:
 def _delimited(path: Path, columns: Columns) -> tuple[polars.DataFrame, list[str]]:
     if columns.separator is not None and len(columns.separator) != 1:
         raise DataError(f"the separator must be one character, not {columns.separator!r}", hint='a tab is "\\t"')
-    line, text = first_line(path)
+    line, text = first_line(path, returns=True, separator=columns.separator or "")
     separator = columns.separator or _separator(path, text, columns.keep)
     header = _header(path, line, text, separator)
     _check_fields(path, line, columns.keep, header, f"is the separator {separator!r}? ")
@@ -146,7 +142,7 @@ def _delimited(path: Path, columns: Columns) -> tuple[polars.DataFrame, list[str
         raise DataError(f"the header names {twice!r} twice", file=path, line=line)
     layout = Layout(header, columns.keep, separator, quoted=True, skip=line)
     notes = [] if columns.separator or separator == "," else [f"fields are separated by {separator!r}"]
-    return read_events(path, layout, columns.time_format), notes
+    return read_events(path, layout, columns.time_format, columns.time_unit), notes
 
 
 def _separator(path: Path, header: str, keep: Mapping[str, str]) -> str:
@@ -170,15 +166,16 @@ def _header(path: Path, line: int, text: str, separator: str) -> list[str]:
 def _atomic(path: Path, columns: Columns) -> tuple[polars.DataFrame, list[str]]:
     line, fields = read_typed_header(path)
     _check_fields(path, line, columns.keep, fields, "")
-    return read_events(path, Layout(fields, columns.keep, "\t", skip=line), columns.time_format), []
+    layout = Layout(fields, columns.keep, "\t", skip=line)
+    return read_events(path, layout, columns.time_format, columns.time_unit), []
 
 
 def _json(path: Path, columns: Columns) -> tuple[polars.DataFrame, list[str]]:
     if path.name.removesuffix(".gz").endswith(".json") and not is_json_lines(path):
-        return read_json_whole(path, columns.keep, columns.time_format), []
+        return read_json_whole(path, columns.keep, columns.time_format, columns.time_unit), []
     line, record = first_record(path)
     _check_fields(path, line, columns.keep, record, "")
-    return read_json_events(path, columns.keep, columns.time_format), []
+    return read_json_events(path, columns.keep, columns.time_format, columns.time_unit), []
 
 
 def _columnar(files: Sequence[Path], columns: Columns) -> Source:
@@ -205,6 +202,9 @@ def _columnar(files: Sequence[Path], columns: Columns) -> Source:
         if any(isinstance(kind, pl.List) for kind in scanned.collect_schema().values()):
             return source  # columns of lists are unrolled together
         parts = [narrow(source.events.select(name).collect(engine="streaming")) for name in present.names()]
+        if "timestamp" in present:
+            with placed(_said(files), lambda _: None):  # its rows have no lines
+                check_calendar(parts[present.names().index("timestamp")]["timestamp"], columns.time_unit)
         return attrs.evolve(source, events=pl.concat(parts, how="horizontal").lazy())
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import attrs
 
 from lwa_core import DataError, Source, setting
+from lwa_plugins.datasets._blocks import existing_file
 from lwa_plugins.datasets._items import read_atomic_items, read_typed_header, unique_items
-from lwa_plugins.datasets._reading import Layout, existing_file, read_events
+from lwa_plugins.datasets._reading import Layout, read_events
 
 COLUMNS = {"user": "user_id", "item": "item_id", "rating": "rating", "timestamp": "timestamp"}
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import attrs
 
 from lwa_core import DataError, Source, setting
+from lwa_plugins.datasets._blocks import existing_file, first_line
 from lwa_plugins.datasets._items import read_movies, unique_items
-from lwa_plugins.datasets._reading import Layout, existing_file, first_line, read_events
+from lwa_plugins.datasets._reading import Layout, read_events
 
 FIELDS = ("user", "item", "rating", "timestamp")
 KEEP = dict(zip(FIELDS, FIELDS, strict=True))

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import attrs
 
 from lwa_core import DataError, Source, setting
+from lwa_plugins.datasets._blocks import existing_file
 from lwa_plugins.datasets._items import unique_items
 from lwa_plugins.datasets._json_lines import first_record, read_json_events, read_json_lines
-from lwa_plugins.datasets._reading import existing_file
 
 if TYPE_CHECKING:
     import polars

@@ -10,6 +10,7 @@ import attrs
 
 from lwa_core import DataError, Source, setting
 from lwa_core.data import gather_blocks, narrow
+from lwa_plugins.datasets._blocks import FileBlock, blocks, existing_file, read_column
 from lwa_plugins.datasets._items import (
     read_atomic_items,
     read_json_items,
@@ -17,7 +18,6 @@ from lwa_plugins.datasets._items import (
     read_movies,
     unique_items,
 )
-from lwa_plugins.datasets._reading import FileBlock, blocks, existing_file, read_column
 
 if TYPE_CHECKING:
     import polars

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lwa_core import BadJsonError, DataError, parse_json
+from lwa_plugins.datasets._blocks import existing_file
 from lwa_plugins.datasets._items import read_json_object
-from lwa_plugins.datasets._reading import existing_file
 
 if TYPE_CHECKING:
     from lwa_core import Catalogue, Reporter
@@ -191,7 +191,7 @@ def _parsed(text: bytes, path: Path, line: int | None = None) -> Any:
     try:
         return parse_json(text)
     except BadJsonError as error:
-        raise DataError(error.message, file=path, line=line or error.line, hint=IDS) from error
+        raise DataError(error.message, file=path, line=line or error.line, hint=error.hint or IDS) from error
 
 
 def _compare(path: Path, known: Mapping[str, Any], catalogue: Catalogue, what: str, report: Reporter) -> None:

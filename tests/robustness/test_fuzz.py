@@ -21,7 +21,7 @@ def fuzz(monkeypatch, tmp_path):
     return run
 
 
-@pytest.mark.parametrize(("module", "count"), [("recipes", 250), ("data_lines", 1500)])
+@pytest.mark.parametrize(("module", "count"), [("recipes", 250), ("data_lines", 1500), ("frames", 500)])
 def test_strange_input_is_answered_in_words(fuzz, monkeypatch, module, count):
     from lwa_core.plugins.registry import Registry
 
@@ -37,7 +37,7 @@ def test_an_input_is_made_from_its_seed_and_number_alone(monkeypatch):
     import random
 
     monkeypatch.syspath_prepend(FOLDER)
-    for name in ("recipes", "data_lines"):
+    for name in ("recipes", "data_lines", "frames"):
         module = import_module(name)
         made = [[module.make(random.Random(f"1:{number}")) for number in range(40)] for _ in range(2)]
         assert made[0] == made[1]

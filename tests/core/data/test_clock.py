@@ -68,6 +68,8 @@ def test_nothing_has_no_times():
         ([True], "not True"),
         ([None], "not null"),
         ([1.6e9, 1.6e12], "of two units"),
+        ([np.datetime64("0000-01-01")], "of the years 1 to 9999"),
+        ([np.datetime64("NaT")], "of the years 1 to 9999"),
         ([10**29], "is no nanosecond of the years 1 to 9999"),
         ([1e308], "not 1e\\+308"),
         ([-(10**400)], "not an integer of very many digits"),

@@ -57,6 +57,8 @@ def test_text_of_columns_is_stripped_as_single_text_is():
         (float("nan"), "nan is no id"),
         (float("inf"), "inf is no id"),
         (2.0**60, "too large for a float"),
+        (np.float32(2.0**25), "too large for a float"),
+        (np.float16(2.0**12), "too large for a float"),
         (10**40, "more than 128 bits"),
         (b"1", "bytes b'1' is no id"),
         ([1], r"list \[1\] is no id"),
@@ -78,6 +80,18 @@ def test_a_uuid_is_its_text():
 def test_columns_of_fractions_are_refused(column):
     with pytest.raises(DataError, match="column 'a'"):
         spell_ids(column)
+
+
+@pytest.mark.parametrize(("kind", "most"), [(pl.Float16, 2**11), (pl.Float32, 2**24), (pl.Float64, 2**53)])
+def test_floats_are_ids_as_far_as_they_tell_whole_numbers_apart(kind, most):
+    assert [most] == spell_ids(pl.Series("a", [most], dtype=kind)).to_list()
+    with pytest.raises(DataError, match=r"column 'a': .* is too large"):
+        spell_ids(pl.Series("a", [2 * most], dtype=kind))
+
+
+def test_what_is_no_id_in_a_column_of_objects_has_a_row():
+    with pytest.raises(DataError, match=r"column 'a', row 1: 1.5 has a fraction"):
+        spell_ids(pl.Series("a", ["x", 1.5], dtype=pl.Object))
 
 
 @pytest.mark.parametrize("values", [[True], [b"x"], [[1]], [{"a": 1}], [date(2020, 1, 1)]])

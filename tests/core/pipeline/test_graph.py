@@ -9,7 +9,7 @@ from tiny_recipe import write_recipe
 
 from lwa_core import ModelError, RunContext, StageError, StoreError
 from lwa_core.pipeline.events import Bus
-from lwa_core.pipeline.graph import Run, Stage
+from lwa_core.pipeline.graph import Run, Stage, core_part
 from lwa_core.recipe.reader import load_recipe
 from lwa_core.store.files import read_json, write_json
 from lwa_core.store.locks import locked
@@ -220,6 +220,18 @@ def test_a_component_that_failed_is_named_with_its_provider_and_its_line(world, 
     assert 'use = "block-influence"' == recipe.text.splitlines()[line]
     said = f"stage 'score' ({recipe.file}:{line}) failed: scorer 'block-influence' of {use.offer.provider}: "
     assert said + "RuntimeError: it fell over" == caught.value.message
+
+
+def test_what_broke_in_the_core_is_not_blamed_on_the_component(world, recipe):
+    def make(job):
+        with core_part():
+            raise ZeroDivisionError("a bug")
+
+    with pytest.raises(StageError) as caught:
+        world.walk(attrs.evolve(world.stage("data", use=recipe.data), make=make))
+
+    assert caught.value.message.endswith(") failed: ZeroDivisionError: a bug")
+    assert "dataset" not in caught.value.message
 
 
 def test_a_mistake_of_the_user_keeps_its_words_and_its_exit_code(world, recipe):

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lwa_core.errors import DataError
-from lwa_plugins.datasets import _reading
+from lwa_plugins.datasets import _blocks
 from lwa_plugins.datasets.table import Table
 
 IDS = st.one_of(
@@ -49,7 +49,7 @@ def test_csv_reads_as_python_reads_it(folder, quoting, rows, size, data):
     times = data.draw(st.lists(TIMES, min_size=len(rows), max_size=len(rows)))
     path = written(folder, rows, times, quoting=quoting)
 
-    with mock.patch.object(_reading, "BLOCK_BYTES", size):
+    with mock.patch.object(_blocks, "BLOCK_BYTES", size):
         found = as_texts(Table(path=path, **COLUMNS).read())
 
     with path.open(encoding="utf-8", newline="") as file:
@@ -63,7 +63,7 @@ def test_json_lines_read_as_python_reads_them(folder, rows, size):
     path = folder / "e.jsonl"
     path.write_text("".join(json.dumps({"user": user, "item": item}) + "\n" for user, item in rows), "utf-8")
 
-    with mock.patch.object(_reading, "BLOCK_BYTES", size):
+    with mock.patch.object(_blocks, "BLOCK_BYTES", size):
         found = as_texts(Table(path=path).read())
 
     assert rows == found.rows()
@@ -77,7 +77,7 @@ def test_a_fault_has_its_line_whatever_the_blocks(folder, rows, wrong, size, fau
     lines.insert(1 + wrong % len(lines), fault)
     path.write_text("\n".join(lines) + "\n")
 
-    with mock.patch.object(_reading, "BLOCK_BYTES", size), pytest.raises(DataError) as caught:
+    with mock.patch.object(_blocks, "BLOCK_BYTES", size), pytest.raises(DataError) as caught:
         Table(path=path, **COLUMNS).read()
 
     assert (path, 2 + wrong % (len(lines) - 1)) == (caught.value.file, caught.value.line)

@@ -213,3 +213,33 @@ def test_likely_columns_are_offered(tmp_path):
     with pytest.raises(DataError, match="has no column 'user'") as caught:
         read(path)
     assert "try user = 'userId', item = 'movieId'" == caught.value.hint
+
+
+def test_a_control_character_may_separate_fields(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("user\x01item\na\x01p\nb\x01q\n")
+
+    events = as_texts(Table(path=path, separator="\x01").read())
+
+    assert [("a", "p"), ("b", "q")] == events.select("user", "item").rows()
+
+
+def test_carriage_returns_in_quotes_belong_to_the_field(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text('user,item\n"al\rpha",p\n', newline="")
+
+    assert ["al\rpha"] == as_texts(Table(path=path).read())["user"].to_list()
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".feather"])
+@pytest.mark.parametrize("times", [[-(10**14)], [datetime(2014, 5, 1), None], ["0000-01-01"]])
+def test_times_outside_the_calendar_in_columns_name_the_file(tmp_path, suffix, times):
+    frame = pl.DataFrame({"user": ["a"] * len(times), "item": ["b"] * len(times), "time": times})
+    if isinstance(times[0], datetime):
+        frame = frame.with_columns(pl.col("time") - pl.duration(days=365 * 3000))
+    path = tmp_path / f"t{suffix}"
+    (frame.write_parquet if suffix == ".parquet" else frame.write_ipc)(path)
+
+    with pytest.raises(DataError, match="the years 1 to 9999") as caught:
+        Table(path=path, timestamp="time", time_unit="s").read()
+    assert str(path) == str(caught.value.file)
