@@ -54,8 +54,9 @@ class Plan:
     @property
     def stages(self) -> list[Stage[Any]]:
         """Everything that the recipe asks for, without the smoke test; the selection expands into the rest."""
-        first = [self.data, self.teacher, self.quality, self.baselines, *self.scores, self.select]
-        known = [stage for stage in first if stage is not None]
+        before = [] if self.baselines is None else self.baselines.before  # such as what it was tuned by
+        first = [self.data, self.teacher, self.quality, *before, self.baselines, *self.scores, self.select]
+        known = list({stage.key: stage for stage in first if stage is not None}.values())
         return known if self.select is not None else [*known, performance_stage(self.task, self.data, [self.teacher])]
 
     def tiers(self, plan: DepthPlan) -> list[Tier]:

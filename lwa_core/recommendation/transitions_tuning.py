@@ -7,6 +7,7 @@ few buy does not. The budget counts settings and not seconds, so that the same d
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import attrs
@@ -24,6 +25,7 @@ from lwa_core.recommendation.transitions import (
     weigh,
 )
 from lwa_core.statistics.rank_metrics import ndcg
+from lwa_core.store.files import read_json, write_json
 from lwa_core.types import Floats, History, Quiet, Reporter
 
 BUDGET = 200
@@ -35,6 +37,7 @@ SCORES = 2**25
 `FEWEST`."""
 FEWEST = 500
 BATCH = 250  # a power of two makes transposing slow: its rows share cache lines
+FILE = "transitions.json"
 KEPT = 2
 """Tables of counts that are kept while others are tried."""
 
@@ -285,3 +288,19 @@ def ranks_in(
     placed = np.isfinite(own[:, 0])
     behind, tied = (table >= own).sum(axis=1), (table == own).sum(axis=1) - 1
     return np.where(placed, behind, 0), np.where(placed, tied, 0)
+
+
+def write_tuned(folder: Path, tuned: Tuned) -> None:
+    """Write what `read_tuned` reads: `transitions.json`."""
+    write_json(folder / FILE, attrs.asdict(tuned))
+
+
+def read_tuned(folder: Path) -> Tuned:
+    """Read what `write_tuned` wrote."""
+    told = read_json(folder / FILE)
+    trail = tuple((_settings(settings), reached) for settings, reached in told["trail"])
+    return Tuned(**{**told, "settings": _settings(told["settings"]), "trail": trail})
+
+
+def _settings(told: Mapping[str, Any]) -> TransitionSettings:
+    return TransitionSettings(**{**told, "counting": Counting(**told["counting"])})

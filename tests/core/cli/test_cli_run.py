@@ -17,7 +17,7 @@ from lwa_core.results.as_json import to_json
 from lwa_core.results.reading import read_results
 
 STUDENTS = ["drop-2", "distill-2", "drop-1", "distill-1"]
-YARDSTICKS = ["bigram", "item-knn", "popularity"]
+YARDSTICKS = ["bigram", "item-knn", "popularity", "transitions"]
 
 
 def lwa(*arguments, stdin=None):
