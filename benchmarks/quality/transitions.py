@@ -52,7 +52,12 @@ SETS = {
 
 def source_of(name, folder):
     use, files = SETS[name]
-    return Registry.discover().find("dataset", use).load()(**{key: str(folder / path) for key, path in files.items()}).read()
+    return (
+        Registry.discover()
+        .find("dataset", use)
+        .load()(**{key: str(folder / path) for key, path in files.items()})
+        .read()
+    )
 
 
 def shuffled(source, seed):

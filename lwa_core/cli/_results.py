@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 
 def show_results(results: Results) -> None:
-    """Whether the teacher beats what needs no training, and the tables, on stdout; warnings on stderr, that of a teacher
-    that has not converged before all else.
+    """Whether the teacher beats what needs no training, and the tables, on stdout; warnings on stderr.
+
+    A teacher that has not converged is warned of before all else.
     """
     from lwa_core.report.answer import baseline
     from lwa_core.report.terminal import result_tables

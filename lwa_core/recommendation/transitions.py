@@ -3,11 +3,11 @@
     score(b) = Σᵢ δⁱ g(W[hᵢ, b]) + λ Σᵢ δ_fⁱ cos(hᵢ, b) + η log p(b),   h₀ the last item of the history
 
 T is Σ_d dist(d) (C_d + ρ C_dᵀ) with every row divided by its sum r, where C_d counts the pairs of items that are d
-places apart in a training sequence, d ≤ w, and dist(d) = f^(d−1) / d^q. W is T · (r / mean r)^(1−α) / (n p)^β: what many
-events speak for counts more, what everybody has anyway counts less. g is log(1 + x / μ), or the identity. p is the share
-of an item among the n items' training events. With one item of history, w = 1, ρ = 0, β = η = 1 and the logarithm this
-orders as the smoothed bigram does. After the untrained heuristic of arXiv 2605.07125, whose hops of more than one step
-are left out: they moved the figures little, and T² is a dense table.
+places apart in a training sequence, d ≤ w, and dist(d) = f^(d−1) / d^q. W is T · (r / mean r)^(1−α) / (n p)^β: what
+many events speak for counts more, what everybody has anyway counts less. g is log(1 + x / μ), or the identity. p is the
+share of an item among the n items' training events. With one item of history, w = 1, ρ = 0, β = η = 1 and the
+logarithm this orders as the smoothed bigram does. After the untrained heuristic of arXiv 2605.07125, whose hops of more
+than one step are left out: they moved the figures little, and T² is a dense table.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def _pairs(
     flat: NDArray[np.int32], user: NDArray[np.int32], places: NDArray[np.int64], counting: Counting
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], Floats]:
     """From where, where to and weight of every transition that begins at one of these places (pairs,)."""
-    froms, tos, weights = [], [], []
+    sources, ends, weights = [], [], []
     for distance, weight in enumerate(counting.weights(), 1):
         for step, share in ((distance, 1.0), (-distance, counting.reverse)):
             other = places + step
@@ -146,10 +146,10 @@ def _pairs(
             here, there = places[inside], other[inside]
             same = user[here] == user[there]
             if share:
-                froms.append(flat[here[same]])
-                tos.append(flat[there[same]])
-                weights.append(np.full(len(tos[-1]), weight * share))
-    return np.concatenate(froms), np.concatenate(tos), np.concatenate(weights)
+                sources.append(flat[here[same]])
+                ends.append(flat[there[same]])
+                weights.append(np.full(len(ends[-1]), weight * share))
+    return np.concatenate(sources), np.concatenate(ends), np.concatenate(weights)
 
 
 def _strongest(table: Any, most: int) -> Any:
@@ -219,8 +219,9 @@ class Transitions:
     def table(self, histories: Sequence[History], cosines: Floats | None = None) -> Floats:
         """Score of every item after each history (histories, items); finite. `cosines`: where they are known."""
         settings = self.settings
+        recent = _weighted(histories, len(self.popularity), settings.history, settings.decay)
         # Sparse times sparse adds up over the same items in the same order for every column: equal evidence is equal.
-        scores = (_weighted(histories, len(self.popularity), settings.history, settings.decay) @ self.evidence).toarray()
+        scores = (recent @ self.evidence).toarray()
         if self.features is not None:
             scores += settings.features * (self.cosines(histories) if cosines is None else cosines)
         scores += self.popularity

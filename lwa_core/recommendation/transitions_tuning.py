@@ -200,28 +200,24 @@ class _Search:
 def _neighbour(settings: TransitionSettings, knob: str, direction: int) -> TransitionSettings | None:
     """The same with the next value of one knob; None at the end of its grid, or where the knob moves nothing."""
     counting = settings.counting
-    if knob == "scale" and settings.scale is None:
-        return None
-    if knob == "features_decay" and not settings.features:
-        return None
-    if knob == "decay" and settings.history == 1:
-        return None
-    if knob == "distance" and counting.window == 1:
-        return None
-    own = {
-        "distance": (counting.fade, counting.power),
-        "window": counting.window,
-        "reverse": counting.reverse,
+    idle = {
+        "scale": settings.scale is None,
+        "features_decay": not settings.features or settings.history == 1,
+        "decay": settings.history == 1,
+        "distance": counting.window == 1,
     }
-    grid = GRIDS[knob]
-    value = own[knob] if knob in own else getattr(settings, knob)
-    place = grid.index(value) + direction
-    if not 0 <= place < len(grid):
+    own = {
+        **attrs.asdict(settings, recurse=False),
+        **attrs.asdict(counting),
+        "distance": (counting.fade, counting.power),
+    }
+    grid, value = GRIDS[knob], own[knob]
+    if idle.get(knob) or not 0 <= (place := grid.index(value) + direction) < len(grid):
         return None
     if knob == "distance":
         fade, power = grid[place]
         return attrs.evolve(settings, counting=attrs.evolve(counting, fade=fade, power=power))
-    if knob in own:
+    if knob in ("window", "reverse"):
         return attrs.evolve(settings, counting=attrs.evolve(counting, **{knob: grid[place]}))
     return attrs.evolve(settings, **{knob: grid[place]})
 

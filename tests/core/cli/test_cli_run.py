@@ -149,7 +149,7 @@ def test_plan_before_the_run(tiny):
         **dict.fromkeys(["teacher", "score fisher", "score block-influence", "score leave-one-out"], "to do"),
         "select": "to do",
         **dict.fromkeys(["drop, each tier", "distill, each tier", "rank students"], "after select"),
-        **dict.fromkeys(["rank teacher", "rank baselines"], "to do"),
+        **dict.fromkeys(["rank teacher", "tune transitions", "rank baselines"], "to do"),
         "measure time and memory": "after select",
     }
 

@@ -36,7 +36,17 @@ def test_leaves_the_recipe_the_metrics_the_events_and_the_models(first):
     _, folder, events = first
     names = [model["name"] for model in metrics_of(folder)["models"]]
 
-    assert names == ["teacher", "drop-2", "distill-2", "drop-1", "distill-1", "bigram", "item-knn", "popularity", "transitions"]
+    assert names == [
+        "teacher",
+        "drop-2",
+        "distill-2",
+        "drop-1",
+        "distill-1",
+        "bigram",
+        "item-knn",
+        "popularity",
+        "transitions",
+    ]
     assert (folder / "recipe.toml").read_text() == TEXT
     assert tomli.loads((folder / "resolved.toml").read_text())["recommender"]["heads"] == 2
     assert sorted(path.name for path in (folder / "models").iterdir()) == sorted(names[:5])
@@ -407,7 +417,7 @@ EVALUATE = TEXT[TEXT.index("[evaluate]") :]
 ONLY_A_MODEL = TEXT.partition("[[score]]")[0] + EVALUATE
 ONLY_SCORES = TEXT.partition("[select]")[0] + EVALUATE
 ONLY_A_SELECTION = TEXT.partition("[[compress]]")[0] + EVALUATE
-BEFORE_SCORES = ["data", "teacher", "rank teacher", "rank baselines"]
+BEFORE_SCORES = ["data", "teacher", "rank teacher", "tune transitions", "rank baselines"]
 SCORES = ["score fisher", "score block-influence", "score leave-one-out"]
 
 
