@@ -113,7 +113,15 @@ CODE: dict[str, tuple[str, ...]] = {
     "baselines": (
         *RANKING,
         "lwa_core/recommendation/baselines.py",
+        "lwa_core/recommendation/transitions.py",
         f"{RECOMMENDATION}:RecommendationTask._rank_baselines",
+    ),
+    "transitions": (
+        "lwa_core/statistics/rank_metrics.py",
+        "lwa_core/recommendation/transitions.py",
+        "lwa_core/recommendation/transitions_tuning.py",
+        f"{RECOMMENDATION}:RecommendationTask.transitions",
+        f"{RECOMMENDATION}:RecommendationTask._tune_transitions",
     ),
     "optimality": (
         *PROBING,

@@ -1,4 +1,4 @@
-"""What `lwa run` and `lwa report` print of a run: what it is to be read with, its tables, its other warnings."""
+"""What `lwa run` and `lwa report` print of a run: whether layers are worth it, its tables, its warnings."""
 
 from __future__ import annotations
 
@@ -15,13 +15,20 @@ if TYPE_CHECKING:
 
 
 def show_results(results: Results) -> None:
-    """The tables on stdout, the warnings on stderr; a teacher that has not converged is warned of before all else."""
+    """Whether the teacher beats what needs no training, and the tables, on stdout; warnings on stderr.
+
+    A teacher that has not converged is warned of before all else.
+    """
+    from lwa_core.report.answer import baseline
     from lwa_core.report.terminal import result_tables
     from lwa_core.results.convergence import CODE
     from lwa_core.results.warnings import performance_warnings
 
     warnings = results.metrics.warnings
     _warn(warning for warning in warnings if warning.code == CODE)
+    for sentence in baseline(results):
+        echo(sentence)
+        echo()
     for table in result_tables(results):
         show_table(table)
         echo()

@@ -61,8 +61,10 @@ class Plan:
     @property
     def stages(self) -> list[Stage[Any]]:
         """Everything that the recipe asks for, without the smoke test; the selection expands into the rest."""
-        first = [self.data, self.teacher, *(self.refitted or ()), self.quality, self.baselines]
-        known = [stage for stage in (*first, *self.scores, self.select) if stage is not None]
+        tuned = [] if self.baselines is None else self.baselines.before  # such as what chooses their settings
+        first = [self.data, self.teacher, *(self.refitted or ()), self.quality, *tuned, self.baselines]
+        found = [stage for stage in (*first, *self.scores, self.select) if stage is not None]
+        known = list({stage.key: stage for stage in found}.values())
         return known if self.select is not None else [*known, self.performance([])]
 
     def tiers(self, plan: DepthPlan) -> list[Tier]:
@@ -116,7 +118,7 @@ def make_plan(recipe: Recipe, *, refit: bool = True) -> Plan:
     refitted = task.refitted(teacher) if refit else None
     data_measured, teacher_measured = refitted or (data, teacher)
     quality = task.quality("rank teacher", data_measured, teacher_measured)
-    baselines = task.baselines(data_measured, teacher_measured)
+    baselines = task.baselines(data_measured, teacher_measured, data)
     smoke = smoke_stage(task, data, teacher)
     if refitted is not None:
         teacher = attrs.evolve(teacher, name="teacher, tuned")

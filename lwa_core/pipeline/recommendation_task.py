@@ -24,8 +24,10 @@ from lwa_core.plugins.protocols import ReadsFiles, Recommender, TrainableSubject
 from lwa_core.plugins.restoring import facts_of
 from lwa_core.plugins.returned import checked_source
 from lwa_core.recipe.recipe import Recipe, Use
+from lwa_core.recommendation.transitions_tuning import BUDGET, Tuned, read_tuned, write_tuned
 from lwa_core.settings import unstructure
 from lwa_core.statistics.rank_metrics import headline_cutoff
+from lwa_core.store.files import read_json, write_json
 from lwa_core.types import Batch, History, LayerScores, Quiet, Reporter, TrainingSettings
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ DATA_VERSION = 4
 TEACHER_VERSION = 3
 RANKING_VERSION = 4
 BASELINES_VERSION = 4
+TRANSITIONS_VERSION = 1
 
 REFIT = (
     "every model and baseline that is measured was trained anew on the training and validation parts together, for the "
@@ -52,6 +55,14 @@ REFIT = (
 PARTS = ("ranks", "top", "tied", "among_sampled")
 
 Rankings: TypeAlias = "dict[str, Ranking]"
+
+
+@attrs.frozen(eq=False)
+class Baselines:
+    """How the baselines rank, and by name how those with settings were fitted, JSON-ready."""
+
+    rankings: Rankings
+    fitted: Mapping[str, Mapping[str, Any]]
 
 
 @attrs.frozen(eq=False)
@@ -348,17 +359,39 @@ class RecommendationTask:
             seed=self.recipe.seed,
         )
 
-    def baselines(self, data: Stage[PreparedData], teacher: Stage[StoredModel]) -> Stage[Rankings]:
+    def transitions(self, data: Stage[PreparedData]) -> Stage[Tuned]:
+        """The stage that chooses the knobs of `transitions`: recipes over the same data share it."""
+        asked = {
+            "k": headline_cutoff(self.recipe.evaluate.k),
+            "filter_seen": self.recipe.evaluate.filter_seen,
+            "seed": self.recipe.seed,
+            "budget": BUDGET,
+        }
+        make, read = self._tune_transitions, read_tuned
+        return Stage("tune transitions", "transitions", TRANSITIONS_VERSION, make, read, {"data": data}, asked)
+
+    def _tune_transitions(self, job: Job) -> None:
+        from lwa_core.recommendation.transitions_tuning import tune_transitions
+
+        asked = {name: job.stage.asked[name] for name in ("k", "filter_seen", "seed", "budget")}
+        # What calibration and test users did next is not even in memory here.
+        write_tuned(job.folder, tune_transitions(job["data"].only("validation"), report=job.report, **asked))
+
+    def baselines(
+        self, data: Stage[PreparedData], teacher: Stage[StoredModel], chosen_on: Stage[PreparedData]
+    ) -> Stage[Baselines]:
         asked = {**self._ranked_how(), "seed": self.recipe.seed}
-        make, read = self._rank_baselines, read_rankings
-        return Stage("rank baselines", "baselines", BASELINES_VERSION, make, read, {"data": data}, asked)
+        inputs: Inputs = {"data": data, "transitions": self.transitions(chosen_on)}
+        make, read = self._rank_baselines, read_baselines
+        return Stage("rank baselines", "baselines", BASELINES_VERSION, make, read, inputs, asked)
 
     def _rank_baselines(self, job: Job) -> None:
-        from lwa_core.recommendation.baselines import bigram, item_knn, popularity
+        from lwa_core.recommendation.baselines import bigram, item_knn, popularity, transitions
 
-        data = job["data"]
-        fitted = [popularity(data), bigram(data), item_knn(data)]
+        data, tuned = job["data"], job["transitions"]
+        fitted = [popularity(data), bigram(data), item_knn(data), transitions(data, tuned.settings)]
         write_rankings(job.folder, {each.name: self._ranking(each.scores, data, job.report) for each in fitted})
+        write_json(job.folder / "fitted.json", {"transitions": tuned.facts()})
 
     def headline(self, quality: Rankings) -> float:
         from lwa_core.statistics.rank_metrics import ndcg
@@ -367,18 +400,19 @@ class RecommendationTask:
         return float(ndcg(ranking.ranks, 10, ranking.tied).mean())
 
     def figures(
-        self, data: PreparedData, qualities: Mapping[str, Rankings], baselines: Rankings, controls: Mapping[str, str]
+        self, data: PreparedData, qualities: Mapping[str, Rankings], baselines: Baselines, controls: Mapping[str, str]
     ) -> Quality:
         from lwa_core.results.assembly import Quality
         from lwa_core.results.summary import cold_start, summarise, trivial
 
-        rankings = {**{name: ranked["model"] for name, ranked in qualities.items()}, **baselines}
+        rankings = {**{name: ranked["model"] for name, ranked in qualities.items()}, **baselines.rankings}
         evaluate, seed = self.recipe.evaluate, self.recipe.seed
         return Quality(
             headline=f"ndcg@{headline_cutoff(evaluate.k)}",
             figures=summarise(rankings, data.catalogue, evaluate, seed, controls=controls),
             cold_start=cold_start(rankings, data, evaluate, seed),
             trivial=trivial(rankings, data, evaluate),
+            fitted=baselines.fitted,
         )
 
     def account(self, data: PreparedData) -> dict[str, Any]:
@@ -447,3 +481,8 @@ def read_rankings(folder: Path) -> Rankings:
     arrays = load_file(folder / "rankings.safetensors")
     names = sorted(key.removesuffix(".ranks") for key in arrays if key.endswith(".ranks"))
     return {name: Ranking(*(arrays.get(f"{name}.{part}") for part in PARTS)) for name in names}
+
+
+def read_baselines(folder: Path) -> Baselines:
+    """Read what the stage of the baselines wrote."""
+    return Baselines(read_rankings(folder), read_json(folder / "fitted.json"))

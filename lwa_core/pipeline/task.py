@@ -115,8 +115,8 @@ class Task(Protocol):
     def quality(self, name: str, data: Stage[Any], model: Stage[StoredModel]) -> Stage[Any] | None:
         """The stage that measures a model on the test examples; None where there are none."""
 
-    def baselines(self, data: Stage[Any], teacher: Stage[StoredModel]) -> Stage[Any] | None:
-        """The stage that measures what needs no layers."""
+    def baselines(self, data: Stage[Any], teacher: Stage[StoredModel], chosen_on: Stage[Any]) -> Stage[Any] | None:
+        """The stage that measures what needs no layers; `chosen_on`: the data by whose validation part it is set."""
 
     def headline(self, quality: Any) -> float:
         """The figure of a quality that sentences are about."""

@@ -307,7 +307,9 @@ class TextTask:
     def _quality(self, subject: TextModel, data: TextData, report: Reporter) -> TextQuality:
         return measure(subject, data, self.texts.length, self.recipe.calibration.batch, self.recipe.seed, report)
 
-    def baselines(self, data: Stage[TextData], teacher: Stage[StoredModel]) -> Stage[Any] | None:
+    def baselines(
+        self, data: Stage[TextData], teacher: Stage[StoredModel], chosen_on: Stage[TextData]
+    ) -> Stage[Any] | None:
         if not self.texts.test:
             return None
         inputs: Inputs = {"data": data, "teacher": teacher}

@@ -1,4 +1,4 @@
-"""Trivial recommenders that every run is measured against: popularity, bigram, item-kNN.
+"""Untrained recommenders that every run is measured against: popularity, bigram, item-kNN, transitions.
 
 Each is fitted on the training part alone. A transformer that loses to one of them has learned too little, whatever its
 layers score (Dacrema, Cremonesi & Jannach 2019, Are we really making much progress?).
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lwa_core.data import PreparedData
+from lwa_core.recommendation.transitions import TransitionSettings, fit_transitions
 from lwa_core.types import History
 
 if TYPE_CHECKING:
@@ -88,8 +89,13 @@ def item_knn(data: PreparedData) -> UntrainedBaseline:
     return _ItemKnn(_popularity_below_grid(data), _neighbours(seen, np.maximum(seen.sum(axis=0), 1)))
 
 
+def transitions(data: PreparedData, settings: TransitionSettings) -> UntrainedBaseline:
+    """The whole decayed history's transitions, popularity-corrected; its settings are those that tuning chose."""
+    return fit_transitions(data.training_sequences(), data.catalogue, settings)
+
+
 def baselines(data: PreparedData) -> tuple[UntrainedBaseline, ...]:
-    """All of them, fitted."""
+    """All of them that need no tuning, fitted."""
     return popularity(data), bigram(data), item_knn(data)
 
 

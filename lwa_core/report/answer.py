@@ -31,7 +31,7 @@ DIFFERENCES = {
 
 
 def answer(results: Results) -> list[str]:
-    """What each final student keeps and costs, and what the baselines reach."""
+    """Whether the teacher is shown better than what needs no training, then what each final student keeps and costs."""
     measured = results.figure(results.teacher) is not None
     said = [
         _quality(results, student) + _control(results, student) + _aside(results, student)
@@ -47,7 +47,7 @@ def answer(results: Results) -> list[str]:
         why = results.metrics.trivial[results.headline]
         first.append(f"{metric_name(results.headline)} tells little or nothing of a model here: {why}.")
     first += [f"{_capital(each.message)}." for each in results.metrics.warnings if each.code == convergence.CODE]
-    return first + said + _baseline(results)
+    return baseline(results) + first + said
 
 
 def _capital(message: str) -> str:
@@ -141,22 +141,25 @@ def _cost(results: Results, student: ModelResult) -> str | None:
     return f"For {student.name}, {', and '.join(parts)}." if parts else None
 
 
-def _baseline(results: Results) -> list[str]:
+def baseline(results: Results) -> list[str]:
+    """Whether the teacher is shown better than the best baseline; nothing where there is none.
+
+    It comes first: which layers users need means little where no layer is needed.
+    """
     means = {
-        baseline.name: figure.mean
-        for baseline in results.of_kind("baseline")
-        if (figure := results.figure(baseline)) is not None and figure.mean is not None
+        each.name: figure.mean
+        for each in results.of_kind("baseline")
+        if (figure := results.figure(each)) is not None and figure.mean is not None
     }
-    if not means:
+    teacher = results.teacher
+    if not means or results.figure(teacher) is None:
         return []
     chosen = (min if results.less_is_better else max)(means, key=lambda name: means[name])
-    best = next(baseline for baseline in results.of_kind("baseline") if baseline.name == chosen)
-    versus, ahead = results.versus(results.teacher, best), results.ahead(results.teacher, best)
-    of = results.words.examples
-    by = f", {with_interval(versus, signed, of)} from it to the teacher" if versus is not None else ""
-    extreme = "lowest" if results.less_is_better else "highest"
-    said = f"Of the baselines {best.name} has the {extreme} figure, {with_interval(results.figure(best), of=of)}{by}"
-    shown = verdict(ahead)
-    worth = "" if shown is Verdict.WORSE else ", so that it is not shown to be worth its layers here"
-    told = "" if shown is Verdict.BETTER else f": the teacher {compared(shown, results.words.rank)} it{worth}"
-    return [f"{said}{told}."]
+    best = next(each for each in results.of_kind("baseline") if each.name == chosen)
+    versus, shown, of = results.versus(teacher, best), verdict(results.ahead(teacher, best)), results.words.examples
+    figures = f"{metric_name(results.headline)} {mean(results.figure(teacher))} against {mean(results.figure(best))}"
+    by = f", {with_interval(versus, signed, of)}" if versus is not None else ""
+    said = f"The teacher {compared(shown, results.words.rank)} {best.name}, the best untrained baseline: {figures}{by}"
+    if shown is Verdict.BETTER:
+        return [f"{said}."]
+    return [f"{said}; so its layers are not shown to be worth anything here, whichever of them are kept."]

@@ -43,6 +43,7 @@ class Quality:
         lower_is_better: Metrics of which less is more.
         cold_start: Figures of test targets that no training example holds; None where there are none.
         trivial: The metrics that tell nothing of a model, and why.
+        fitted: By the name of a baseline that has settings: these, and how they were chosen.
     """
 
     headline: str
@@ -50,6 +51,7 @@ class Quality:
     lower_is_better: Sequence[str] = ()
     cold_start: ColdStart | None = None
     trivial: Mapping[str, str] = attrs.field(factory=dict)
+    fitted: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
 
 
 @attrs.frozen(eq=False)
@@ -140,7 +142,7 @@ def _model(found: Found, name: str) -> ModelResult:
     figures = attrs.asdict(found.quality.figures.get(name, nothing), recurse=False)
     facts = found.facts.get(name)
     if facts is None:
-        return ModelResult(name=name, kind="baseline", **figures)
+        return ModelResult(name=name, kind="baseline", fitted=found.quality.fitted.get(name, {}), **figures)
     step, tier = found.made_by.get(name, (None, None))
     control = name in found.controls.values()
     return ModelResult(

@@ -200,6 +200,7 @@ class ModelResult:
         versus: By the name of another model the paired difference to it.
         healed: Whether it was trained after layers were removed.
         control: Beside the teacher trained as much longer; null where that was not measured.
+        fitted: Of a baseline that has settings these, and how they were chosen; empty for all others.
     """
 
     name: str
@@ -217,6 +218,7 @@ class ModelResult:
     versus: Mapping[str, Figures] = attrs.field(factory=dict)
     healed: bool = False
     control: AgainstControl | None = None
+    fitted: Mapping[str, Any] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)

@@ -17,7 +17,7 @@ from lwa_core.results.as_json import to_json
 from lwa_core.results.reading import read_results
 
 STUDENTS = ["drop-2", "distill-2", "drop-1", "distill-1"]
-YARDSTICKS = ["bigram", "item-knn", "popularity"]
+YARDSTICKS = ["bigram", "item-knn", "popularity", "transitions"]
 
 
 def lwa(*arguments, stdin=None):
@@ -149,7 +149,7 @@ def test_plan_before_the_run(tiny):
         **dict.fromkeys(["teacher", "score fisher", "score block-influence", "score leave-one-out"], "to do"),
         "select": "to do",
         **dict.fromkeys(["drop, each tier", "distill, each tier", "rank students"], "after select"),
-        **dict.fromkeys(["rank teacher", "rank baselines"], "to do"),
+        **dict.fromkeys(["rank teacher", "tune transitions", "rank baselines"], "to do"),
         "measure time and memory": "after select",
     }
 

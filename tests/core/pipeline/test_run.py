@@ -36,7 +36,17 @@ def test_leaves_the_recipe_the_metrics_the_events_and_the_models(first):
     _, folder, events = first
     names = [model["name"] for model in metrics_of(folder)["models"]]
 
-    assert names == ["teacher", "drop-2", "distill-2", "drop-1", "distill-1", "bigram", "item-knn", "popularity"]
+    assert names == [
+        "teacher",
+        "drop-2",
+        "distill-2",
+        "drop-1",
+        "distill-1",
+        "bigram",
+        "item-knn",
+        "popularity",
+        "transitions",
+    ]
     assert (folder / "recipe.toml").read_text() == TEXT
     assert tomli.loads((folder / "resolved.toml").read_text())["recommender"]["heads"] == 2
     assert sorted(path.name for path in (folder / "models").iterdir()) == sorted(names[:5])
@@ -407,7 +417,7 @@ EVALUATE = TEXT[TEXT.index("[evaluate]") :]
 ONLY_A_MODEL = TEXT.partition("[[score]]")[0] + EVALUATE
 ONLY_SCORES = TEXT.partition("[select]")[0] + EVALUATE
 ONLY_A_SELECTION = TEXT.partition("[[compress]]")[0] + EVALUATE
-BEFORE_SCORES = ["data", "teacher", "rank teacher", "rank baselines"]
+BEFORE_SCORES = ["data", "teacher", "rank teacher", "tune transitions", "rank baselines"]
 SCORES = ["score fisher", "score block-influence", "score leave-one-out"]
 
 
@@ -427,7 +437,7 @@ def test_a_recipe_may_end_early_and_says_what_it_found_until_there(first, tmp_pa
 
     assert [*stages, "measure time and memory"] == computed(events)
     told, full = metrics_of(folder), metrics_of(whole)
-    assert ["teacher", "bigram", "item-knn", "popularity"] == [model["name"] for model in told["models"]]
+    assert ["teacher", "bigram", "item-knn", "popularity", "transitions"] == [model["name"] for model in told["models"]]
     teacher, asked_of_all = told["models"][0], full["models"][0]
     assert {**asked_of_all, "versus": None} == {**teacher, "versus": None}
     by_name = [each["name"] for each in told["scores"]]

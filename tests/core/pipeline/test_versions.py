@@ -32,6 +32,7 @@ VERSIONS = {
     "answers": "lwa_core.pipeline.answers:VERSION",
     "ranking": "lwa_core.pipeline.recommendation_task:RANKING_VERSION",
     "baselines": "lwa_core.pipeline.recommendation_task:BASELINES_VERSION",
+    "transitions": "lwa_core.pipeline.recommendation_task:TRANSITIONS_VERSION",
     "optimality": "lwa_core.pipeline.stages.optimality:VERSION",
     "performance": "lwa_core.pipeline.stages.performance:VERSION",
     "texts": "lwa_core.pipeline.text_task:DATA_VERSION",

@@ -10,6 +10,7 @@ from example_run import write_run
 
 from lwa_core.errors import StoreError
 from lwa_core.report import write_report
+from lwa_core.report.answer import answer
 
 VOID = {"meta", "br", "img", "link", "hr", "input"}
 
@@ -85,8 +86,8 @@ def test_the_answer_comes_from_the_figures(tmp_path):
         "the difference is −0.0090 (−0.0130 to −0.0050), a loss.",
         "For qlora-4, a request takes it 0.78 (0.76 to 0.80) times as long as the teacher (the layer count alone would "
         "give 0.50), and its weights take 0.7 MB of memory instead of 2.4 MB.",
-        "Of the baselines item-knn has the highest figure, 0.0830 (0.0770 to 0.0890), +0.0170 (+0.0120 to +0.0220) "
-        "from it to the teacher.",
+        "The teacher is shown to rank better than item-knn, the best untrained baseline: NDCG@10 0.1000 against "
+        "0.0830, +0.0170 (+0.0120 to +0.0220).",
     ):
         assert sentence in page.text
         assert sentence in markdown
@@ -97,17 +98,21 @@ def test_the_answer_comes_from_the_figures(tmp_path):
     [
         (
             example_run.figure(-0.02, 0.005),
-            "−0.0200 (−0.0250 to −0.0150) from it to the teacher: the teacher is shown to rank worse than it.",
+            "The teacher is shown to rank worse than item-knn, the best untrained baseline: NDCG@10 0.1000 against "
+            "0.0830, −0.0200 (−0.0250 to −0.0150); so its layers are not shown to be worth anything here, whichever of "
+            "them are kept.",
         ),
         (
             example_run.figure(-0.0005, 0.0127),
-            "−0.0005 (−0.0132 to +0.0122) from it to the teacher: the teacher is not shown to rank better or worse "
-            "than it, so that it is not shown to be worth its layers here.",
+            "The teacher is not shown to rank better or worse than item-knn, the best untrained baseline: NDCG@10 "
+            "0.1000 against 0.0830, −0.0005 (−0.0132 to +0.0122); so its layers are not shown to be worth anything "
+            "here, whichever of them are kept.",
         ),
         (
             {"mean": 0.4, "units": 2},
-            "+0.4000 (no interval: 2 users) from it to the teacher: the teacher has no interval that could show it to "
-            "rank better or worse than it, so that it is not shown to be worth its layers here.",
+            "The teacher has no interval that could show it to rank better or worse than item-knn, the best untrained "
+            "baseline: NDCG@10 0.1000 against 0.0830, +0.4000 (no interval: 2 users); so its layers are not shown to "
+            "be worth anything here, whichever of them are kept.",
         ),
     ],
 )
@@ -119,6 +124,18 @@ def test_a_teacher_that_does_not_beat_a_baseline_is_not_glossed_over(tmp_path, v
 
     assert said in page.text
     assert said in markdown
+
+
+def test_the_first_sentence_is_whether_the_teacher_beats_the_best_baseline():
+    told = example_run.metrics()
+    better = {**next(model for model in told["models"] if model["name"] == "item-knn"), "name": "transitions"}
+    better["metrics"] = {**better["metrics"], "ndcg@10": example_run.figure(0.104, 0.006)}
+    told["models"].append(better)
+    told["models"][0]["versus"]["transitions"] = {"ndcg@10": example_run.figure(-0.004, 0.001)}
+
+    first = answer(example_run.results(told))[0]
+
+    assert first.startswith("The teacher is shown to rank worse than transitions, the best untrained baseline: ")
 
 
 def test_every_figure_of_the_results_is_there(tmp_path):
@@ -294,8 +311,8 @@ def test_of_a_perplexity_less_is_better(tmp_path):
         "drop-2 (2 of 8 layers) reaches perplexity 19.0000 on 400 test texts and the teacher 20.0000: 95.0 % (95 % "
         "interval 92.5 % to 97.5 %) of the teacher's, where less is better; the difference is −1.0000 (−1.5000 to "
         "−0.5000), a gain.",
-        "Of the baselines bigram has the lowest figure, 25.0000 (24.2000 to 25.8000), −5.0000 (−5.5000 to −4.5000) "
-        "from it to the teacher.",
+        "The teacher is shown to be better than bigram, the best untrained baseline: perplexity 20.0000 against "
+        "25.0000, −5.0000 (−5.5000 to −4.5000).",
     ):
         assert sentence in page.text
         assert sentence in markdown
@@ -364,7 +381,7 @@ def test_of_an_accuracy_more_is_better(tmp_path):
         "drop-2 (2 of 8 layers) reaches accuracy 0.5200 on 400 test texts and the teacher 0.5000: it keeps" in page.text
     )
     assert "+0.0200 (+0.0100 to +0.0300), a gain." in page.text
-    assert "Of the baselines bigram has the highest figure, 0.4500" in page.text
+    assert "bigram, the best untrained baseline: accuracy 0.5000 against 0.4500, +0.0500" in page.text
 
 
 @pytest.mark.parametrize("task", ["recommendation", "text"])
