@@ -31,7 +31,7 @@ from lwa_core.types import Floats, History, Quiet, Reporter
 BUDGET = 200
 """How many settings are tried at most."""
 FEWEST_SETTINGS = 40
-"""Where there are few examples, there are no more settings than these, or than examples: more would choose by chance."""
+"""Of few examples no more settings are tried than these, or than there are examples: others would win by chance."""
 EXAMPLES = 4000
 """How many validation examples are looked at, at most."""
 SCORES = 2**25

@@ -42,12 +42,13 @@ def answer(results: Results) -> list[str]:
         said = [_teacher(results)]
     said += _request(results)
     said += [sentence for student in results.finals if (sentence := _cost(results, student))]
-    first = []
+    first: list[str] = []
     if results.headline in results.metrics.trivial:
         why = results.metrics.trivial[results.headline]
         first.append(f"{metric_name(results.headline)} tells little or nothing of a model here: {why}.")
+    first += baseline(results)
     first += [f"{_capital(each.message)}." for each in results.metrics.warnings if each.code == convergence.CODE]
-    return baseline(results) + first + said
+    return first + said
 
 
 def _capital(message: str) -> str:
