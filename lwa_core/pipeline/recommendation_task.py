@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from lwa_core.training.trainer import Trained
 
 DATA_VERSION = 3
-TEACHER_VERSION = 3
+TEACHER_VERSION = 4
 RANKING_VERSION = 4
 BASELINES_VERSION = 4
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
-from lwa_core import TrainingOptions, setting
+from lwa_core import setting
+from lwa_plugins.recommenders._windows import WindowOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @attrs.frozen
-class Sequential(TrainingOptions):
+class Sequential(WindowOptions):
     """A transformer over item ids (SASRec with pre-norm blocks), scored against tied item embeddings.
 
     It learns the next item at every position, with causal attention, or items that were replaced by a mask, with
@@ -77,6 +78,7 @@ class Sequential(TrainingOptions):
         return self.objective == "masked"
 
     def __attrs_post_init__(self) -> None:
+        self.assert_all_covered(self.max_length)
         if self.masked and self.max_length < 2:
             raise ValueError("max_length must be at least 2 where the last place is the mask's")
         if self.masked and self.times:
@@ -158,18 +160,16 @@ class Sequential(TrainingOptions):
         return load_pretrained(SequentialModel, folder)
 
     def training_windows(self, sequences: Sequence[History]) -> list[History]:
-        """Non-overlapping windows, cut from the end: `max_length` targets, each event once, or events to be masked."""
-        from lwa_plugins.recommenders._sequences import windows_from_the_end
-
-        return windows_from_the_end(sequences, self.max_length, extra=0 if self.masked else 1)
+        """As `windows` says, each with `max_length` inputs at most."""
+        return self.cut(sequences, self.max_length, self.masked)
 
     def training_batch(self, windows: Sequence[History]) -> Batch:
         from lwa_plugins.recommenders._sequences import masked_batch, next_item_batch
         from lwa_plugins.recommenders.sequential.times import padded_times
 
         if self.masked:
-            return masked_batch(windows, self.mask_share)
-        batch = next_item_batch(windows)
+            return masked_batch(windows, self.mask_share, self.last_alone)
+        batch = next_item_batch(windows, self.last_alone)
         return batch if not self.times else {**batch, "times": padded_times(windows)[:, :-1]}
 
     def example_batch(self, histories: Sequence[History], targets: NDArray[np.int64] | None = None) -> Batch:
