@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from lwa_core.results.assembly import Quality
     from lwa_core.training.trainer import Trained
 
-DATA_VERSION = 3
+DATA_VERSION = 4
 TEACHER_VERSION = 4
 RANKING_VERSION = 4
 BASELINES_VERSION = 4
