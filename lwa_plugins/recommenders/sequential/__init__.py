@@ -70,7 +70,17 @@ class Sequential(WindowOptions):
         ".safetensors or .npy, beside each a .json or .jsonl of the same name with the item ids",
         path=True,
     )
-    checkpoint: str = setting("", help="folder of a saved model to start from instead of fresh weights", path=True)
+    item_table: bool = setting(
+        True,
+        help="whether items have embeddings of their own; false: they are what is known of them (vectors, attributes, "
+        "categories), so that items without training events are ranked by that",
+    )
+    checkpoint: str = setting(
+        "",
+        help="folder of a saved model to go on from instead of fresh weights; layers and all sizes are its own, items "
+        "are found in it by their ids, and those that it does not know are new to it",
+        path=True,
+    )
 
     @property
     def masked(self) -> bool:
@@ -85,8 +95,10 @@ class Sequential(WindowOptions):
             raise ValueError("times = true needs objective = 'next-item': an item to be predicted has no time")
         if self.width % self.heads:
             raise ValueError(f"heads must divide width, and {self.heads} does not divide {self.width}")
-        if self.checkpoint and self.has_side:
-            raise ValueError("a checkpoint has its own side information: leave categories, attributes and vectors out")
+        if self.checkpoint and (self.categories or self.attributes):
+            raise ValueError("a checkpoint has its own attributes: leave categories and attributes out")
+        if not (self.item_table or self.checkpoint or self.has_side):
+            raise ValueError("item_table = false needs vectors, attributes or categories, which stand for the items")
 
     @property
     def depth(self) -> int | None:
@@ -113,10 +125,11 @@ class Sequential(WindowOptions):
 
     def build(self, catalogue: Catalogue, report: Reporter) -> torch.nn.Module:
         from lwa_plugins.recommenders._item_files import item_facts
+        from lwa_plugins.recommenders.sequential.continuing import continued
         from lwa_plugins.recommenders.sequential.model import SequentialConfig, SequentialModel
 
         if self.checkpoint:
-            return self._checkpoint(catalogue)
+            return continued(self, catalogue, report)
         facts = None
         if self.has_side:
             facts = item_facts(catalogue, self.categories, self.attributes, self.vectors, report)
@@ -130,27 +143,12 @@ class Sequential(WindowOptions):
             max_length=self.max_length,
             masked=self.masked,
             time_bias=self.times,
+            item_table=self.item_table,
             **({} if facts is None else facts.sizes),
         )
         model: Any = SequentialModel(config)
         if facts is not None:
             model.side.fill(facts)
-        return cast("torch.nn.Module", model)
-
-    def _checkpoint(self, catalogue: Catalogue) -> torch.nn.Module:
-        from lwa_core import ModelError
-
-        model: Any = self.load(Path(self.checkpoint))
-        if model.config.items != len(catalogue):
-            raise ModelError(
-                f"the model in {self.checkpoint} ranks {model.config.items} items, but the data has {len(catalogue)}",
-                "give it the data and filters that it was trained on",
-            )
-        if model.config.masked != self.masked:
-            learnt = "masked" if model.config.masked else "next-item"
-            raise ModelError(f"the model in {self.checkpoint} was made for objective = {learnt!r}")
-        if model.config.time_bias != self.times:
-            raise ModelError(f"the model in {self.checkpoint} was made for times = {str(not self.times).lower()}")
         return cast("torch.nn.Module", model)
 
     def load(self, folder: Path) -> torch.nn.Module:
