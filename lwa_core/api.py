@@ -73,7 +73,8 @@ def fit(
         item_core: Every item likewise.
         seed: Of the initial weights and the order of batches.
         report: Gets the progress, and what there is to say of the data.
-        settings: Of the component, for example `layers=4`; `lwa plugins show NAME` lists them.
+        settings: Of the component, for example `layers=4`; `lwa plugins show NAME` lists them. With
+            `checkpoint=folder`, `sequential` goes on training a model that `Ranker.save` or a run left.
 
     Raises:
         DataError: A column is missing, or the frame holds too little, or every item that stops the training is one
