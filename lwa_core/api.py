@@ -74,7 +74,8 @@ def fit(
         item_core: Every item likewise.
         seed: Of the initial weights and the order of batches.
         report: Gets the progress, and what there is to say of the data.
-        settings: Of the component, for example `layers=4`; `lwa plugins show NAME` lists them.
+        settings: Of the component, for example `layers=4`; `lwa plugins show NAME` lists them. With
+            `checkpoint=folder`, `sequential` goes on training a model that `Ranker.save` or a run left.
 
     Raises:
         DataError: A column is missing, or the frame holds too little, or every item that stops the training is one
@@ -119,8 +120,9 @@ def _checked(kind: type, settings: Mapping[str, Any]) -> Any:
 
 
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Numpy's numbers as Python's, as TOML would give them."""
-    return {name: value.item() if isinstance(value, np.generic) else value for name, value in settings.items()}
+    """Numpy's numbers as Python's, and paths as text, as TOML would give them."""
+    plain = {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in plain.items()}
 
 
 def _nothing_held_back(data: PreparedData) -> PreparedData:

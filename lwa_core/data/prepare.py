@@ -16,6 +16,7 @@ from lwa_core.data.filters import drawn_users, frequent_items, k_core, keep_one_
 from lwa_core.data.grouping import counts, grouped, offsets_of, orders_within
 from lwa_core.data.leakage import check_split
 from lwa_core.data.moments import moment_of
+from lwa_core.data.neighbours import neighbours
 from lwa_core.data.splits import Parts, as_given, by_time, leave_one_out, lend_to_calibration
 from lwa_core.errors import DataError
 
@@ -117,6 +118,7 @@ def prepare(
             "by": "timestamp" if by_timestamp else "file",
             "ties": "order of the file",
             "test_targets_in_ties": parts.ties,
+            **neighbours(data),
         },
         **_facts(data, cleaned, dropped, repeats),
         "notes": [*notes, *cleaned.notes, *(message for _, message in cleaned.cautions)],

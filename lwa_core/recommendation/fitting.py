@@ -107,10 +107,11 @@ def train_on(
         ranking = rank_examples(scores, data, data.validation, filter_seen=filter_seen, depth=10)
         return float(ndcg(ranking.ranks, 10, ranking.tied).mean())
 
-    return train(
+    windows = windows_of(recommender, data)
+    trained = train(
         model,
         loss,
-        windows=windows_of(recommender, data),
+        windows=windows,
         collate=collate,
         evaluate=validate,
         settings=settings,
@@ -120,6 +121,20 @@ def train_on(
         precision=precision,
         stop_after=stop_after,
     )
+    if not trained.history:
+        return trained
+    return attrs.evolve(trained, windows=len(windows), targets=_targets(collate, windows, settings.batch, seed))
+
+
+def _targets(collate: Callable[[Sequence[History]], Batch], windows: list[History], batch: int, seed: int) -> int:
+    """How many targets batches of all windows have together; where they are drawn, in one drawing by the seed."""
+    windows = sorted(windows, key=len)  # as in training, so that little is padded
+    with generators_kept():
+        torch.manual_seed(seed)
+        np.random.seed(seed)
+        random.seed(seed)
+        labels = (collate(windows[start : start + batch])["labels"] for start in range(0, len(windows), batch))
+        return sum(int(torch.count_nonzero(each)) for each in labels)
 
 
 @contextmanager

@@ -44,7 +44,17 @@ class Strip:
 
 @attrs.frozen
 class Trained:
-    """A model's training: the key of the metric that stopped it, as it is shown, and its value in the kept epoch."""
+    """A model's training: what stopped it and what an epoch was made of.
+
+    Args:
+        name: Of the model.
+        history: One entry an epoch.
+        best_epoch: Whose weights were kept.
+        metric: Key of the metric that stopped it; None where there is none.
+        shown: That metric's name.
+        best: Its value in the kept epoch.
+        epoch: Windows and targets, in words; empty where they were not counted.
+    """
 
     name: str
     history: Sequence[Mapping[str, float]]
@@ -52,6 +62,7 @@ class Trained:
     metric: str | None
     shown: str
     best: str
+    epoch: str
 
 
 def sections(results: Results) -> dict[str, Any]:
@@ -289,7 +300,9 @@ def training(entry: Training) -> Trained:
     metric = validated(entry.history) if entry.history else None
     kept = [epoch[metric] for epoch in entry.history if metric and epoch["epoch"] == entry.best_epoch]
     shown, best = metric_name(metric) if metric else "", number(kept[0]) if kept else NOT_MEASURED
-    return Trained(entry.name, entry.history, entry.best_epoch, metric, shown, best)
+    windows, targets = entry.windows, entry.targets
+    epoch = "" if windows is None or targets is None else f"{windows:,} windows with {targets:,} targets an epoch"
+    return Trained(entry.name, entry.history, entry.best_epoch, metric, shown, best, epoch)
 
 
 def _sizes(data: Data) -> str:

@@ -120,7 +120,13 @@ def assemble(found: Found) -> Metrics:
         else PlanResult(selector=recipe.select.component, depth=plan.depth, tiers=plan.tiers, trace=plan.trace),
         optimality=found.optimality,
         training=tuple(
-            Training(name=name, history=tuple(trained["history"]), best_epoch=trained["best_epoch"])
+            Training(
+                name=name,
+                history=tuple(trained["history"]),
+                best_epoch=trained["best_epoch"],
+                windows=trained.get("windows"),
+                targets=trained.get("targets"),
+            )
             for name, facts in found.facts.items()
             if (trained := facts["training"]) is not None
         ),

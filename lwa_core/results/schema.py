@@ -450,11 +450,17 @@ class Training:
         name: Of the model.
         history: For each epoch `epoch`, `loss` and the metric that stops training.
         best_epoch: Whose weights were kept.
+        windows: How many training windows an epoch had; null where they were not counted. How they were cut from the
+            users' sequences is a setting of the recommender, under `asked`.
+        targets: How many targets these windows had together, each counted in the loss once an epoch; where targets are
+            drawn (masked items), in one drawing.
     """
 
     name: str
     history: tuple[Mapping[str, float], ...]
     best_epoch: int
+    windows: int | None = None
+    targets: int | None = None
 
 
 @attrs.frozen

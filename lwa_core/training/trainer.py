@@ -83,10 +83,19 @@ class Part(Sampler[list[int]]):
 
 @attrs.frozen
 class Trained:
-    """What training leaves: a JSON-ready history (one entry an epoch) and the epoch whose weights were kept."""
+    """What training leaves.
+
+    Args:
+        history: JSON-ready, one entry an epoch.
+        best_epoch: Whose weights were kept.
+        windows: How many windows an epoch has; None where nobody counted.
+        targets: How many targets they have together; where targets are drawn, in one drawing.
+    """
 
     history: list[dict[str, float]]
     best_epoch: int
+    windows: int | None = None
+    targets: int | None = None
 
 
 def train(

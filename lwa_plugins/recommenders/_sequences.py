@@ -1,4 +1,4 @@
-"""Windows, batches and losses that the recommenders over item ids share.
+"""Batches and losses that the recommenders over item ids share.
 
 Inside their models item i of the catalogue has id i + first, and 0 is padding, on the right. A label is item + 1, and 0
 where there is no target.
@@ -20,46 +20,49 @@ if TYPE_CHECKING:
     from lwa_core import Batch, History, Losses
 
 
-def windows_from_the_end(sequences: Sequence[History], targets: int, extra: int) -> list[History]:
-    """Windows of `targets` events, cut from the end, each with up to `extra` events before it; none shorter than 2.
+def next_item_batch(windows: Sequence[History], last_alone: bool = False) -> Batch:
+    """Inputs are all items but the last, and the target at each position is the item after it.
 
-    With one extra event every event but a sequence's first is the next item of another one, once.
+    With `last_alone`, a window's last item is its only target.
     """
-    windows = []
-    for sequence in sequences:
-        end = len(sequence)
-        while end >= 2:
-            windows.append(sequence[max(0, end - targets - extra) : end])
-            end -= targets
-    return windows
-
-
-def next_item_batch(windows: Sequence[History]) -> Batch:
-    """Inputs are all items but the last, and the target at each position is the item after it."""
     import torch
 
     ids = torch.from_numpy(padded(windows))
     real = ids[:, 1:] > 0
+    labels = ids[:, 1:].contiguous()
     return {
         "input_ids": torch.where(real, ids[:, :-1], 0),
         "attention_mask": real,
-        "labels": ids[:, 1:].contiguous(),
+        "labels": torch.where(_last(real), labels, 0) if last_alone else labels,
     }
 
 
-def masked_batch(windows: Sequence[History], share: float) -> Batch:
-    """Each item is replaced by the mask with the chance `share`, and is the target there; of no item, the last is."""
+def masked_batch(windows: Sequence[History], share: float, last_alone: bool = False) -> Batch:
+    """Each item is replaced by the mask with the chance `share`, and is the target there; of no item, the last is.
+
+    With `last_alone`, the last item always is, and no other.
+    """
     import torch
 
     ids = torch.from_numpy(padded(windows, first=MASK + 1))
     real = ids != PADDING
-    hidden = real & (torch.rand(ids.shape) < share)
-    hidden[torch.arange(len(ids)), real.sum(dim=1) - 1] |= ~hidden.any(dim=1)
+    if last_alone:
+        hidden = _last(real)
+    else:
+        hidden = real & (torch.rand(ids.shape) < share)
+        hidden[torch.arange(len(ids)), real.sum(dim=1) - 1] |= ~hidden.any(dim=1)
     return {
         "input_ids": torch.where(hidden, MASK, ids),
         "attention_mask": real,
         "labels": torch.where(hidden, ids - MASK, 0),
     }
+
+
+def _last(real: torch.Tensor) -> torch.Tensor:
+    """Of each row that is real up to some place (rows, time) that place alone."""
+    import torch
+
+    return torch.arange(real.shape[1]) == real.sum(dim=1, keepdim=True) - 1
 
 
 def asking_by_mask(histories: Sequence[History], length: int, targets: NDArray[np.int64] | None) -> Batch:

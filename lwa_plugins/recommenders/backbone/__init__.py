@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
-from lwa_core import TrainingOptions, setting
+from lwa_core import setting
+from lwa_plugins.recommenders._windows import WindowOptions
 from lwa_plugins.recommenders.backbone.families import FAMILIES, fresh_values
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @attrs.frozen
-class Backbone(TrainingOptions):
+class Backbone(WindowOptions):
     """A transformer of a known family reads item embeddings instead of words; items are scored by the same embeddings.
 
     Item embeddings are projected to the width of the transformer, and its states back, as in E4SRec, which takes the
@@ -68,6 +69,7 @@ class Backbone(TrainingOptions):
     )
 
     def __attrs_post_init__(self) -> None:
+        self.assert_all_covered(self.max_length)
         if self.train != "all" and not self.pretrained:
             raise ValueError(f"train = '{self.train}' would leave the transformer untrained: give `pretrained`")
         if self.four_bit and self.train != "lora":
@@ -147,16 +149,16 @@ class Backbone(TrainingOptions):
         return load_pretrained(BackboneModel, folder)
 
     def training_windows(self, sequences: Sequence[History]) -> list[History]:
-        """Non-overlapping windows, cut from the end: `max_length` targets, or `max_length` events to be masked."""
-        from lwa_plugins.recommenders._sequences import windows_from_the_end
-
-        return windows_from_the_end(sequences, self.max_length, extra=0 if self.masked else 1)
+        """As `windows` says, each with `max_length` inputs at most."""
+        return self.cut(sequences, self.max_length, self.masked)
 
     def training_batch(self, windows: Sequence[History]) -> Batch:
         """Of masked items, which ones is drawn anew each time; where none was drawn, it is the last."""
         from lwa_plugins.recommenders._sequences import masked_batch, next_item_batch
 
-        return masked_batch(windows, self.masking) if self.masked else next_item_batch(windows)
+        if self.masked:
+            return masked_batch(windows, self.masking, self.last_alone)
+        return next_item_batch(windows, self.last_alone)
 
     def example_batch(self, histories: Sequence[History], targets: NDArray[np.int64] | None = None) -> Batch:
         import torch

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
-from lwa_core import TrainingOptions, setting
+from lwa_core import setting
+from lwa_plugins.recommenders._windows import WindowOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @attrs.frozen
-class Sequential(TrainingOptions):
+class Sequential(WindowOptions):
     """A transformer over item ids (SASRec with pre-norm blocks), scored against tied item embeddings.
 
     It learns the next item at every position, with causal attention, or items that were replaced by a mask, with
@@ -69,7 +70,17 @@ class Sequential(TrainingOptions):
         ".safetensors or .npy, beside each a .json or .jsonl of the same name with the item ids",
         path=True,
     )
-    checkpoint: str = setting("", help="folder of a saved model to start from instead of fresh weights", path=True)
+    item_table: bool = setting(
+        True,
+        help="whether items have embeddings of their own; false: they are what is known of them (vectors, attributes, "
+        "categories), so that items without training events are ranked by that",
+    )
+    checkpoint: str = setting(
+        "",
+        help="folder of a saved model to go on from instead of fresh weights; layers and all sizes are its own, items "
+        "are found in it by their ids, and those that it does not know are new to it",
+        path=True,
+    )
 
     @property
     def masked(self) -> bool:
@@ -77,14 +88,17 @@ class Sequential(TrainingOptions):
         return self.objective == "masked"
 
     def __attrs_post_init__(self) -> None:
+        self.assert_all_covered(self.max_length)
         if self.masked and self.max_length < 2:
             raise ValueError("max_length must be at least 2 where the last place is the mask's")
         if self.masked and self.times:
             raise ValueError("times = true needs objective = 'next-item': an item to be predicted has no time")
         if self.width % self.heads:
             raise ValueError(f"heads must divide width, and {self.heads} does not divide {self.width}")
-        if self.checkpoint and self.has_side:
-            raise ValueError("a checkpoint has its own side information: leave categories, attributes and vectors out")
+        if self.checkpoint and (self.categories or self.attributes):
+            raise ValueError("a checkpoint has its own attributes: leave categories and attributes out")
+        if not (self.item_table or self.checkpoint or self.has_side):
+            raise ValueError("item_table = false needs vectors, attributes or categories, which stand for the items")
 
     @property
     def depth(self) -> int | None:
@@ -111,10 +125,11 @@ class Sequential(TrainingOptions):
 
     def build(self, catalogue: Catalogue, report: Reporter) -> torch.nn.Module:
         from lwa_plugins.recommenders._item_files import item_facts
+        from lwa_plugins.recommenders.sequential.continuing import continued
         from lwa_plugins.recommenders.sequential.model import SequentialConfig, SequentialModel
 
         if self.checkpoint:
-            return self._checkpoint(catalogue)
+            return continued(self, catalogue, report)
         facts = None
         if self.has_side:
             facts = item_facts(catalogue, self.categories, self.attributes, self.vectors, report)
@@ -128,27 +143,12 @@ class Sequential(TrainingOptions):
             max_length=self.max_length,
             masked=self.masked,
             time_bias=self.times,
+            item_table=self.item_table,
             **({} if facts is None else facts.sizes),
         )
         model: Any = SequentialModel(config)
         if facts is not None:
             model.side.fill(facts)
-        return cast("torch.nn.Module", model)
-
-    def _checkpoint(self, catalogue: Catalogue) -> torch.nn.Module:
-        from lwa_core import ModelError
-
-        model: Any = self.load(Path(self.checkpoint))
-        if model.config.items != len(catalogue):
-            raise ModelError(
-                f"the model in {self.checkpoint} ranks {model.config.items} items, but the data has {len(catalogue)}",
-                "give it the data and filters that it was trained on",
-            )
-        if model.config.masked != self.masked:
-            learnt = "masked" if model.config.masked else "next-item"
-            raise ModelError(f"the model in {self.checkpoint} was made for objective = {learnt!r}")
-        if model.config.time_bias != self.times:
-            raise ModelError(f"the model in {self.checkpoint} was made for times = {str(not self.times).lower()}")
         return cast("torch.nn.Module", model)
 
     def load(self, folder: Path) -> torch.nn.Module:
@@ -158,18 +158,16 @@ class Sequential(TrainingOptions):
         return load_pretrained(SequentialModel, folder)
 
     def training_windows(self, sequences: Sequence[History]) -> list[History]:
-        """Non-overlapping windows, cut from the end: `max_length` targets, each event once, or events to be masked."""
-        from lwa_plugins.recommenders._sequences import windows_from_the_end
-
-        return windows_from_the_end(sequences, self.max_length, extra=0 if self.masked else 1)
+        """As `windows` says, each with `max_length` inputs at most."""
+        return self.cut(sequences, self.max_length, self.masked)
 
     def training_batch(self, windows: Sequence[History]) -> Batch:
         from lwa_plugins.recommenders._sequences import masked_batch, next_item_batch
         from lwa_plugins.recommenders.sequential.times import padded_times
 
         if self.masked:
-            return masked_batch(windows, self.mask_share)
-        batch = next_item_batch(windows)
+            return masked_batch(windows, self.mask_share, self.last_alone)
+        batch = next_item_batch(windows, self.last_alone)
         return batch if not self.times else {**batch, "times": padded_times(windows)[:, :-1]}
 
     def example_batch(self, histories: Sequence[History], targets: NDArray[np.int64] | None = None) -> Batch:

@@ -13,6 +13,20 @@ if TYPE_CHECKING:
     from lwa_plugins.recommenders._item_files import ItemFacts
 
 
+class SpecialIds(nn.Embedding):
+    """Rows of padding and, where there is one, of the mask: all that is learnt of ids where items have no own table.
+
+    Args:
+        items: How many ids there are besides, which have no rows.
+        special: How many have one; padding is the first.
+        width: Of a row.
+    """
+
+    def __init__(self, items: int, special: int, width: int) -> None:
+        super().__init__(special, width, padding_idx=0)
+        self.num_embeddings = items + special  # whoever asks wants to know which ids may be given
+
+
 class SideInformation(nn.Module):
     """Mean of the embeddings of an item's attributes, plus linear maps of its vectors (items, width).
 

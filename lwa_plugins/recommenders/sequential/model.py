@@ -14,7 +14,7 @@ from lwa_core import ModelError
 from lwa_core.modeling import EmbeddingByExample
 from lwa_plugins.recommenders._sequences import MASK, PADDING
 from lwa_plugins.recommenders.sequential.dropout import Dropout, biased_attention, causal_attention
-from lwa_plugins.recommenders.sequential.items import Fused, SideInformation
+from lwa_plugins.recommenders.sequential.items import Fused, SideInformation, SpecialIds
 from lwa_plugins.recommenders.sequential.times import BUCKETS, gap_buckets
 
 
@@ -36,6 +36,7 @@ class SequentialConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers 
     attribute_pairs: int = 0
     vector_sizes: tuple[int, ...] | list[int] = ()
     time_bias: bool = False
+    item_table: bool = True
 
     @property
     def first_item(self) -> int:
@@ -162,6 +163,13 @@ def side_information(config: SequentialConfig) -> SideInformation | None:
     return SideInformation(config.items, config.hidden_size, config.attributes, config.attribute_pairs, sizes)
 
 
+def item_embedding(config: SequentialConfig) -> nn.Embedding:
+    """A row for every id; without an item table for padding and the mask alone."""
+    if not config.item_table:
+        return SpecialIds(config.items, config.first_item, config.hidden_size)
+    return nn.Embedding(config.items + config.first_item, config.hidden_size, padding_idx=PADDING)
+
+
 class SequentialModel(PreTrainedModel):  # type: ignore[misc]  # transformers is untyped
     """Item ids (batch, time), 0 for padding on the right -> hidden states (batch, time, width) after the final norm."""
 
@@ -172,7 +180,7 @@ class SequentialModel(PreTrainedModel):  # type: ignore[misc]  # transformers is
 
     def __init__(self, config: SequentialConfig) -> None:
         super().__init__(config)
-        self.item_embedding = nn.Embedding(config.items + config.first_item, config.hidden_size, padding_idx=PADDING)
+        self.item_embedding = item_embedding(config)
         self.side = side_information(config)
         self._fused = Fused()
         self.position_embedding = nn.Embedding(config.max_length, config.hidden_size)
@@ -220,7 +228,10 @@ class SequentialModel(PreTrainedModel):  # type: ignore[misc]  # transformers is
         return cast(torch.Tensor, self._fused.table)
 
     def _with_side(self, own: torch.Tensor) -> torch.Tensor:
-        return own + F.pad(cast(SideInformation, self.side)(), (0, 0, self.config.first_item, 0))
+        known = cast(SideInformation, self.side)()
+        if not self.config.item_table:
+            return torch.cat([own, known])
+        return own + F.pad(known, (0, 0, self.config.first_item, 0))
 
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, nn.Linear):

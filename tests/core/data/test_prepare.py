@@ -81,7 +81,8 @@ def test_ties_keep_the_order_of_the_file_and_are_counted():
     data = prepare(source_of(rows), Filter(), Split(), 0)
 
     assert {"a": ["p", "z", "q"], "b": ["p", "q", "z"]} == spelled(data)
-    assert {"by": "timestamp", "ties": "order of the file", "test_targets_in_ties": 1} == data.facts["order"]
+    order = {"by": "timestamp", "ties": "order of the file", "test_targets_in_ties": 1}
+    assert {**order, "neighbours_in_ties": 0.25, "neighbours_ascending": 0.0} == data.facts["order"]
 
 
 def test_without_timestamps_the_order_of_the_file_counts():
@@ -90,7 +91,8 @@ def test_without_timestamps_the_order_of_the_file_counts():
     data = prepare(source_of(rows, ("user", "item")), Filter(), Split(), 0)
 
     assert {"a": ["z", "q", "p"], "b": ["q", "p", "z"]} == spelled(data)
-    assert {"by": "file", "ties": "order of the file", "test_targets_in_ties": None} == data.facts["order"]
+    order = {"by": "file", "ties": "order of the file", "test_targets_in_ties": None}
+    assert {**order, "neighbours_in_ties": None, "neighbours_ascending": 0.25} == data.facts["order"]
 
 
 @pytest.mark.parametrize(("which", "expected"), [("first", "pqrst"), ("last", "qrstp"), ("all", "pqrstp")])

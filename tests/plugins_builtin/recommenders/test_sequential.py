@@ -292,7 +292,7 @@ def test_attention_is_the_softmax_of_scaled_products(model):
 def test_a_checkpoint_is_the_start_instead_of_fresh_weights(model, tmp_path):
     save_model(model, tmp_path)
 
-    started = Sequential(checkpoint=str(tmp_path)).build(catalogue(), Quiet())
+    started = Sequential(checkpoint=str(tmp_path), max_length=12).build(catalogue(), Quiet())
 
     weights = dict(started.named_parameters())
     assert all(torch.equal(value, weights[name]) for name, value in model.named_parameters())
@@ -303,7 +303,7 @@ def test_a_checkpoint_for_another_catalogue_is_refused(model, tmp_path):
     save_model(model, tmp_path)
 
     with pytest.raises(ModelError, match="ranks 30 items, but the data has 31"):
-        Sequential(checkpoint=str(tmp_path)).build(catalogue(31), Quiet())
+        Sequential(checkpoint=str(tmp_path), max_length=12).build(catalogue(31), Quiet())
 
 
 def test_a_checkpoint_that_is_not_there_is_refused(tmp_path):
