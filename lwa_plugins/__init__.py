@@ -36,7 +36,7 @@ def lwa_recommenders() -> list[Component[Any]]:
         Component(
             "sequential",
             f"{at}.sequential:Sequential",
-            version=2,
+            version=3,
             reference="Kang & McAuley 2018, SASRec; Klenitskiy & Vasilev 2023 for the full cross-entropy; "
             "Petrov & Macdonald 2023, gSASRec, for gbce; Sun et al. 2019, BERT4Rec, for masked items; "
             "Zhai et al. 2024, HSTU, for times",

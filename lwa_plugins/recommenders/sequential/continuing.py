@@ -52,7 +52,7 @@ def continued(asked: Sequential, catalogue: Catalogue, report: Reporter) -> torc
     origins = np.array([places.get(item, -1) for item in catalogue.ids], dtype=np.int64)
     _compare(known, catalogue, origins, folder, report)
     vectors = [
-        _new_rows(Path(path), _numpy(getattr(model.side, f"vectors_{place}")), places, catalogue, origins)
+        _new_rows(Path(path), _numpy(getattr(model.side, f"vectors_{place}")), places, catalogue, origins, report)
         for place, path in enumerate(asked.vectors)
     ]
     if known == catalogue.ids:
@@ -122,6 +122,7 @@ def _new_rows(
     places: dict[str, int],
     catalogue: Catalogue,
     origins: NDArray[np.int64],
+    report: Reporter,
 ) -> NDArray[np.float32]:
     """Vectors of the items that are new (new items, size), on the scale of the model's own (its items, size).
 
@@ -141,6 +142,8 @@ def _new_rows(
         raise ModelError(f"{path.name} does not hold the vectors that the model was made with", "add to that file")
     new = [rows.get(catalogue.ids[item], -1) for item in np.flatnonzero(origins < 0)]
     found = np.array(new, dtype=np.int64)
+    if lacking := int((found < 0).sum()):
+        report.warn("side-information", f"{path.name} has no vector for {lacking} items that are new to the model")
     return np.where(found[:, None] >= 0, table[found] / scale, 0).astype(np.float32)
 
 

@@ -165,8 +165,11 @@ def test_new_items_get_their_vectors_on_the_models_scale(tmp_path, item_table):
     ranker = fit(frame(OLD), vectors=[vectors_file(tmp_path, OLD)], item_table=item_table, **SMALL)
     ranker.save(tmp_path / "m")
     file = vectors_file(tmp_path, sorted({*OLD, *NOW}, reverse=True), factor=3.0)
+    heard = Heard()
 
-    again = fit(frame(NOW), checkpoint=tmp_path / "m", vectors=[file], **{**GOING_ON, "epochs": 0})
+    again = fit(
+        frame([*NOW, "zz"]), checkpoint=tmp_path / "m", vectors=[file], **{**GOING_ON, "epochs": 0}, report=heard
+    )
 
     held = dict(zip(OLD, ranker.model.side.vectors_0, strict=True))
     made = dict(zip(again.catalogue.ids, again.model.side.vectors_0, strict=True))
@@ -174,6 +177,8 @@ def test_new_items_get_their_vectors_on_the_models_scale(tmp_path, item_table):
         assert torch.equal(held[item], made[item])
     raw = {item: np.random.default_rng([*map(ord, item)]).normal(size=5) for item in NOW}
     scale = np.linalg.norm(held["i01"]) / np.linalg.norm(raw["i01"])
+    assert not made["zz"].any()
+    assert ("side-information", "v.npy has no vector for 1 items that are new to the model") in heard.warnings
     for item in ("a", "i05b", "z"):
         np.testing.assert_allclose(made[item], scale * raw[item], rtol=1e-4)
     table = dict(zip(again.catalogue.ids, again.model.item_table().detach(), strict=True))
