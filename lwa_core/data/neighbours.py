@@ -17,7 +17,8 @@ def neighbours(data: PreparedData) -> dict[str, float | None]:
     `neighbours_ascending` looks at the pairs that nothing but the file puts in order (those in ties; without
     timestamps, all) and have two different items: the share whose second item comes later in the catalogue, which is
     ordered by the ids. None where there is no such pair. An order that says nothing of ids gives about 0.5; far from
-    that, a file was sorted by them, and a model can learn the sorting.
+    that, a file was sorted by them, and a model can learn the sorting. Where a file numbered its items anew, an order
+    by the ids of before cannot be seen.
     """
     one_user = np.ones(max(0, len(data.items) - 1), dtype=np.bool_)
     begins = data.offsets[1:-1]
