@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-ENTRIES = 2**26
+ENTRIES = 2**25
 """Most entries of the table, 12 bytes each: of n items every one keeps its `ENTRIES` / n strongest transitions."""
 PAIRS = 2**23
 """About how many pairs of events are counted at once: bounds the memory of fitting."""
@@ -160,10 +160,13 @@ def _strongest(table: Any, most: int) -> Any:
     lengths = np.diff(table.indptr)
     if not len(lengths) or lengths.max() <= most:
         return table
-    rows = np.repeat(np.arange(len(lengths)), lengths)
-    order = np.lexsort((table.indices, -table.data, rows))
-    near = np.sort(order[np.arange(len(rows)) - table.indptr[rows] < most])
-    return csr_array((table.data[near], (rows[near], table.indices[near])), shape=table.shape)
+    kept = np.ones(table.nnz, dtype=np.bool_)
+    for row in np.flatnonzero(lengths > most):
+        begin, end = table.indptr[row], table.indptr[row + 1]
+        order = np.argsort(-table.data[begin:end], kind="stable")  # columns rise within a row
+        kept[begin + order[most:]] = False
+    indptr = np.concatenate([[0], np.cumsum(np.minimum(lengths, most))])
+    return csr_array((table.data[kept], table.indices[kept], indptr), shape=table.shape)
 
 
 def _scaled(table: Any, rows: Floats) -> Any:
@@ -221,13 +224,12 @@ class Transitions:
         settings = self.settings
         recent = _weighted(histories, len(self.popularity), settings.history, settings.decay)
         # Sparse times sparse adds up over the same items in the same order for every column: equal evidence is equal.
-        scores = (recent @ self.evidence).toarray()
+        found = recent @ self.evidence
+        found.data = _on_grid(found.data)
+        scores = found.toarray()
         if self.features is not None:
-            scores += settings.features * (self.cosines(histories) if cosines is None else cosines)
+            scores += _on_grid(settings.features * (self.cosines(histories) if cosines is None else cosines))
         scores += self.popularity
-        scores *= GRID
-        np.rint(scores, out=scores)
-        scores /= GRID
         return np.asarray(scores)
 
     def cosines(self, histories: Sequence[History]) -> Floats:
@@ -242,6 +244,11 @@ class Transitions:
         import torch
 
         return torch.from_numpy(self.table(histories))
+
+
+def _on_grid(values: Floats) -> Floats:
+    """To the nearest multiple of 1 / `GRID`: what is equal but for rounding is equal again."""
+    return np.asarray(np.rint(values * GRID) / GRID)
 
 
 def weigh(counts: TransitionCounts, settings: TransitionSettings, features: Any = None) -> Transitions:
@@ -259,7 +266,8 @@ def weigh(counts: TransitionCounts, settings: TransitionSettings, features: Any 
     evidence = _scaled(counts.table, rows)
     evidence.data /= ((items * counts.shares) ** settings.correction)[evidence.indices]
     if settings.scale is not None:
-        evidence.data = np.log1p(evidence.data / settings.scale)
+        evidence.data /= settings.scale
+        np.log1p(evidence.data, out=evidence.data)
     popularity = settings.popularity * np.log(counts.shares)
     return Transitions(settings, evidence, popularity, features if settings.features else None)
 
