@@ -68,6 +68,7 @@ def command(
         print_json(rows)
     else:
         _print(rows)
+        _say_baseline(plan, opened_store)
     if failure is not None:
         raise failure
 
@@ -78,6 +79,15 @@ def _print(rows: list[dict[str, Any]]) -> None:
     cells = [[r["stage"], r["component"] or "", r["state"], (r["key"] or "")[:12], ", ".join(r["lacks"])] for r in rows]
     print_table(["stage", "component", "state", "key", "lacks"], cells)
     echo(f"{sum(r['state'] == 'stored' for r in rows)} of {len(rows)} stages are stored", err=True)
+
+
+def _say_baseline(plan: Plan, store: Store) -> None:
+    """What a teacher has to beat, once that is known: the untrained table on the validation users it was tuned on."""
+    stage: Any = None if plan.baselines is None else plan.baselines.inputs.get("transitions")
+    tuned = None if stage is None else stage.stored(store)
+    if tuned is not None and tuned.ndcg is not None:
+        asked = f"{tuned.examples:,} validation users, {tuned.tried} settings tried"
+        echo(f"untrained, transitions reaches NDCG@{tuned.k} {tuned.ndcg:.4f} ({asked})", err=True)
 
 
 def _tried(plan: Plan, store: Store) -> LwaError | None:

@@ -178,7 +178,7 @@ def test_plan_as_a_table(tiny):
     assert rows[0] == ["stage", "component", "state", "key", "lacks"]
     assert ["teacher", "sequential", "stored"] in [row[:3] for row in rows]
     count = len(rows) - 1
-    assert done.stderr == f"{count} of {count} stages are stored\n"
+    assert done.stderr.startswith(f"{count} of {count} stages are stored\n")
 
 
 def test_plan_computes_nothing_where_nothing_is_to_be_tried(tiny, tmp_path):
@@ -234,6 +234,19 @@ def test_report_of_something_else(tmp_path):
 
     assert (done.exit_code, done.stdout) == (7, "")
     assert f"error[store]: {tmp_path} is not the folder of a finished run" in done.stderr
+
+
+# What a teacher has to beat
+
+
+def test_plan_says_what_the_untrained_table_reaches_once_it_is_tuned(tiny):
+    before = lwa("plan", tiny.recipe, "--store", tiny.store.parent / "empty", "--no-smoke-test")
+    after = tiny("plan")
+
+    fitted = json.loads((tiny.folder / "metrics.json").read_text("utf-8"))["models"]
+    (told,) = (model["fitted"] for model in fitted if model["name"] == "transitions")
+    assert "transitions reaches" not in before.stderr
+    assert f"transitions reaches NDCG@{told['k']} {told['validation_ndcg']:.4f}" in after.stderr
 
 
 # recommend
