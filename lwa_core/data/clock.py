@@ -283,7 +283,17 @@ def _number(value: Any) -> float:
 
 
 def _dated(value: date | np.datetime64) -> int:
-    return int(value.astype("datetime64[ms]").astype(np.int64)) if isinstance(value, np.datetime64) else of_date(value)
+    if not isinstance(value, np.datetime64):
+        return of_date(value)
+    try:
+        found = value.astype("datetime64[ms]")
+        told = bool(found.astype(value.dtype) == value)  # older numpy wraps round, unsaid; of NaT nothing is equal
+    except OverflowError:
+        told = False
+    finer = np.datetime_data(value.dtype)[0] in ("us", "ns", "ps", "fs", "as")
+    if not told and not (finer and not np.isnat(value)):
+        raise DataError(f"{value} is no time of the years 1 to 9999")
+    return int(found.astype(np.int64))
 
 
 def _check_years(values: Numbers, milliseconds: float, unit: str) -> None:

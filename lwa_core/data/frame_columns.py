@@ -93,8 +93,14 @@ def _of_known_unit(name: str, values: NDArray[np.datetime64]) -> NDArray[np.date
     """Times in a unit that polars has: it has neither seconds nor years."""
     if np.datetime_data(values.dtype)[0] in ("D", "ms", "us", "ns"):
         return values
-    times = values.astype("datetime64[ms]")
-    if not bool(((times.astype(values.dtype) == values) | np.isnat(values)).all()):  # numpy wraps round, unsaid
+    try:
+        times = values.astype("datetime64[ms]")
+        whole = bool(
+            ((times.astype(values.dtype) == values) | np.isnat(values)).all()
+        )  # older numpy wraps round, unsaid
+    except OverflowError:
+        whole = False
+    if not whole:
         raise DataError(f"column {name!r} holds times that lie too far from 1970", hint="is its unit the right one?")
     return times
 
