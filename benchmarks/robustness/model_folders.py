@@ -145,7 +145,9 @@ def path_in(rng, value):
 
 
 def header_of(content):
-    """The header of a safetensors file, and the rest."""
+    """The header of a safetensors file, and the rest. Raises ValueError where another edit has cut it away."""
+    if len(content) < 8:
+        raise ValueError("no header")
     size = struct.unpack("<Q", content[:8])[0]
     return json.loads(content[8 : 8 + size]), content[8 + size :]
 
