@@ -10,6 +10,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Sequence
+from os.path import isfile
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -134,7 +135,7 @@ def _weight_files(folder: Path) -> tuple[str, ...]:
         for name in named.values():
             if not isinstance(name, str) or not _is_plain(name):
                 raise ModelError(f"{folder / INDEX} names {name!r}, which is no safetensors file of the folder")
-            if not (folder / name).is_file():
+            if not isfile(folder / name):  # a name may be longer than any file's
                 raise ModelError(f"{folder / INDEX} names {name}, which is missing")
         return tuple(dict.fromkeys(named.values()))
     pickles = [path.name for ending in PICKLES for path in sorted(folder.glob(ending))]

@@ -264,3 +264,12 @@ def test_more_than_there_is_gives_all_there_is(many):
     answer = make_ranker(filter_seen=False).recommend(["item 1"], k=many)
 
     assert sorted(IDS) == sorted(answer.items)
+
+
+def test_a_name_longer_than_any_files_is_a_file_that_is_missing(saved):
+    description = json.loads((saved / "ranker.json").read_text("utf-8"))
+    description["files"]["x" * 300] = {"bytes": 1, "sha256": "0"}
+    (saved / "ranker.json").write_text(json.dumps(description), "utf-8")
+
+    with pytest.raises(ModelError, match="x is missing"):
+        load_ranker(saved)
