@@ -26,6 +26,7 @@ from .json_text import (
     BadJsonError as BadJsonError,
     is_utf_16 as is_utf_16,
     parse_json as parse_json,
+    utf_8_fault as utf_8_fault,
 )
 from .modeling.devices import device as device
 from .modeling.files.saving import (

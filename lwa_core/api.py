@@ -121,8 +121,10 @@ def _checked(kind: type, settings: Mapping[str, Any]) -> Any:
 
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Numpy's numbers as Python's, and paths as text, as TOML would give them."""
-    plain = {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
-    return {name: value.item() if isinstance(value, np.generic) else value for name, value in plain.items()}
+    return {
+        name: value.item() if isinstance(value, np.generic) else str(value) if isinstance(value, Path) else value
+        for name, value in settings.items()
+    }
 
 
 def _nothing_held_back(data: PreparedData) -> PreparedData:

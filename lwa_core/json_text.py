@@ -66,20 +66,33 @@ def parse_json(text: str | bytes, *, missing: bool = False, unique: bool = False
 
 
 def _decoded(text: str | bytes) -> str:
+    if isinstance(text, bytes):
+        if fault := utf_8_fault(text):
+            place, message, hint = fault
+            raise BadJsonError(message, text.count(b"\n", 0, place) + 1, hint)
+        return text.decode("utf-8-sig")
     try:
-        if isinstance(text, bytes):
-            if is_utf_16(text):
-                hint = "convert it, for example with `iconv -f utf-16 -t utf-8`"
-                raise BadJsonError("is UTF-16 text, and UTF-8 is needed", hint=hint)
-            return text.decode("utf-8-sig")
         _ = text.isascii() or text.encode()
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        hint = "convert it, for example with `iconv -f latin1 -t utf-8`"
-        raise BadJsonError(f"is not UTF-8 text (byte {error.object[error.start]:#04x})", line, hint) from error
     except UnicodeEncodeError as error:
         raise BadJsonError("is not UTF-8 text") from error
     return text
+
+
+def utf_8_fault(data: bytes, *, first: bool = True) -> tuple[int, str, str] | None:
+    """Where bytes are no text in UTF-8, what is wrong there, and what to do; None where nothing is.
+
+    Args:
+        data: The bytes.
+        first: Whether a text begins with them, so that they show whether it is UTF-16.
+    """
+    if first and is_utf_16(data):
+        return 0, "is UTF-16 text, and UTF-8 is needed", "convert it, for example with `iconv -f utf-16 -t utf-8`"
+    try:
+        _ = data.isascii() or data.decode()
+    except UnicodeDecodeError as error:
+        hint = "convert it, for example with `iconv -f latin1 -t utf-8`"
+        return error.start, f"is not UTF-8 text (byte {data[error.start]:#04x})", hint
+    return None
 
 
 def is_utf_16(data: bytes) -> bool:

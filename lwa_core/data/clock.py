@@ -285,15 +285,21 @@ def _number(value: Any) -> float:
 def _dated(value: date | np.datetime64) -> int:
     if not isinstance(value, np.datetime64):
         return of_date(value)
-    try:
-        found = value.astype("datetime64[ms]")
-        told = bool(found.astype(value.dtype) == value)  # older numpy wraps round, unsaid; of NaT nothing is equal
-    except OverflowError:
-        told = False
-    finer = np.datetime_data(value.dtype)[0] in ("us", "ns", "ps", "fs", "as")
-    if not told and not (finer and not np.isnat(value)):
+    found = in_milliseconds(np.array([value]))
+    if found is None or np.isnat(value):
         raise DataError(f"{value} is no time of the years 1 to 9999")
-    return int(found.astype(np.int64))
+    return int(found[0].astype(np.int64))
+
+
+def in_milliseconds(times: NDArray[np.datetime64]) -> NDArray[np.datetime64] | None:
+    """Times of numpy in milliseconds; None where one lies further from 1970 than these reach."""
+    try:
+        found = times.astype("datetime64[ms]")
+    except OverflowError:
+        return None
+    finer = np.datetime_data(times.dtype)[0] in ("us", "ns", "ps", "fs", "as")  # which are cut off, and fit
+    whole = finer or bool(((found.astype(times.dtype) == times) | np.isnat(times)).all())  # older numpy wraps round
+    return found if whole else None
 
 
 def _check_years(values: Numbers, milliseconds: float, unit: str) -> None:

@@ -347,7 +347,6 @@ def _values(raw: polars.Series, kept: NDArray[np.bool_] | None) -> NDArray[np.fl
 
     # What int64 does not hold is no time, and is refused by its size. numpy has no integers of 128 bits.
     wide = raw.dtype in (pl.UInt64, pl.Int128, pl.UInt128)
-    raw = raw.cast(pl.Float64) if wide else raw
     size = len(raw) if kept is None else _count(kept)
     whole = raw.dtype.is_integer() and not wide
     values: NDArray[np.float64] | Int64 = np.empty(size, np.int64) if whole else np.empty(size, np.float64)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lwa_core.data.clock import in_milliseconds
 from lwa_core.data.ids import is_gap, is_text, spell_id
 from lwa_core.errors import DataError, NeedsError
 
@@ -93,14 +94,8 @@ def _of_known_unit(name: str, values: NDArray[np.datetime64]) -> NDArray[np.date
     """Times in a unit that polars has: it has neither seconds nor years."""
     if np.datetime_data(values.dtype)[0] in ("D", "ms", "us", "ns"):
         return values
-    try:
-        times = values.astype("datetime64[ms]")
-        whole = bool(
-            ((times.astype(values.dtype) == values) | np.isnat(values)).all()
-        )  # older numpy wraps round, unsaid
-    except OverflowError:
-        whole = False
-    if not whole:
+    times = in_milliseconds(values)
+    if times is None:
         raise DataError(f"column {name!r} holds times that lie too far from 1970", hint="is its unit the right one?")
     return times
 

@@ -10,14 +10,11 @@ from numpy.typing import NDArray
 
 from lwa_core.data import Catalogue
 from lwa_core.recommendation.ranking import Ranking
-from lwa_core.statistics.rank_metrics import ndcg, recall, reciprocal_rank
+from lwa_core.statistics.rank_metrics import SAMPLED, ndcg, recall, reciprocal_rank
 
 Floats = NDArray[np.float64]
 
 PAIRS_AT_ONCE = 2**22
-
-SAMPLED = "_sampled"
-"""Stands behind the name of a metric of ranks among few sampled items."""
 
 
 def coverage(ranking: Ranking, catalogue: Catalogue, k: int) -> float:

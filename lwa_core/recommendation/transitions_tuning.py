@@ -274,19 +274,21 @@ def ranks_in(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rank of each target behind all items of its score, and how many others have it (examples,); rank 0: none.
 
-    The rule is that of `rank_examples`, without torch and top lists.
+    As `rank_examples` does, without top lists.
 
     Args:
-        table: Of scores (examples, items), which is changed.
+        table: Of scores (examples, items).
         targets: (examples,).
         seen: What is ranked nowhere of each row; None: all is ranked.
     """
-    if seen is not None:
-        table[np.repeat(np.arange(len(seen)), [len(each) for each in seen]), np.concatenate(seen)] = -np.inf
-    own = table[np.arange(len(table)), targets][:, None]
-    placed = np.isfinite(own[:, 0])
-    behind, tied = (table >= own).sum(axis=1), (table == own).sum(axis=1) - 1
-    return np.where(placed, behind, 0), np.where(placed, tied, 0)
+    import torch
+
+    from lwa_core.modeling.kernels.target_ranks import target_ranks
+    from lwa_core.recommendation.ranking import without_seen
+
+    scores = torch.from_numpy(table)
+    ranks, tied = target_ranks(scores if seen is None else without_seen(scores, seen), torch.from_numpy(targets))
+    return ranks.numpy(), tied.numpy()
 
 
 def write_tuned(folder: Path, tuned: Tuned) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lwa_core.results.schema import Figure
+from lwa_core.statistics.rank_metrics import SAMPLED
 
 NOT_MEASURED = "not measured"
 ASIDES = {"_other": "other texts", "_own_index": "own index"}
@@ -95,7 +96,7 @@ def counted(count: int, of: str) -> str:
 
 def metric_name(metric: str) -> str:
     """`ndcg@10` -> `NDCG@10`; what it is measured on besides stands behind a comma."""
-    for after, words in {**ASIDES, "_sampled": "sampled items only"}.items():
+    for after, words in {**ASIDES, SAMPLED: "sampled items only"}.items():
         if metric.endswith(after):
             return f"{metric_name(metric.removesuffix(after))}, {words}"
     name, at, k = metric.partition("@")

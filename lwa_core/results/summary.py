@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lwa_core.data import Catalogue, PreparedData
-from lwa_core.recommendation.metrics import SAMPLED, coverage, per_user
+from lwa_core.recommendation.metrics import coverage, per_user
 from lwa_core.recommendation.ranking import Ranking
 from lwa_core.recommendation.sections import Evaluate
 from lwa_core.results.schema import (
@@ -26,7 +26,7 @@ from lwa_core.results.trivial import constant_metrics, trivial_cut_offs
 from lwa_core.statistics.agreement import concordance, correlations, overlap
 from lwa_core.statistics.bootstrap import compare, intervals
 from lwa_core.statistics.estimate import Estimate, finite_digits, ten_digits
-from lwa_core.statistics.rank_metrics import ndcg, recall, reciprocal_rank
+from lwa_core.statistics.rank_metrics import SAMPLED, ndcg, recall, reciprocal_rank
 from lwa_core.statistics.stability import RESAMPLES
 from lwa_core.types import Floats, LayerScores, ScoreBoard
 

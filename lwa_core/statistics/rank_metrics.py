@@ -14,6 +14,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+SAMPLED = "_sampled"
+"""Stands behind the name of a metric of ranks among few sampled items."""
+
 Floats = NDArray[np.float64]
 Ranks = NDArray[np.integer]
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from lwa_core import is_utf_16
+from lwa_core import is_utf_16, utf_8_fault
 
 CONTROLS = bytes({*range(32), 127} - {*b"\t\n\v\f\r"})
 """Characters that no text file holds, and a damaged or binary one does."""
 
 CARRIAGE_RETURN = "a carriage return stands inside this line"
 LINE_ENDS = "lines end in \\n or \\r\\n; `tr '\\r' '\\n'` makes such ends of single carriage returns"
-
-UTF_16 = "is UTF-16 text, and UTF-8 is needed"
-FROM_UTF_16 = "convert it, for example with `iconv -f utf-16 -t utf-8`"
 
 CHECK = "`python -m json.tool FILE` checks a whole file"
 """What to do about JSON that is none."""
@@ -29,14 +26,10 @@ def text_fault(
         returns: Whether a carriage return may stand in a line, as it may in quotes.
         separator: Of fields, which may be a control character.
     """
-    if first and is_utf_16(data):
-        return 0, UTF_16, FROM_UTF_16
-    if encoding == "utf-8":
-        try:
-            _ = data.isascii() or data.decode()
-        except UnicodeDecodeError as error:
-            hint = "convert it, for example with `iconv -f latin1 -t utf-8`"
-            return error.start, f"is not UTF-8 text (byte {data[error.start]:#04x})", hint
+    if encoding == "utf-8" or (first and is_utf_16(data)):
+        fault = utf_8_fault(data, first=first)
+        if fault is not None:
+            return fault
     unwanted = CONTROLS.replace(separator.encode(), b"")
     if len(data.translate(None, unwanted)) < len(data):
         place = next(place for place, byte in enumerate(data) if byte in unwanted)
