@@ -72,7 +72,9 @@ from .plugins.protocols import (
     StatesDepth as StatesDepth,
     Trainable as Trainable,
     TrainableSubject as TrainableSubject,
+    UsesTransitions as UsesTransitions,
 )
+from .recommendation.transitions import Transitions as Transitions
 from .settings.declare import (
     redefined as redefined,
     setting as setting,

@@ -46,6 +46,11 @@ def lwa_recommenders() -> list[Component[Any]]:
             f"{at}.backbone:Backbone",
             reference="Li et al. 2023, E4SRec; Sun et al. 2019, BERT4Rec, for masked items",
         ),
+        Component(
+            "transitions",
+            f"{at}.transitions:TransitionTableRecommender",
+            reference="arXiv 2605.07125, the untrained heuristic, without its longer hops",
+        ),
         Component("text", f"{at}.text:Text", reference="Hou et al. 2022, UniSRec; Chen et al. 2024, HLLM"),
     ]
 

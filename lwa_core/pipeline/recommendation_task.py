@@ -16,7 +16,7 @@ from lwa_core.data.moments import AUTO
 from lwa_core.data.saving import ACCOUNT, ARRAYS, load_prepared, save_prepared
 from lwa_core.data.timed import TimedHistory, asks_for_times
 from lwa_core.errors import PluginError
-from lwa_core.pipeline.graph import Inputs, Job, Stage, core_part
+from lwa_core.pipeline.graph import Inputs, Job, Stage, core_part, given
 from lwa_core.pipeline.keys import digests_of
 from lwa_core.pipeline.models import StoredModel, restorer_of, write_model
 from lwa_core.pipeline.task import Asked, drawn
@@ -155,9 +155,15 @@ class RecommendationTask:
             "precision": recipe.precision,
         }
         read = partial(StoredModel, open=self.open)
-        inputs = {"data": data}
+        inputs: Inputs = {"data": data, **self._tuned_on(data)}
         use = recipe.recommender
         return Stage("teacher", "model", TEACHER_VERSION, self._fit, read, inputs, asked, use=use, collective=True)
+
+    def _tuned_on(self, data: Stage[PreparedData]) -> Inputs:
+        """What else a recommender is fitted with that builds on the table of transitions."""
+        from lwa_core.recommendation.fitting import uses_transitions
+
+        return {"transitions": self.transitions(data)} if uses_transitions(self.recommender) else {}
 
     def refitted(self, teacher: Stage[StoredModel]) -> tuple[Stage[PreparedData], Stage[StoredModel]] | None:
         if not self.recipe.split.refit:
@@ -166,7 +172,7 @@ class RecommendationTask:
         assert isinstance(first, Stage)
         make = partial(self._prepare, refit=True)
         data = attrs.evolve(first, name="data to refit on", make=make, asked={**first.asked, "refit": True})
-        inputs = {"data": data, "tuned": teacher}
+        inputs: Inputs = {"data": data, "tuned": teacher, **self._tuned_on(first)}
         return data, attrs.evolve(teacher, make=self._refit, inputs=inputs)
 
     def _refit(self, job: Job) -> None:
@@ -188,6 +194,7 @@ class RecommendationTask:
     def _fitted(self, job: Job, **until: int | None) -> tuple[torch.nn.Module, Trained]:
         from lwa_core.recommendation.fitting import fit_model
 
+        transitions = job["transitions"].settings if "transitions" in job.stage.inputs else None
         return fit_model(
             self.recommender,
             job["data"],  # of which it takes what fitting may look at
@@ -196,6 +203,7 @@ class RecommendationTask:
             filter_seen=self.recipe.evaluate.filter_seen,
             report=job.report,
             precision=self.recipe.precision,
+            transitions=transitions,
             **until,
         )
 
@@ -299,7 +307,11 @@ class RecommendationTask:
         return {"data": data}
 
     def smoke_teacher(self, data: Stage[PreparedData], job: Job) -> Stage[StoredModel]:
-        return attrs.evolve(self.teacher(data), make=partial(self._fit, epochs=1))
+        from lwa_core.recommendation.transitions_tuning import UNTUNED
+
+        teacher = self.teacher(data)
+        tuned = {"transitions": given("transitions", UNTUNED)} if "transitions" in teacher.inputs else {}
+        return attrs.evolve(teacher, make=partial(self._fit, epochs=1), inputs={**teacher.inputs, **tuned})
 
     def excerpt(self, data: PreparedData, whole: bool) -> PreparedData:
         from lwa_core.data.excerpt import excerpt

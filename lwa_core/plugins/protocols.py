@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lwa_core.modeling.layers.layered import LayeredModel
     from lwa_core.modeling.probing.observation import Observation
     from lwa_core.modeling.probing.probe import Probe
+    from lwa_core.recommendation.transitions import Transitions
     from lwa_core.types import (
         Batch,
         DepthPlan,
@@ -90,7 +91,8 @@ class Recommender(TrainableSubject, Persistent, Ranks, Protocol):
     Items are indices into the catalogue (0-based) on this side of the interface; what ids the model uses inside is its
     own affair. Metrics are computed by the core. The list of transformer blocks is found in the model; where several
     lists could be it, `NamesBlocks` says which. One that asks for times is `UsesTimes`, one that reads files
-    `ReadsFiles`, one that is fitted in another form than it is kept in `Adapting`.
+    `ReadsFiles`, one that is fitted in another form than it is kept in `Adapting`, one that builds on the table of
+    transitions `UsesTransitions`.
     """
 
 
@@ -120,6 +122,20 @@ class Adapting(Protocol):
 
     def merge(self, model: torch.nn.Module) -> torch.nn.Module:
         """The form to be kept, which `load` must give again, made of what was fitted."""
+
+
+@runtime_checkable
+class UsesTransitions(Protocol):
+    """What a recommender may offer besides, whose model holds the table of transitions that every run tunes."""
+
+    @property
+    def uses_transitions(self) -> bool:
+        """Whether it does. A setting will do."""
+
+    def with_transitions(
+        self, model: torch.nn.Module, table: Transitions, sequences: Sequence[History]
+    ) -> torch.nn.Module:
+        """The model that `build` gave, with the table; `sequences` are those that it was fitted to."""
 
 
 # Scorers

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import attrs
 import numpy as np
@@ -19,11 +19,16 @@ from lwa_core.modeling.devices import device
 from lwa_core.modeling.files.precision import cast
 from lwa_core.modeling.kernels.matmul import fast_linear_maps
 from lwa_core.modeling.probing.batches import HINT, checked, moved
-from lwa_core.plugins.protocols import Adapting, Recommender, Trainable
+from lwa_core.plugins.protocols import Adapting, Recommender, Trainable, UsesTransitions
 from lwa_core.recommendation.ranking import rank_examples
+from lwa_core.recommendation.transitions import TransitionSettings, fit_transitions
+from lwa_core.recommendation.transitions_tuning import tune_transitions
 from lwa_core.statistics.rank_metrics import ndcg
 from lwa_core.training.trainer import Trained, train
 from lwa_core.types import Batch, History, Reporter, TrainingSettings
+
+CUTOFF = 10
+"""Of the metric that stops training, and by which a table of transitions is tuned that nobody tuned before."""
 
 
 def fit_model(
@@ -37,11 +42,13 @@ def fit_model(
     precision: str = "float32",
     epochs: int | None = None,
     stop_after: int | None = None,
+    transitions: TransitionSettings | None = None,
 ) -> tuple[torch.nn.Module, Trained]:
     """A fresh model of the recommender, trained on the training part of the data.
 
     Its weights are trained in float32, and then put into `precision`. With `epochs`, for at most so many; with
-    `stop_after`, for just so many of those that there would be, whatever validation would say.
+    `stop_after`, for just so many of those that there would be, whatever validation would say. `transitions` are the
+    settings of the table for a recommender that uses it; they are tuned where left out.
 
     Raises:
         DataError: The recommender looks at the times of events, and the data has none.
@@ -49,6 +56,12 @@ def fit_model(
     data = data.for_recommender(recommender).only("validation")
     torch.manual_seed(seed)
     model = cast(recommender.build(data.catalogue, report).to(device()), "float32")
+    if uses_transitions(recommender):
+        if transitions is None:
+            transitions = tune_transitions(data, k=CUTOFF, filter_seen=filter_seen, seed=seed, report=report).settings
+        sequences = data.only().training_sequences()
+        table = fit_transitions(sequences, data.catalogue, transitions)
+        model = recommender.with_transitions(model, table, sequences).to(device())
     adapting = recommender if isinstance(recommender, Adapting) else None
     if adapting is not None:
         model = adapting.adapt(model, data.only().training_sequences(), report)
@@ -70,6 +83,11 @@ def fit_model(
     )
     kept = model if adapting is None else adapting.merge(model)
     return cast(kept, precision).eval(), trained
+
+
+def uses_transitions(recommender: object) -> TypeGuard[UsesTransitions]:
+    """Whether a recommender's model holds the table of transitions."""
+    return isinstance(recommender, UsesTransitions) and recommender.uses_transitions
 
 
 def train_on(
@@ -104,8 +122,8 @@ def train_on(
 
     def validate(current: torch.nn.Module) -> float:
         scores = partial(score_histories, recommender, current)
-        ranking = rank_examples(scores, data, data.validation, filter_seen=filter_seen, depth=10)
-        return float(ndcg(ranking.ranks, 10, ranking.tied).mean())
+        ranking = rank_examples(scores, data, data.validation, filter_seen=filter_seen, depth=CUTOFF)
+        return float(ndcg(ranking.ranks, CUTOFF, ranking.tied).mean())
 
     windows = windows_of(recommender, data)
     trained = train(

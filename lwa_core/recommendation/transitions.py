@@ -13,6 +13,7 @@ than one step are left out: they moved the figures little, and T² is a dense ta
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -97,11 +98,13 @@ class TransitionCounts:
         table: T, of each item the strongest transitions (items, items), sparse.
         sums: r, of each row before it was divided (items,).
         shares: p (items,); they sum to 1 where every item has an event.
+        events: How many there are of all items.
     """
 
     table: Any
     sums: Floats
     shares: Floats
+    events: int
 
 
 def count_transitions(sequences: Sequence[History], items: int, counting: Counting) -> TransitionCounts:
@@ -131,7 +134,7 @@ def count_transitions(sequences: Sequence[History], items: int, counting: Counti
         blocks.append(_scaled(_strongest(block, most), 1 / np.where(sums[start:stop] > 0, sums[start:stop], 1.0)))
         start = stop
     table = vstack(blocks, format="csr") if blocks else csr_array((items, items))
-    return TransitionCounts(table, sums, np.maximum(events, ABSENT) / max(len(flat), 1))
+    return TransitionCounts(table, sums, np.maximum(events, ABSENT) / max(len(flat), 1), len(flat))
 
 
 def _pairs(
@@ -201,28 +204,37 @@ def item_features(catalogue: Catalogue) -> Any:
         return None
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, slots=False)
 class Transitions:
     """The fitted table: scores of every item after a history.
 
     Args:
         settings: The knobs.
         evidence: g(W) (items, items), sparse.
-        popularity: η log p (items,).
+        shares: p (items,).
+        units: What a pair of weight 1 adds to W · (n p)^β, by the item that it begins at (items,).
+        events: How many training events there were.
         features: Unit rows (items, terms), sparse; None where λ = 0.
         name: What reports call it.
     """
 
     settings: TransitionSettings
     evidence: Any
-    popularity: Floats
+    shares: Floats
+    units: Floats
+    events: int
     features: Any = None
     name: str = "transitions"
+
+    @cached_property
+    def popularity(self) -> Floats:
+        """η log p (items,)."""
+        return np.asarray(self.settings.popularity * np.log(self.shares))
 
     def table(self, histories: Sequence[History], cosines: Floats | None = None) -> Floats:
         """Score of every item after each history (histories, items); finite. `cosines`: where they are known."""
         settings = self.settings
-        recent = _weighted(histories, len(self.popularity), settings.history, settings.decay)
+        recent = _weighted(histories, len(self.shares), settings.history, settings.decay)
         # Sparse times sparse adds up over the same items in the same order for every column: equal evidence is equal.
         found = recent @ self.evidence
         found.data = _on_grid(found.data)
@@ -235,7 +247,7 @@ class Transitions:
     def cosines(self, histories: Sequence[History]) -> Floats:
         """Σ δ_fⁱ cos(hᵢ, b) (histories, items)."""
         # Cosines of unit rows are linear in them: the sum over a history is one product with its profile.
-        recent = _weighted(histories, len(self.popularity), self.settings.history, self.settings.features_decay)
+        recent = _weighted(histories, len(self.shares), self.settings.history, self.settings.features_decay)
         profiles = np.ascontiguousarray((recent @ self.features).toarray().T)  # (terms, histories)
         return np.ascontiguousarray((self.features @ profiles).T)
 
@@ -268,8 +280,8 @@ def weigh(counts: TransitionCounts, settings: TransitionSettings, features: Any 
     if settings.scale is not None:
         evidence.data /= settings.scale
         np.log1p(evidence.data, out=evidence.data)
-    popularity = settings.popularity * np.log(counts.shares)
-    return Transitions(settings, evidence, popularity, features if settings.features else None)
+    units = rows / np.where(has, counts.sums, 1.0)
+    return Transitions(settings, evidence, counts.shares, units, counts.events, features if settings.features else None)
 
 
 def fit_transitions(

@@ -105,6 +105,10 @@ class Tuned:
         return {**told, **{name: getattr(self, name) for name in ("k", "tried", "budget", "examples", "features")}}
 
 
+UNTUNED = Tuned(TransitionSettings(), None, 0, 0, 0, 0, False)
+"""For a trial, where what is chosen does not matter."""
+
+
 def tune_transitions(
     data: PreparedData,
     *,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from lwa_core import Batch, Catalogue, History, Losses, Reporter
+    from lwa_core import Batch, Catalogue, History, Losses, Reporter, Transitions
 
 
 @attrs.frozen
@@ -75,6 +75,12 @@ class Sequential(WindowOptions):
         help="whether items have embeddings of their own; false: they are what is known of them (vectors, attributes, "
         "categories), so that items without training events are ranked by that",
     )
+    prior: str = setting(
+        "none",
+        help="transitions: scores are those of the untrained table of transitions, to which the network adds; a loss "
+        "at a training position leaves out what its own sequence added to the table",
+        choices=("none", "transitions"),
+    )
     checkpoint: str = setting(
         "",
         help="folder of a saved model to go on from instead of fresh weights; layers and all sizes are its own, items "
@@ -95,6 +101,10 @@ class Sequential(WindowOptions):
             raise ValueError("times = true needs objective = 'next-item': an item to be predicted has no time")
         if self.width % self.heads:
             raise ValueError(f"heads must divide width, and {self.heads} does not divide {self.width}")
+        if self.uses_transitions and self.masked:
+            raise ValueError("prior = 'transitions' needs objective = 'next-item': the table looks at what came before")
+        if self.uses_transitions and self.training_loss == "gbce":
+            raise ValueError("prior = 'transitions' needs training_loss = 'cross-entropy' or 'sampled'")
         if self.checkpoint and (self.categories or self.attributes):
             raise ValueError("a checkpoint has its own attributes: leave categories and attributes out")
         if not (self.item_table or self.checkpoint or self.has_side):
@@ -111,6 +121,11 @@ class Sequential(WindowOptions):
     def uses_times(self) -> bool:
         """Whether it needs histories with times."""
         return self.times
+
+    @property
+    def uses_transitions(self) -> bool:
+        """Whether its scores begin from the table of transitions."""
+        return self.prior == "transitions"
 
     @property
     def has_side(self) -> bool:
@@ -150,6 +165,14 @@ class Sequential(WindowOptions):
         if facts is not None:
             model.side.fill(facts)
         return cast("torch.nn.Module", model)
+
+    def with_transitions(
+        self, model: torch.nn.Module, table: Transitions, sequences: Sequence[History]
+    ) -> torch.nn.Module:
+        """The table's scores become logits by a factor, at first that of the highest likelihood, which is learnt on."""
+        from lwa_plugins.recommenders.sequential.prior import put_in
+
+        return put_in(self, model, table, sequences)
 
     def load(self, folder: Path) -> torch.nn.Module:
         from lwa_core import load_pretrained
@@ -194,7 +217,8 @@ class Sequential(WindowOptions):
         from lwa_core.modeling import cross_entropy
 
         hidden, targets = self.encode(model, batch)
-        return cross_entropy(hidden, _item_table(model), targets)
+        hidden, *prior = _split(model, hidden)
+        return cross_entropy(hidden, _item_table(model), targets, *prior)
 
     def _training_losses(self, model: torch.nn.Module, batch: Batch, valid: torch.Tensor) -> torch.Tensor:
         import torch
@@ -207,7 +231,8 @@ class Sequential(WindowOptions):
         if self.training_loss == "sampled":
             hidden, targets = self.encode(model, batch)
             negatives = torch.randperm(len(table), device=table.device)[: self.negatives]
-            return sampled_softmax(hidden, table, targets, negatives)
+            hidden, *prior = _split(model, hidden)
+            return sampled_softmax(hidden, table, targets, negatives, *prior)
         negatives = torch.randint(len(table), (len(labels), self.negatives), device=table.device)
         states = model(**_inputs(batch)).last_hidden_state
         return gbce(states, table, (labels - 1).clamp(min=0), negatives, self.calibration_t)[valid]
@@ -218,15 +243,22 @@ class Sequential(WindowOptions):
         from lwa_plugins.recommenders.sequential.model import SequentialModel
 
         if type(model) is SequentialModel and model.can_be_asked_at():
-            return self.head(model, model.at(batch["input_ids"], batch["last"], batch.get("times")))
-        hidden = model(**_inputs(batch)).last_hidden_state
-        rows = torch.arange(len(hidden), device=hidden.device)
-        return self.head(model, hidden[rows, batch["last"]])
+            states = model.at(batch["input_ids"], batch["last"], batch.get("times"))
+        else:
+            hidden = model(**_inputs(batch)).last_hidden_state
+            states = hidden[torch.arange(len(hidden), device=hidden.device), batch["last"]]
+        return self.head(model, _at_last(model, states, batch))
 
     def encode(self, model: torch.nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """With a prior the ids that it looks at are behind the states, as `_transitions.with_ids` puts them."""
         hidden = model(**_inputs(batch)).last_hidden_state
         valid = batch["labels"] > 0
-        return hidden[valid], batch["labels"][valid] - 1
+        states = hidden[valid]
+        if _prior(model) is not None:
+            from lwa_plugins.recommenders.sequential.prior import ids_at_targets, with_ids
+
+            states = with_ids(states, ids_at_targets(model, batch, valid))
+        return states, batch["labels"][valid] - 1
 
     def head(self, model: torch.nn.Module, hidden: torch.Tensor) -> torch.Tensor:
         import torch
@@ -234,7 +266,13 @@ class Sequential(WindowOptions):
         from lwa_core.modeling import product
 
         table = _item_table(model)
-        return hidden @ table.T if torch.is_grad_enabled() else product(hidden, table)
+        hidden, *prior = _split(model, hidden)
+        hidden = hidden.to(table.dtype)
+        logits = hidden @ table.T if torch.is_grad_enabled() else product(hidden, table)
+        if not prior:
+            return logits
+        known, scale = prior
+        return logits + scale * known(slice(None))
 
     def has_fast_tail(self, model: torch.nn.Module) -> bool:
         """Where the blocks' weights are plain: not 4-bit, and without an adapter."""
@@ -250,14 +288,14 @@ class Sequential(WindowOptions):
         import torch
 
         rows = torch.arange(len(states), device=states.device)
-        return cast("torch.Tensor", model.norm(states[rows, batch["last"]]))  # type: ignore[operator]
+        return _at_last(model, model.norm(states[rows, batch["last"]]), batch)  # type: ignore[operator]
 
     def last_layer(
         self, model: torch.nn.Module, layer: torch.nn.Module, states: torch.Tensor, batch: Batch
     ) -> torch.Tensor:
         last, inner = batch["last"], cast(Any, model)
         gaps = inner.gaps_at(last, batch.get("times"))
-        return cast("torch.Tensor", inner.norm(cast(Any, layer).at(states, last, gaps)))
+        return _at_last(model, inner.norm(cast(Any, layer).at(states, last, gaps)), batch)
 
 
 def _inputs(batch: Batch) -> Batch:
@@ -269,3 +307,28 @@ def _item_table(model: Any) -> torch.Tensor:
     """Embeddings of the catalogue's items (items, width)."""
     table: torch.Tensor = model.item_table()
     return table
+
+
+def _prior(model: Any) -> Any:
+    """The table of transitions in a network; None where it has none."""
+    return model.prior
+
+
+def _at_last(model: torch.nn.Module, states: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """States at the last place of each example (examples, width), with what the prior is asked by."""
+    if _prior(model) is None:
+        return states
+    from lwa_plugins.recommenders.sequential.prior import ids_at_last, with_ids
+
+    return with_ids(states, ids_at_last(model, batch))
+
+
+def _split(model: torch.nn.Module, hidden: torch.Tensor) -> tuple[Any, ...]:
+    """States alone, and where there is a prior its scores of all items at some of the rows, and their factor."""
+    prior = _prior(model)
+    if prior is None:
+        return (hidden,)
+    from lwa_plugins.recommenders.sequential.prior import split_ids
+
+    states, ids = split_ids(hidden, cast(Any, model).config.hidden_size, prior.items)
+    return states, lambda rows: prior(ids[rows]), prior.scale

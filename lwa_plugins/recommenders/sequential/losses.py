@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,9 +12,17 @@ from torch.autograd.function import once_differentiable
 
 from lwa_core.modeling import product
 
+CHUNK = 256
+"""Positions whose scores of all items a prior gives at once."""
+
 
 def sampled_softmax(
-    hidden: torch.Tensor, table: torch.Tensor, targets: torch.Tensor, negatives: torch.Tensor
+    hidden: torch.Tensor,
+    table: torch.Tensor,
+    targets: torch.Tensor,
+    negatives: torch.Tensor,
+    prior: Callable[[slice], torch.Tensor] | None = None,
+    scale: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Cross-entropy of each target against the same sampled items (targets,), corrected for the sampling.
 
@@ -26,13 +35,38 @@ def sampled_softmax(
         table: Output embeddings (items, width).
         targets: Item indices (targets,).
         negatives: Distinct item indices, each drawn with the same chance (negatives,).
+        prior: Scores of all items at some of the targets' positions (chunk, items), to be added to the logits `scale`
+            times; none: 0.
+        scale: Scalar, given with a prior.
     """
     own = (hidden * F.embedding(targets, table)).sum(dim=1)
     column = targets.new_full((len(table),), -1)
     column[negatives] = torch.arange(len(negatives), device=column.device)
     candidates = F.embedding(negatives, table)
-    others: torch.Tensor = _LogSumExp.apply(hidden, candidates, column[targets])  # type: ignore[no-untyped-call]
+    if prior is None or scale is None:
+        others: torch.Tensor = _LogSumExp.apply(hidden, candidates, column[targets])  # type: ignore[no-untyped-call]
+    else:
+        known, of_target = _of_columns(prior, targets, negatives)
+        own = own + scale * of_target
+        logits = hidden @ candidates.T + scale * known
+        (rows,) = (column[targets] >= 0).nonzero(as_tuple=True)
+        left_out = torch.zeros_like(known)
+        left_out[rows, column[targets][rows]] = torch.finfo(known.dtype).min / 4  # finite: it may be the only one
+        others = (logits + left_out).logsumexp(dim=1)
     return F.softplus(others - math.log(len(negatives) / len(table)) - own)
+
+
+def _of_columns(
+    prior: Callable[[slice], torch.Tensor], targets: torch.Tensor, columns: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The prior's scores of some items (targets, columns), and of the targets (targets,)."""
+    parts, own = [], []
+    for start in range(0, len(targets), CHUNK):
+        rows = slice(start, start + CHUNK)
+        scores = prior(rows)
+        parts.append(scores[:, columns])
+        own.append(scores.gather(1, targets[rows, None])[:, 0])
+    return torch.cat(parts), torch.cat(own)
 
 
 class _LogSumExp(torch.autograd.Function):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from lwa_core import ModelError
 from lwa_core.modeling import EmbeddingByExample
 from lwa_plugins.recommenders._sequences import MASK, PADDING
+from lwa_plugins.recommenders._transitions import TransitionTable
 from lwa_plugins.recommenders.sequential.dropout import Dropout, biased_attention, causal_attention
 from lwa_plugins.recommenders.sequential.items import Fused, SideInformation, SpecialIds
 from lwa_plugins.recommenders.sequential.times import BUCKETS, gap_buckets
@@ -37,6 +38,7 @@ class SequentialConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers 
     vector_sizes: tuple[int, ...] | list[int] = ()
     time_bias: bool = False
     item_table: bool = True
+    transitions: dict[str, Any] | None = None
 
     @property
     def first_item(self) -> int:
@@ -182,6 +184,7 @@ class SequentialModel(PreTrainedModel):  # type: ignore[misc]  # transformers is
         super().__init__(config)
         self.item_embedding = item_embedding(config)
         self.side = side_information(config)
+        self.prior = TransitionTable(config.items, config.transitions) if config.transitions else None
         self._fused = Fused()
         self.position_embedding = nn.Embedding(config.max_length, config.hidden_size)
         self.dropout = Dropout(config.dropout)
