@@ -56,6 +56,7 @@ from .plugins.protocols import (
     Dataset as Dataset,
     DrawsLabels as DrawsLabels,
     Finishing as Finishing,
+    FittedTransitions as FittedTransitions,
     HasUnit as HasUnit,
     Keeps as Keeps,
     NamesScorers as NamesScorers,
@@ -74,7 +75,6 @@ from .plugins.protocols import (
     TrainableSubject as TrainableSubject,
     UsesTransitions as UsesTransitions,
 )
-from .recommendation.transitions import Transitions as Transitions
 from .settings.declare import (
     redefined as redefined,
     setting as setting,

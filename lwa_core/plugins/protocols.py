@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 from lwa_core.modeling.probing.subject import Subject
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from lwa_core.modeling.layers.layered import LayeredModel
     from lwa_core.modeling.probing.observation import Observation
     from lwa_core.modeling.probing.probe import Probe
-    from lwa_core.recommendation.transitions import Transitions
     from lwa_core.types import (
         Batch,
         DepthPlan,
+        Floats,
         History,
         LayerCosts,
         Losses,
@@ -124,6 +124,34 @@ class Adapting(Protocol):
         """The form to be kept, which `load` must give again, made of what was fitted."""
 
 
+class FittedTransitions(Protocol):
+    """A table of transitions, as `lwa_core.recommendation.transitions` has its formula and says what each part is."""
+
+    @property
+    def settings(self) -> Any:
+        """The knobs of the formula."""
+
+    @property
+    def evidence(self) -> Any:
+        """g(W) (items, items), a sparse array of scipy."""
+
+    @property
+    def shares(self) -> Floats:
+        """Share of each item among the training events, p (items,)."""
+
+    @property
+    def units(self) -> Floats:
+        """What a pair of weight 1 adds to W · (n p)^β, by the item that it begins at (items,)."""
+
+    @property
+    def events(self) -> int:
+        """How many training events there were."""
+
+    @property
+    def features(self) -> Any:
+        """Unit rows (items, terms), sparse; None where titles and categories add nothing."""
+
+
 @runtime_checkable
 class UsesTransitions(Protocol):
     """What a recommender may offer besides, whose model holds the table of transitions that every run tunes."""
@@ -133,7 +161,7 @@ class UsesTransitions(Protocol):
         """Whether it does. A setting will do."""
 
     def with_transitions(
-        self, model: torch.nn.Module, table: Transitions, sequences: Sequence[History]
+        self, model: torch.nn.Module, table: FittedTransitions, sequences: Sequence[History]
     ) -> torch.nn.Module:
         """The model that `build` gave, with the table; `sequences` are those that it was fitted to."""
 

@@ -351,6 +351,11 @@ def _too_many_layers(recipe: Recipe) -> Iterator[Problem]:
     if depth is None:
         return
     for use in recipe.uses:
+        if not depth and use.kind in ("scorer", "selector", "compressor"):
+            said = f"the full model, '{recipe.recommender.component}', has no layers"
+            hint = "leave out what scores, selects and compresses layers, or take another recommender"
+            yield Problem("no-layers", said, use.path, hint)
+            return
         if use.kind not in ("scorer", "selector") or not isinstance(use.instance, Keeps):
             continue
         keep, path = use.instance.keep, (*use.path, "keep")

@@ -161,6 +161,6 @@ def baseline(results: Results) -> list[str]:
     figures = f"{metric_name(results.headline)} {mean(results.figure(teacher))} against {mean(results.figure(best))}"
     by = f", {with_interval(versus, signed, of)}" if versus is not None else ""
     said = f"The teacher {compared(shown, results.words.rank)} {best.name}, the best untrained baseline: {figures}{by}"
-    if shown is Verdict.BETTER:
+    if shown is Verdict.BETTER or not teacher.depth:
         return [f"{said}."]
     return [f"{said}; so its layers are not shown to be worth anything here, whichever of them are kept."]

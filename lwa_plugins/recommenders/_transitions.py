@@ -1,4 +1,4 @@
-"""The table of transitions inside a network: the same scores as `lwa_core.Transitions` gives, in torch, saved with it.
+"""The table of transitions inside a network: the scores of the fitted one, in torch, saved with it.
 
 What a position is asked about is the ids of its last items. They travel with the hidden states, as columns behind
 them, so that whoever has states has the scores: `head` reads them, and no gradient goes there.
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 if TYPE_CHECKING:
-    from lwa_core import Transitions
+    from lwa_core import FittedTransitions
 
 NONE = -1
 """Stands for no item among ids."""
@@ -51,7 +51,7 @@ class TransitionTable(nn.Module):
         self.log_scale = nn.Parameter(torch.zeros(()))
         self._made: dict[str, tuple[torch.Tensor, int, torch.Tensor]] = {}
 
-    def fill(self, table: Transitions) -> None:
+    def fill(self, table: FittedTransitions) -> None:
         """Take over a fitted table."""
         self.starts, self.columns, self.evidence = _rows_of(table.evidence)
         self.log_shares = torch.from_numpy(np.log(table.shares)).float()
@@ -150,7 +150,8 @@ class TransitionTable(nn.Module):
 
     def _events(self) -> torch.Tensor:
         """Training events of each item (items,)."""
-        return self.log_shares.float().exp() * self.facts["events"]
+        events: torch.Tensor = self.log_shares.float().exp() * self.facts["events"]
+        return events
 
     def _without(self, held: torch.Tensor, part: torch.Tensor, end: torch.Tensor) -> torch.Tensor:
         """g(W) of pairs (pairs,), one own pair and one event of its end less."""
@@ -197,7 +198,7 @@ class TransitionTable(nn.Module):
         return table
 
 
-def facts_of(table: Transitions) -> dict[str, Any]:
+def facts_of(table: FittedTransitions) -> dict[str, Any]:
     """Settings and sizes of a fitted table, JSON-ready."""
     settings = table.settings
     facts = {
@@ -238,7 +239,7 @@ def _without_one(events: torch.Tensor) -> torch.Tensor:
 
 
 def last_items(ids: torch.Tensor, seen: int) -> torch.Tensor:
-    """The last `seen` ids up to every place (examples, time, seen), `NONE` before the first; `ids`: (examples, time)."""
+    """The last `seen` ids up to every place (examples, time, seen), `NONE` before the first; `ids` (examples, time)."""
     return F.pad(ids, (seen - 1, 0), value=NONE).unfold(1, seen, 1)
 
 

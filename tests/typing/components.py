@@ -17,6 +17,7 @@ from lwa_core import (
     Scorer,
     Selector,
     UsesTimes,
+    UsesTransitions,
     hookimpl,
 )
 from lwa_plugins.compressors.distill import Distill
@@ -32,6 +33,7 @@ from lwa_plugins.datasets.table import Table
 from lwa_plugins.recommenders.backbone import Backbone
 from lwa_plugins.recommenders.sequential import Sequential
 from lwa_plugins.recommenders.text import Text
+from lwa_plugins.recommenders.transitions import TransitionTableRecommender
 from lwa_plugins.scorers.block_influence import BlockInfluence
 from lwa_plugins.scorers.borda import Borda
 from lwa_plugins.scorers.fisher import Fisher
@@ -52,8 +54,9 @@ from lwa_plugins.selectors.top_k import TopK
 from lwa_plugins.selectors.uniform import Uniform
 
 datasets: list[type[Dataset]] = [Synthetic, MovieLens, Sequences, Atomic, Reviews, Table]
-recommenders: list[type[Recommender]] = [Backbone, Sequential, Text]
+recommenders: list[type[Recommender]] = [Backbone, Sequential, Text, TransitionTableRecommender]
 adapting: list[type[Adapting]] = [Backbone, Text]
+with_a_table: list[type[UsesTransitions]] = [Sequential, TransitionTableRecommender]
 reading: list[type[ReadsFiles]] = [Sequential]
 timed: list[type[UsesTimes]] = [Sequential]
 fast: list[type[FastTail]] = [Sequential]

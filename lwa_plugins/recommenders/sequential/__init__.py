@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from lwa_core import Batch, Catalogue, History, Losses, Reporter, Transitions
+    from lwa_core import Batch, Catalogue, FittedTransitions, History, Losses, Reporter
 
 
 @attrs.frozen
@@ -167,7 +167,7 @@ class Sequential(WindowOptions):
         return cast("torch.nn.Module", model)
 
     def with_transitions(
-        self, model: torch.nn.Module, table: Transitions, sequences: Sequence[History]
+        self, model: torch.nn.Module, table: FittedTransitions, sequences: Sequence[History]
     ) -> torch.nn.Module:
         """The table's scores become logits by a factor, at first that of the highest likelihood, which is learnt on."""
         from lwa_plugins.recommenders.sequential.prior import put_in
@@ -269,10 +269,10 @@ class Sequential(WindowOptions):
         hidden, *prior = _split(model, hidden)
         hidden = hidden.to(table.dtype)
         logits = hidden @ table.T if torch.is_grad_enabled() else product(hidden, table)
-        if not prior:
-            return logits
-        known, scale = prior
-        return logits + scale * known(slice(None))
+        if prior:
+            known, scale = prior
+            logits = logits + scale * known(slice(None))
+        return logits
 
     def has_fast_tail(self, model: torch.nn.Module) -> bool:
         """Where the blocks' weights are plain: not 4-bit, and without an adapter."""

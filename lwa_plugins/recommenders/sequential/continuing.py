@@ -85,6 +85,9 @@ def _assert_fits(asked: Sequential, config: Any, folder: Path) -> None:
     if asked.max_length > config.max_length:
         said = f"the model in {folder} knows {config.max_length} positions, not {asked.max_length}"
         raise ModelError(said, f"set max_length = {config.max_length}")
+    if (config.transitions is None) == asked.uses_transitions:
+        made = "none" if config.transitions is None else "transitions"
+        raise ModelError(f"the model in {folder} was made for prior = {made!r}", f"set prior = {made!r}")
     if config.item_table and not asked.item_table:
         raise ModelError(f"the model in {folder} has an item table: leave item_table = false out")
     has, given = list(config.vector_sizes), len(asked.vectors)
@@ -149,8 +152,9 @@ def _new_rows(
 
 def _with_items(model: Any, origins: NDArray[np.int64], vectors: Sequence[NDArray[np.float32]]) -> torch.nn.Module:
     """The model for other items: each is what the item at its place in `origins` was, or new where that is −1."""
-    state = {name: value.cpu() for name, value in model.state_dict().items()}
+    state = {name: value.cpu() for name, value in model.state_dict().items() if not name.startswith("prior.")}
     config = deepcopy(model.config)
+    config.transitions = None  # a table is fitted to what the data has now
     known, new = torch.from_numpy(np.maximum(origins, 0)), torch.from_numpy(origins < 0)
     config.items = len(origins)
     if config.item_table:
@@ -171,6 +175,8 @@ def _with_items(model: Any, origins: NDArray[np.int64], vectors: Sequence[NDArra
         config.attribute_pairs = len(state["side.flat"])
     grown: torch.nn.Module = SequentialModel(config)
     grown.load_state_dict(state)
+    if model.prior is not None:
+        grown.prior = model.prior  # of which the factor is kept
     return grown.to(model.device).eval()
 
 

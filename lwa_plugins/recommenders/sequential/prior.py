@@ -29,7 +29,7 @@ from lwa_plugins.recommenders._transitions import (
 )
 
 if TYPE_CHECKING:
-    from lwa_core import Batch, History, Transitions
+    from lwa_core import Batch, FittedTransitions, History
     from lwa_plugins.recommenders.sequential import Sequential
 
 __all__ = ["ids_at_last", "ids_at_targets", "put_in", "split_ids", "with_ids"]
@@ -40,7 +40,7 @@ FEWEST = 64
 """But of so many sequences at least."""
 
 
-def put_in(asked: Sequential, model: Any, table: Transitions, sequences: Sequence[History]) -> torch.nn.Module:
+def put_in(asked: Sequential, model: Any, table: FittedTransitions, sequences: Sequence[History]) -> torch.nn.Module:
     """The model with a fitted table; one that has one already keeps the factor that it learnt.
 
     Raises:

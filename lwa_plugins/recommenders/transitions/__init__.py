@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from lwa_core import Batch, Catalogue, History, Losses, Reporter, TrainingSettings, Transitions
+    from lwa_core import Batch, Catalogue, FittedTransitions, History, Losses, Reporter, TrainingSettings
 
 
 @attrs.frozen
@@ -39,7 +39,7 @@ class TransitionTableRecommender:
         return cast("torch.nn.Module", TransitionsModel(TransitionsConfig(items=len(catalogue))))
 
     def with_transitions(
-        self, model: torch.nn.Module, table: Transitions, sequences: Sequence[History]
+        self, model: torch.nn.Module, table: FittedTransitions, sequences: Sequence[History]
     ) -> torch.nn.Module:
         from lwa_plugins.recommenders._transitions import facts_of
         from lwa_plugins.recommenders.transitions.model import TransitionsConfig, TransitionsModel
@@ -75,7 +75,8 @@ class TransitionTableRecommender:
         from lwa_plugins.recommenders._sequences import losses_by_example
 
         hidden, targets = self.encode(model, batch)
-        return losses_by_example(F.cross_entropy(self.head(model, hidden), targets, reduction="none"), batch["labels"] > 0)
+        losses = F.cross_entropy(self.head(model, hidden), targets, reduction="none")
+        return losses_by_example(losses, batch["labels"] > 0)
 
     def scores(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
         import torch
