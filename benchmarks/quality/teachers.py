@@ -3,8 +3,9 @@
     python benchmarks/quality/teachers.py ml-100k --variants ids prior --seeds 0 1 2
     python benchmarks/quality/teachers.py ml-1m --variants prior --set layers=8 --set epochs=6
 
-Leave-one-out, the same users for all; `transitions` is tuned once on validation users, and each model is the epoch that is best on them. The
-test users are looked at once for each model. Prints one JSON object a line, the last of a variant over all its seeds.
+Leave-one-out, the same users for all; `transitions` is tuned once on validation users, and each model is the epoch that
+is best on them. The test users are looked at once for each model. Prints one JSON object a line, the last of a variant
+over all its seeds.
 """
 
 from __future__ import annotations

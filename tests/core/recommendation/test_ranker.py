@@ -251,7 +251,7 @@ def test_many_histories_are_answered_in_batches(ranker, monkeypatch):
 
     counted = make_ranker()
     object.__setattr__(counted, "recommender", Counting(**unstructure(model)))
-    monkeypatch.setattr("lwa_core.recommendation.ranker.SCORES_AT_ONCE", 90)
+    monkeypatch.setattr("lwa_core.recommendation.answering.SCORES_AT_ONCE", 90)
 
     answers = counted.recommend_many([[f"item {i}"] for i in range(10)], k=10**6)
 
