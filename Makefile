@@ -47,7 +47,7 @@ $(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints-dev.txt
 	touch $@
 
 $(VENV)/.tests-installed: $(VENV)/.installed
-	$(BIN)/pip install -q -c constraints-dev.txt --group test --group references --group checks
+	$(BIN)/pip install -q -c constraints-dev.txt --group test --group export --group references --group checks
 	touch $@
 
 clean:

@@ -1,4 +1,5 @@
 from .api import (
+    export_bundle as export_bundle,
     fit as fit,
     load as load,
     load_text as load_text,
@@ -42,6 +43,10 @@ from .modeling.probing.subject import (
     NamesBlocks as NamesBlocks,
     Subject as Subject,
 )
+from .runtime.served import (
+    Served as Served,
+    open_bundle as open_bundle,
+)
 from .plugins.hooks import (
     Component as Component,
     hookimpl as hookimpl,
@@ -56,6 +61,9 @@ from .plugins.protocols import (
     Dataset as Dataset,
     DrawsLabels as DrawsLabels,
     Finishing as Finishing,
+    Exportable as Exportable,
+    ExportedParts as ExportedParts,
+    Exporter as Exporter,
     FittedTransitions as FittedTransitions,
     HasUnit as HasUnit,
     Keeps as Keeps,
@@ -73,6 +81,7 @@ from .plugins.protocols import (
     StatesDepth as StatesDepth,
     Trainable as Trainable,
     TrainableSubject as TrainableSubject,
+    TransitionArrays as TransitionArrays,
     UsesTransitions as UsesTransitions,
 )
 from .settings.declare import (

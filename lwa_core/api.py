@@ -29,6 +29,7 @@ from lwa_core.store.files import read_json
 from lwa_core.types import Quiet, Reporter
 
 if TYPE_CHECKING:
+    from lwa_core.runtime.served import Served
     from lwa_core.text.subject import TextModel
 
 
@@ -153,6 +154,32 @@ def load(path: str | Path, model: str | None = None, *, plugins: Sequence[str | 
         raise ModelError(f"{folder} holds a model of texts", "lwa_core.load_text loads it")
     ranker = load_ranker(folder, _with_files(plugins))
     return ranker if folder == Path(path) else attrs.evolve(ranker, users=KnownUsers.of_run(Path(path)))
+
+
+def export_bundle(
+    model: Ranker | str | Path, folder: str | Path, exporter: str = "onnx", *, name: str | None = None, **settings: Any
+) -> Served:
+    """Write a model as a bundle, which answers without torch, and open it.
+
+    Args:
+        model: A ranker, or the folder of a model or of a run.
+        folder: Where the bundle is to lie; there may be nothing yet.
+        exporter: Name of the component.
+        name: Which model of a run; the last student where left out.
+        settings: Of the exporter, for example `weights="int8"`.
+
+    Raises:
+        ModelError: The model cannot be exported so, or the bundle in float32 answers differently.
+        RecipeError: A setting is wrong.
+        NeedsError: A package is not installed.
+    """
+    from lwa_core.pipeline.bundles import write_bundle
+
+    offer = Registry.discover().find("exporter", exporter)
+    instance = _checked(offer.load(), settings)
+    ranker = model if isinstance(model, Ranker) else load(model, name)
+    served, _ = write_bundle(ranker, instance, Path(folder), Quiet())
+    return served
 
 
 def load_text(path: str | Path, model: str | None = None, *, plugins: Sequence[str | Path] = ()) -> TextModel:

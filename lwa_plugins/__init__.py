@@ -194,6 +194,11 @@ def lwa_compressors() -> list[Component[Any]]:
 
 
 @hookimpl
+def lwa_exporters() -> list[Component[Any]]:
+    return [Component("onnx", "lwa_plugins.exporters.onnx:Onnx", needs={"extra:onnx"})]
+
+
+@hookimpl
 def lwa_event(event: Event, run: RunContext) -> None:
     from lwa_plugins.observers.event_log import append
 

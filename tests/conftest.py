@@ -28,6 +28,7 @@ NEED_TORCH = [
     "core/modeling",
     "core/pipeline",
     "core/recommendation",
+    "core/runtime",
     "core/results/test_cold_start.py",
     "core/results/test_summary.py",
     "core/results/test_text_summary.py",

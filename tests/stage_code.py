@@ -22,6 +22,7 @@ RANKING = ("lwa_core/recommendation/ranking.py", "lwa_core/recommendation/metric
 RANKER = (
     "lwa_core/recommendation/loading.py",
     "lwa_core/recommendation/ranker.py",
+    "lwa_core/recommendation/answering.py",
     "lwa_core/recommendation/requests.py",
     "lwa_core/recommendation/fitting.py",
     *RANKING,
@@ -181,6 +182,7 @@ FACES = (
     "lwa_core/recommendation/users.py",
     "lwa_core/report",
     "lwa_core/results",
+    "lwa_core/runtime",
     "lwa_core/settings",
     "lwa_core/statistics/bootstrap.py",
     "lwa_core/statistics/correlation.py",

@@ -14,7 +14,7 @@ import attrs
 from lwa_core.cli._terminal import print_json, say
 
 if TYPE_CHECKING:
-    from lwa_core.recommendation.ranker import Ranker
+    from lwa_core.recommendation.answering import Answering
     from lwa_core.types import Recommendations
 
 BATCH = 256
@@ -46,7 +46,7 @@ def told(answer: Recommendations) -> dict[str, Any]:
     }
 
 
-def answer_lines(ranker: Ranker, source: Path, k: int, options: Mapping[str, Any]) -> None:
+def answer_lines(ranker: Answering, source: Path, k: int, options: Mapping[str, Any]) -> None:
     """Answer every line of a file, or of stdin for `-`, on stdout.
 
     Raises:
@@ -65,7 +65,7 @@ def answer_lines(ranker: Ranker, source: Path, k: int, options: Mapping[str, Any
         _answer_all(ranker, file, str(source), k, options)
 
 
-def _answer_all(ranker: Ranker, file: BinaryIO, name: str, k: int, options: Mapping[str, Any]) -> None:
+def _answer_all(ranker: Answering, file: BinaryIO, name: str, k: int, options: Mapping[str, Any]) -> None:
     from lwa_core.errors import DataError
 
     lines, count, faults = read_lines(file, ranker.uses_times), 0, 0
@@ -83,7 +83,9 @@ def _answer_all(ranker: Ranker, file: BinaryIO, name: str, k: int, options: Mapp
         )
 
 
-def _answers(ranker: Ranker, batch: Sequence[Line], k: int, options: Mapping[str, Any]) -> list[dict[str, Any] | str]:
+def _answers(
+    ranker: Answering, batch: Sequence[Line], k: int, options: Mapping[str, Any]
+) -> list[dict[str, Any] | str]:
     """The answer to each line, or what is wrong with it. Lines of the same options are answered together."""
     groups: dict[str, list[int]] = {}
     answers: list[dict[str, Any] | str] = [line.fault or "" for line in batch]
@@ -98,7 +100,9 @@ def _answers(ranker: Ranker, batch: Sequence[Line], k: int, options: Mapping[str
     return answers
 
 
-def _together(ranker: Ranker, lines: Sequence[Line], k: int, options: Mapping[str, Any]) -> list[dict[str, Any] | str]:
+def _together(
+    ranker: Answering, lines: Sequence[Line], k: int, options: Mapping[str, Any]
+) -> list[dict[str, Any] | str]:
     """Answers to lines of one kind in one batch; where that fails, one by one: a line at fault costs just itself."""
     from lwa_core.errors import LwaError
 

@@ -48,7 +48,9 @@ def list_(block: tuple[str, ...], as_json: bool) -> None:
 
 @command.command("show", epilog=example("  lwa plugins show fisher\n  lwa plugins show lwa-builtins:random --json"))
 @click.argument("name")
-@click.option("--kind", help="Only the component of this kind: dataset, recommender, scorer, selector or compressor.")
+@click.option(
+    "--kind", help="Only the component of this kind: dataset, recommender, scorer, selector, compressor or exporter."
+)
 @block_option
 @json_option
 def show(name: str, kind: str | None, block: tuple[str, ...], as_json: bool) -> None:

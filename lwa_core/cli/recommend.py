@@ -14,7 +14,7 @@ from lwa_core.cli._terminal import print_json, say
 from lwa_core.types import Recommendations
 
 if TYPE_CHECKING:
-    from lwa_core.recommendation.ranker import Ranker
+    from lwa_core.recommendation.answering import Answering
 
 EPILOG = """
   lwa recommend lwa-runs/runs/ml-100k-1a2b3c4d --history 50,181,174 -k 5
@@ -70,7 +70,7 @@ def command(
     scored: str | None,
     as_json: bool,
 ) -> None:
-    """Recommend items for histories or users, with a model of a run.
+    """Recommend items for histories or users, with a model of a run or a bundle.
 
     Ids that the model never saw are left out and reported.
     """
@@ -84,9 +84,7 @@ def command(
         name: _ids(text, f"--{name}") for name, text in (("exclude", exclude), ("allow", allow)) if text is not None
     }
     asked: dict[str, Any] = {"filter_seen": None if seen is None else not seen, "time_unit": time_unit, **listed}
-    from lwa_core.api import load
-
-    ranker = load(run, model, plugins=plugins)
+    ranker = _opened(run, model, plugins)
     if source is not None:
         answer_lines(ranker, source, k, asked)
         return
@@ -113,6 +111,21 @@ def command(
         say(f"unknown to the model, left out: {', '.join(answer.unknown)}", err=True)
     if not answer.known:
         say("nothing of the history is known: this is what the model ranks highest after nothing", err=True)
+
+
+def _opened(folder: Path, model: str | None, plugins: tuple[Path, ...]) -> Answering:
+    """A bundle, which needs no torch, or a model of a run."""
+    from lwa_core.runtime.description import DESCRIPTION
+
+    if (folder / DESCRIPTION).is_file():
+        from lwa_core.runtime.served import open_bundle
+
+        if model is not None or plugins:
+            raise click.UsageError("a bundle holds one model and needs no plugins: leave --model and --plugin out")
+        return open_bundle(folder)
+    from lwa_core.api import load
+
+    return load(folder, model, plugins=plugins)
 
 
 def _ids(text: str, option: str) -> list[Any]:
@@ -143,6 +156,5 @@ def _list(text: str, option: str) -> list[Any]:
     return value
 
 
-def _titles(ranker: Ranker) -> dict[str, str]:
-    titles = ranker.catalogue.titles
-    return dict(zip(ranker.catalogue.ids, titles, strict=True)) if titles else {}
+def _titles(ranker: Answering) -> dict[str, str]:
+    return dict(zip(ranker.ids, ranker.titles, strict=True)) if ranker.titles else {}

@@ -9,7 +9,7 @@ import attrs
 import pluggy
 
 if TYPE_CHECKING:
-    from lwa_core.plugins.protocols import Compressor, Dataset, Recommender, Scorer, Selector
+    from lwa_core.plugins.protocols import Compressor, Dataset, Exporter, Recommender, Scorer, Selector
     from lwa_core.types import Event, RunContext
 
 PROJECT = "lwa"
@@ -19,6 +19,10 @@ hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
 T = TypeVar("T")
+
+
+def _frozen(names: Iterable[str]) -> frozenset[str]:
+    return frozenset(names)
 
 
 @attrs.frozen
@@ -37,7 +41,7 @@ class Component(Generic[T]):
     name: str
     target: type[T] | str
     version: int = 1
-    needs: frozenset[str] = attrs.field(default=frozenset(), converter=frozenset)
+    needs: frozenset[str] = attrs.field(default=frozenset(), converter=_frozen)
     reference: str | None = None
 
 
@@ -112,6 +116,20 @@ def lwa_compressors() -> Iterable[Component[Compressor]]:
 
 
 @hookspec
+def lwa_exporters() -> Iterable[Component[Exporter]]:
+    """Offer forms in which a model runs without torch.
+
+    Called once, when the plugin is registered, and never during a run: keep it cheap and do not import torch here.
+
+    Example:
+        @hookimpl
+        def lwa_exporters():
+            return [Component("graph", "my_package.graph:Graph")]
+    """
+    raise AssertionError("a specification is never called")
+
+
+@hookspec
 def lwa_event(event: Event, run: RunContext) -> None:
     """Hear what happens in a run: stages that start and finish, progress, warnings.
 
@@ -132,6 +150,7 @@ KINDS: dict[str, str] = {
     "scorer": "lwa_scorers",
     "selector": "lwa_selectors",
     "compressor": "lwa_compressors",
+    "exporter": "lwa_exporters",
 }
 """Kind of component -> the hook that offers it."""
 

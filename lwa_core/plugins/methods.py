@@ -21,6 +21,7 @@ REQUIRED: Mapping[str, Mapping[str, int]] = {
     },
     "selector": {"select": 1},
     "compressor": {"compress": 1},
+    "exporter": {"export": 3},
 }
 """Kind -> method -> how many arguments it is called with."""
 

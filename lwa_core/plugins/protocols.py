@@ -1,4 +1,4 @@
-"""What a dataset, recommender, scorer, selector and compressor is.
+"""What a dataset, recommender, scorer, selector, compressor and exporter is.
 
 A component is an attrs class: its fields are its settings, its methods are its job. Nothing here needs to be inherited
 from; a class that has the methods is one. The core reads nothing of a component that no protocol here names, nor that
@@ -7,9 +7,11 @@ of a subject (`lwa_core.modeling.probing.subject`) or of times (`lwa_core.data.t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+
+import attrs
 
 from lwa_core.modeling.probing.subject import Subject
 
@@ -360,3 +362,64 @@ class Restoring(Protocol):
 
     def restore(self, model: torch.nn.Module, folder: Path) -> torch.nn.Module:
         """What was saved in `folder`, made of `model`: a model of the saved configuration, with weights of no use."""
+
+
+# Exporters
+
+
+@attrs.frozen(eq=False)
+class ExportedParts:
+    """A recommender's model taken apart, so that it can be run without it.
+
+    Scores are state · vector of the item, plus those of a table of transitions where there is one.
+
+    Args:
+        network: From rows of item vectors (examples, time, width), float32, the last place of each example (examples,),
+            int64, and where it looks at times those in milliseconds (examples, time), int64, to states
+            (examples, width). In eval mode; made of torch's plain operations.
+        table: Vectors of the catalogue's items (items, width).
+        special: Rows of the ids of no item: padding, and the mask where it asks with one (special, width).
+        history: Longest input, the mask included.
+        mask: Whether a mask, the last special row, stands behind the history.
+        times: Whether the network looks at times.
+        transitions: The table, and the factor with which it counts; None: there is none.
+    """
+
+    network: torch.nn.Module
+    table: torch.Tensor
+    special: torch.Tensor
+    history: int
+    mask: bool = False
+    times: bool = False
+    transitions: TransitionArrays | None = None
+
+
+@attrs.frozen(eq=False)
+class TransitionArrays:
+    """A table of transitions as `docs/bundle.md` has it: settings, JSON-ready, and its arrays by name."""
+
+    settings: Mapping[str, Any]
+    arrays: Mapping[str, Any]
+
+
+@runtime_checkable
+class Exportable(Protocol):
+    """What a recommender may offer besides, so that exporters can take its models."""
+
+    def parts(self, model: torch.nn.Module) -> ExportedParts:
+        """The model taken apart. Raises ModelError where this one cannot be."""
+
+
+class Exporter(Protocol):
+    """Writes a network in a form that runs without torch."""
+
+    def export(self, parts: ExportedParts, folder: Path, report: Reporter) -> Mapping[str, Any]:
+        """Write `network.onnx` and the item table into a folder.
+
+        Returns:
+            `weights` and `table`, the formats of both, and `quantised`, how many products are.
+
+        Raises:
+            ModelError: It cannot be written so.
+            NeedsError: A package is not installed.
+        """

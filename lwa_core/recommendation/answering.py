@@ -40,6 +40,11 @@ class Answering(ABC):
 
     @property
     @abstractmethod
+    def titles(self) -> tuple[str, ...] | None:
+        """Of the items, where they have any."""
+
+    @property
+    @abstractmethod
     def uses_times(self) -> bool:
         """Whether the model looks at the times of events."""
 

@@ -90,6 +90,11 @@ class Ranker(Answering):
         return self.catalogue.ids
 
     @property
+    def titles(self) -> tuple[str, ...] | None:
+        """Of the items, where they have any."""
+        return self.catalogue.titles
+
+    @property
     def uses_times(self) -> bool:
         """Whether the model looks at the times of events."""
         return asks_for_times(self.recommender)

@@ -6,13 +6,15 @@ them, so that whoever has states has the scores: `head` reads them, and no gradi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from lwa_core import TransitionArrays
 
 if TYPE_CHECKING:
     from lwa_core import FittedTransitions
@@ -23,6 +25,9 @@ ID_SCALE = 2.0**24
 """Whole numbers up to here are exact in float32. Ids divided by it are exact, too, and small, as states are."""
 DENSE = 2**24
 """Of tables with at most so many places a dense copy is used, from which rows are faster had."""
+OFFSETS = tuple(10.0**power for power in (-4, -3, -2, -1.5, -1, -0.5, 0, 0.5, 1, 1.5, 2, 3))
+SCALES = (np.log(1e-3), np.log(1e5))
+"""Within which the logarithm of the scale is looked for."""
 FEWEST_EVENTS = 0.5
 """Training events that an item counts as where it has none, as in the fitted table."""
 
@@ -35,7 +40,7 @@ class TransitionTable(nn.Module):
         facts: What `facts_of` gives: settings and sizes, JSON-ready.
     """
 
-    def __init__(self, items: int, facts: Mapping[str, Any]) -> None:
+    def __init__(self, items: int, facts: dict[str, Any]) -> None:
         super().__init__()
         self.items = items
         self.facts = facts
@@ -97,6 +102,17 @@ class TransitionTable(nn.Module):
             if own:
                 self._leave_own_out(scores, ids, weights)
             return scores
+
+    def logits(self, ids: torch.Tensor) -> torch.Tensor:
+        """The scores in the same order as logits, but for `scale`: log(1 + (score − lowest) / offset) (rows, items).
+
+        A score that is a sum of shares and not of logarithms says of two items how often each came next; a logit says
+        by what factor more often one did. The offset, which `fit_likelihood` finds, is small for the former kind; as it
+        grows, logits become the scores themselves, times a factor.
+        """
+        with torch.no_grad():
+            lowest = (self.facts["popularity"] * self.log_shares).min()
+            return torch.log1p((self(ids) - lowest).clamp_(min=0) / self.facts["offset"])
 
     def _evidence(self, last: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         """Σ δⁱ g(W[hᵢ, b]) (rows, items)."""
@@ -212,11 +228,29 @@ def facts_of(table: FittedTransitions) -> dict[str, Any]:
         "scale": settings.scale,
         "popularity": settings.popularity,
         "features": settings.features if table.features is not None else 0.0,
+        "offset": 1.0,
     }
     if table.features is None:
         return facts
     sizes = {"terms": int(table.features.shape[1]), "term_entries": int(table.features.nnz)}
     return {**facts, **sizes, "features_decay": settings.features_decay}
+
+
+def arrays_of(table: TransitionTable) -> TransitionArrays:
+    """The table for exporters, in float32."""
+    facts = table.facts
+    names = ["entries", "history", "decay", "popularity", "features", "offset"]
+    named = {
+        "evidence": (table.starts, table.columns, table.evidence),
+        **({"terms": (table.term_starts, table.terms, table.term_weights)} if facts["features"] else {}),
+    }
+    arrays: dict[str, Any] = {"log-shares": table.log_shares.detach().float().cpu().numpy()}
+    for name, (starts, columns, values) in named.items():
+        arrays |= {f"{name}-starts": starts.cpu().numpy(), f"{name}-columns": columns.cpu().numpy()}
+        arrays[f"{name}-values"] = values.detach().float().cpu().numpy()
+    names += ["features_decay", "terms", "term_entries"] if facts["features"] else []
+    settings = {**{name: facts[name] for name in names}, "factor": float(table.scale.detach())}
+    return TransitionArrays(settings, arrays)
 
 
 def _rows_of(table: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -271,8 +305,8 @@ def to_catalogue(input_ids: torch.Tensor, first: int) -> torch.Tensor:
     return (input_ids - first).clamp(min=NONE)
 
 
-def scale_of(table: TransitionTable, ids: torch.Tensor, targets: torch.Tensor) -> float:
-    """The factor with which scores, taken as logits, give the targets the highest likelihood, 1e−3 to 1e4.
+def fit_likelihood(table: TransitionTable, ids: torch.Tensor, targets: torch.Tensor) -> None:
+    """Set the offset and the scale with which the logits give the targets the highest likelihood.
 
     Args:
         table: Filled.
@@ -281,10 +315,17 @@ def scale_of(table: TransitionTable, ids: torch.Tensor, targets: torch.Tensor) -
     """
     from scipy.optimize import minimize_scalar
 
-    scores = table(ids)
+    best = None
+    for offset in OFFSETS:
+        table.facts["offset"] = offset
+        logits = table.logits(ids)
 
-    def loss(log_scale: float) -> float:
-        return float(F.cross_entropy(float(np.exp(log_scale)) * scores, targets))
+        def loss(log_scale: float, logits: torch.Tensor = logits) -> float:
+            return float(F.cross_entropy(float(np.exp(log_scale)) * logits, targets))
 
-    found = minimize_scalar(loss, bounds=(np.log(1e-3), np.log(1e4)), method="bounded", options={"xatol": 1e-3})
-    return float(np.exp(cast(float, found.x)))
+        found = minimize_scalar(loss, bounds=SCALES, method="bounded", options={"xatol": 1e-3})
+        if best is None or found.fun < best[0]:
+            best = (found.fun, offset, found.x)
+    assert best is not None
+    _, table.facts["offset"], log_scale = best
+    table.log_scale.data.fill_(float(log_scale))

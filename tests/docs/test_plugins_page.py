@@ -42,7 +42,7 @@ def test_a_shown_plugin_loads(block, tmp_path: Path):
 def test_one_of_every_kind_is_shown():
     text = "\n".join(block.text for block in PLUGINS) + (ROOT / "docs" / "data.md").read_text("utf-8")
     shown = set(re.findall(r"^def (lwa_\w+)", text, re.MULTILINE))
-    assert {"lwa_datasets", "lwa_scorers", "lwa_selectors", "lwa_compressors", "lwa_event"} == shown
+    assert {"lwa_datasets", "lwa_scorers", "lwa_selectors", "lwa_compressors", "lwa_exporters", "lwa_event"} == shown
 
 
 def test_the_methods_of_a_recommender_are_all_named():

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from lwa_core import Batch, Catalogue, FittedTransitions, History, Losses, Reporter
+    from lwa_core import Batch, Catalogue, ExportedParts, FittedTransitions, History, Losses, Reporter
 
 
 @attrs.frozen
@@ -274,6 +274,11 @@ class Sequential(WindowOptions):
             logits = logits + scale * known(slice(None))
         return logits
 
+    def parts(self, model: torch.nn.Module) -> ExportedParts:
+        from lwa_plugins.recommenders.sequential.exported import parts_of
+
+        return parts_of(model)
+
     def has_fast_tail(self, model: torch.nn.Module) -> bool:
         """Where the blocks' weights are plain: not 4-bit, and without an adapter."""
         from torch import nn
@@ -331,4 +336,4 @@ def _split(model: torch.nn.Module, hidden: torch.Tensor) -> tuple[Any, ...]:
     from lwa_plugins.recommenders.sequential.prior import split_ids
 
     states, ids = split_ids(hidden, cast(Any, model).config.hidden_size, prior.items)
-    return states, lambda rows: prior(ids[rows]), prior.scale
+    return states, lambda rows: prior.logits(ids[rows]), prior.scale

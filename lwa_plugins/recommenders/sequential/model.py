@@ -85,10 +85,10 @@ class Attention(nn.Module):
         any position: q·(K x + b) = (Kᵀ q)·x + q·b, of which the last is the same for all x and falls out of the
         softmax, and Σ a (V x + b) = V Σ a x + b for weights a that add up to 1.
         """
-        rows = torch.arange(len(states), device=states.device)
+        rows = torch.arange(states.shape[0], device=states.device)
         # (heads, own, width)
         keys, values = (linear.weight.unflatten(0, (self.heads, -1)) for linear in (self.k_proj, self.v_proj))
-        q = self.q_proj(states[rows, places]).view(len(states), self.heads, -1)
+        q = self.q_proj(states[rows, places]).unflatten(1, (self.heads, -1))
         scores = torch.einsum("nho,how->nhw", q, keys) @ states.transpose(1, 2) * q.shape[2] ** -0.5
         if gaps is not None:  # (examples, 1, keys)
             scores = scores + self._gap_bias(gaps)[:, :, 0]
@@ -123,7 +123,7 @@ class Block(nn.Module):
 
     def at(self, states: torch.Tensor, places: torch.Tensor, gaps: torch.Tensor | None = None) -> torch.Tensor:
         """What `forward` gives at one place of each example (examples, width), in eval mode."""
-        rows = torch.arange(len(states), device=states.device)
+        rows = torch.arange(states.shape[0], device=states.device)
         mixed = self.attention.at(self.attention_norm(states), places, gaps)
         return self.rest(states[rows, places][:, None], mixed)[:, 0]
 
@@ -216,6 +216,10 @@ class SequentialModel(PreTrainedModel):  # type: ignore[misc]  # transformers is
     def item_table(self) -> torch.Tensor:
         """What states are multiplied with to score the catalogue's items (items, width)."""
         return self._table()[self.config.first_item :]
+
+    def special_rows(self) -> torch.Tensor:
+        """What stands for the ids of no item in the input: padding, and the mask (ids, width)."""
+        return self._table()[: self.config.first_item]
 
     def _table(self) -> torch.Tensor:
         """Embeddings of all ids with what is known of the items besides (ids, width)."""

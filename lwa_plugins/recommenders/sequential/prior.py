@@ -7,7 +7,6 @@ that the table had not seen already.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +19,9 @@ from lwa_plugins.recommenders._transitions import (
     ID_SCALE,
     TransitionTable,
     facts_of,
+    fit_likelihood,
     items_around,
     last_items,
-    scale_of,
     split_ids,
     to_catalogue,
     with_ids,
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ids_at_last", "ids_at_targets", "put_in", "split_ids", "with_ids"]
 
-SCORES = 2**24
+SCORES = 2**22
 """About how many scores the first factor is found by, at most."""
 FEWEST = 64
 """But of so many sequences at least."""
@@ -51,28 +50,28 @@ def put_in(asked: Sequential, model: Any, table: FittedTransitions, sequences: S
         raise ModelError(f"a prior is for {int(ID_SCALE) - 1} items at most, and there are {items}")
     config = model.config
     before = model.prior
-    config.transitions = facts_of(table)
-    prior = TransitionTable(items, config.transitions)
+    prior = TransitionTable(items, facts_of(table))
     prior.fill(table)
     if before is not None:
         prior.log_scale.data.copy_(before.log_scale.data)
+        prior.facts["offset"] = before.facts["offset"]
     else:
-        prior.log_scale.data.fill_(math.log(_first_scale(asked, prior, sequences)))
-    model.prior = prior
+        _fit(asked, prior, sequences)
+    model.prior, config.transitions = prior, prior.facts
     return model  # type: ignore[no-any-return]  # transformers is untyped
 
 
-def _first_scale(asked: Sequential, prior: TransitionTable, sequences: Sequence[History]) -> float:
-    """The factor of the highest likelihood of the last events of sequences, evenly chosen among all."""
+def _fit(asked: Sequential, prior: TransitionTable, sequences: Sequence[History]) -> None:
+    """Fit the table's logits to the last events of sequences, evenly chosen among all."""
     long = [place for place, sequence in enumerate(sequences) if len(sequence) > 1]
     if not long:
-        return 1.0
+        return
     count = min(len(long), max(FEWEST, SCORES // prior.items))
     chosen = [long[place] for place in np.linspace(0, len(long) - 1, count).round().astype(int)]
     batch = asked.training_batch([sequences[place][-asked.max_length - 1 :] for place in chosen])
     last = batch["attention_mask"].sum(dim=1) - 1
     ids = _around(prior, batch)[torch.arange(len(chosen)), last]
-    return scale_of(prior, ids, batch["labels"][torch.arange(len(chosen)), last] - 1)
+    fit_likelihood(prior, ids, batch["labels"][torch.arange(len(chosen)), last] - 1)
 
 
 def ids_at_last(model: Any, batch: Batch) -> torch.Tensor:

@@ -23,7 +23,14 @@ from lwa_core.results.reading import read_results
 from lwa_core.store.results import Store
 from lwa_core.types import Quiet
 from lwa_plugins.recommenders import _transitions as module
-from lwa_plugins.recommenders._transitions import NONE, TransitionTable, facts_of, items_around, last_items, scale_of
+from lwa_plugins.recommenders._transitions import (
+    NONE,
+    TransitionTable,
+    facts_of,
+    fit_likelihood,
+    items_around,
+    last_items,
+)
 from lwa_plugins.recommenders.sequential import Sequential
 from lwa_plugins.recommenders.sequential.losses import sampled_softmax
 
@@ -192,10 +199,27 @@ def test_a_sampled_loss_with_every_item_is_the_full_one():
 def test_the_first_factor_is_that_of_the_highest_likelihood():
     table = filled(fit_transitions(walks(), TITLED, TransitionSettings()))
     ids = asked_by(walks(1), table.seen)
-    scores = table(ids)
-    targets = torch.distributions.Categorical(logits=0.4 * scores).sample((50,)).flatten()
-    found = scale_of(table, ids.repeat(50, 1), targets)
-    assert found == pytest.approx(0.4, abs=0.1)
+    table.facts["offset"] = 0.1
+    truth = 2.5 * table.logits(ids)
+    targets = torch.distributions.Categorical(logits=truth).sample((200,)).flatten()
+
+    fit_likelihood(table, ids.repeat(200, 1), targets)
+
+    fitted = table.scale.detach() * table.logits(ids)
+    losses = [float(F.cross_entropy(logits.repeat(200, 1), targets)) for logits in (fitted, truth)]
+    assert losses[0] < losses[1] + 1e-3
+    for factor in (0.8, 1.25):
+        assert float(F.cross_entropy(factor * fitted.repeat(200, 1), targets)) > losses[0]
+
+
+def test_logits_keep_the_order_of_the_scores():
+    table = filled(fit_transitions(walks(), TITLED, TransitionSettings()))
+    ids = asked_by(walks(1), table.seen)
+    for offset in (1e-3, 1.0, 100.0):
+        table.facts["offset"] = offset
+        order, expected = table.logits(ids).argsort(dim=1), table(ids).argsort(dim=1)
+        assert torch.equal(table(ids).gather(1, order), table(ids).gather(1, expected))
+        assert float(table.logits(ids).min()) >= 0
 
 
 # In the network
@@ -217,7 +241,9 @@ def test_a_network_that_says_nothing_ranks_as_the_table_does():
         model.norm.weight.zero_()
     histories = [sequence[:5] for sequence in sequences]
     scores = asked.scores(model, asked.example_batch(histories)) / model.prior.scale
-    assert torch.allclose(scores.double(), table.scores(histories), atol=1e-5)
+    expected = table.scores(histories)
+    lowest, offset = table.popularity.min(), model.prior.facts["offset"]
+    assert torch.allclose(scores.double(), torch.log1p((expected - lowest).clamp(min=0) / offset), atol=1e-5)
 
 
 def test_every_way_to_ask_gives_the_same():

@@ -1,0 +1,1 @@
+"""Answer requests from a bundle: numpy and ONNX Runtime, and nothing else that is heavy."""

@@ -1,0 +1,207 @@
+"""Bundles: the same answers as the model's, without torch, and nothing but words for one that is damaged."""
+
+import json
+import random
+import shutil
+import subprocess
+import sys
+from contextlib import suppress
+
+import numpy as np
+import polars as pl
+import pytest
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lwa_core import LwaError, ModelError, RecipeError, export_bundle, fit, open_bundle
+from lwa_core.cli import main
+from lwa_core.runtime.served import top
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+onnx = pytest.importorskip("onnx")
+
+ITEMS = 40
+IDS = [f"i{item:02d}" for item in range(ITEMS)]
+
+
+def frame(users=80, length=12):
+    rng = np.random.default_rng(0)
+    rows = [(f"u{user}", IDS[item]) for user in range(users) for item in rng.permutation(ITEMS)[:length].tolist()]
+    return pl.DataFrame(rows, schema=["user", "item"], orient="row")
+
+
+SMALL = {"layers": 2, "width": 16, "max_length": 8, "epochs": 1, "batch": 16}
+VARIANTS = {"gated": {"block": "gated", "prior": "transitions"}, "masked": {"objective": "masked"}}
+
+
+@pytest.fixture(scope="module", params=VARIANTS)
+def both(request, tmp_path_factory):
+    """A model, and its bundle in float32."""
+    ranker = fit(frame(), **SMALL, **VARIANTS[request.param])
+    return ranker, export_bundle(ranker, tmp_path_factory.mktemp("bundles") / "plain")
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    """The folder of a bundle in 8 bits, and the model that it was made of."""
+    ranker = fit(frame(), **SMALL, block="gated")
+    folder = tmp_path_factory.mktemp("bundles") / "small"
+    export_bundle(ranker, folder, weights="int8", table="int8")
+    return folder, ranker
+
+
+some_ids = st.lists(st.sampled_from([*IDS, "nobody's"]), max_size=14)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(some_ids, min_size=1, max_size=5), st.integers(1, 50), some_ids, st.booleans(), st.data())
+def test_a_bundle_answers_as_the_model_does(both, histories, k, exclude, filter_seen, data):
+    ranker, served = both
+    allow = data.draw(st.none() | st.lists(st.sampled_from(IDS), min_size=1, max_size=8))
+    asked = {"exclude": exclude, "allow": allow, "filter_seen": filter_seen}
+    for theirs, ours in zip(
+        ranker.recommend_many(histories, k, **asked), served.recommend_many(histories, k, **asked), strict=True
+    ):
+        assert ours.scores == pytest.approx(theirs.scores, rel=1e-5, abs=1e-5)
+        assert (ours.unknown, ours.known) == (theirs.unknown, theirs.known)
+        told = dict(zip(theirs.items, theirs.scores, strict=True))
+        for item, other in zip(ours.items, theirs.items, strict=True):
+            assert item == other or told[item] == pytest.approx(told[other], rel=1e-5, abs=1e-5)
+
+
+def test_scores_of_some_items_and_refusals_are_those_of_the_model(both):
+    ranker, served = both
+    theirs, ours = (each.score(["i01", "i05"], ["i02", "i03"]) for each in (ranker, served))
+    assert ours == {item: pytest.approx(score, abs=1e-5) for item, score in theirs.items()}
+    for asked in ({"k": 0}, {"history": "i01"}, {"history": [1.5]}, {"allow": ["nobody's"]}, {"history": None}):
+        said = []
+        for each in (ranker, served):
+            with pytest.raises(LwaError) as caught:
+                each.recommend(**{"history": ["i01"], **asked})
+            said.append(caught.value.message)
+        assert said[0] == said[1]
+
+
+@settings(deadline=None)
+@given(st.lists(st.lists(st.integers(-3, 3), min_size=6, max_size=6), max_size=4), st.integers(1, 8))
+def test_the_best_are_those_of_a_full_sort(rows, k):
+    scores = np.array(rows, dtype=np.float32).reshape(len(rows), 6)
+    scores[scores == -3] = -np.inf
+    items, values = top(scores, k)
+    for row, own in enumerate(scores):
+        expected = [item for item in sorted(range(6), key=lambda item: (-own[item], item)) if own[item] > -np.inf][:k]
+        assert [item for item in items[row] if item >= 0] == expected
+        assert values[row, : len(expected)].tolist() == own[expected].tolist()
+
+
+def test_every_product_is_in_8_bits_and_every_size_is_free(bundle):
+    folder, ranker = bundle
+    graph = onnx.load(str(folder / "network.onnx")).graph
+    from torch import nn
+
+    maps = [module for module in ranker.model.blocks.modules() if type(module) is nn.Linear]
+    drawn_in = 2  # keys and values of the last layer are never formed: its one query looks at the states themselves
+    assert sum(node.op_type == "MatMulInteger" for node in graph.node) == len(maps) - drawn_in
+    sizes = {
+        value.name: [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim] for value in graph.input
+    }
+    assert sizes == {"rows": ["batch", "time", 16], "last": ["batch"]}
+    assert np.load(folder / "items.npy").dtype == np.int8
+    assert open_bundle(folder).described.quantised == len(maps) - drawn_in
+
+
+def test_8_bits_rank_much_like_32(bundle):
+    folder, ranker = bundle
+    served, rng = open_bundle(folder), np.random.default_rng(1)
+    kept = []
+    for _ in range(50):
+        history = [IDS[item] for item in rng.integers(0, ITEMS, rng.integers(1, 12))]
+        theirs, ours = (set(each.recommend(history, 10, filter_seen=False).items) for each in (ranker, served))
+        kept.append(len(theirs & ours) / 10)
+    assert np.mean(kept) > 0.85
+
+
+def test_a_process_that_answers_from_a_bundle_has_no_torch(bundle):
+    folder, _ = bundle
+    code = (
+        "import sys, lwa_core; print(lwa_core.open_bundle(sys.argv[1]).recommend(['i01'], k=3).items); "
+        "print({m.partition('.')[0] for m in sys.modules})"
+    )
+    told = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True)
+    items, modules = map(eval, told.stdout.splitlines())
+    assert items == open_bundle(folder).recommend(["i01"], k=3).items
+    assert {"numpy", "onnxruntime"} <= modules
+    assert not modules & {"torch", "transformers", "polars", "scipy", "sklearn", "pandas", "lwa_plugins"}
+
+
+def test_the_command_asks_a_bundle(bundle):
+    folder, _ = bundle
+    given_ = CliRunner().invoke(main, ["recommend", str(folder), "--history", "i01,i02", "-k", "3", "--json"])
+    assert given_.exit_code == 0, given_.output
+    assert tuple(json.loads(given_.stdout)["items"]) == open_bundle(folder).recommend(["i01", "i02"], k=3).items
+    refused = CliRunner().invoke(main, ["recommend", str(folder), "--history", "i01", "--model", "teacher"])
+    assert refused.exit_code == 2
+
+
+# What cannot be
+
+
+def test_nothing_is_written_over_and_nothing_is_left_of_a_failure(bundle, tmp_path):
+    folder, ranker = bundle
+    with pytest.raises(LwaError, match="exists already"):
+        export_bundle(ranker, folder)
+    with pytest.raises(RecipeError, match="weights"):
+        export_bundle(ranker, tmp_path / "new", weights="int7")
+    alone = fit(frame(), "transitions")
+    with pytest.raises(ModelError, match="'transitions' offers no parts"):
+        export_bundle(alone, tmp_path / "new")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"format": 99}, "has format 99"),
+        ({"items": "many"}, "items"),
+        ({"width": 0}, "sizes"),
+        ({"colour": "red"}, "colour"),
+        ({"files": {}}, "put there later"),
+    ],
+)
+def test_a_description_that_is_none_is_refused_in_words(bundle, tmp_path, change, said):
+    folder = tmp_path / "copy"
+    shutil.copytree(bundle[0], folder)
+    told = json.loads((folder / "bundle.json").read_text("utf-8"))
+    (folder / "bundle.json").write_text(json.dumps({**told, **change}), encoding="utf-8")
+    with pytest.raises(ModelError, match=said):
+        open_bundle(folder)
+
+
+def test_damaged_bundles_are_refused_in_words_even_where_checksums_fit(bundle, tmp_path):
+    """Bytes are changed, cut off and added in any file, and the checksums made anew."""
+    from lwa_core.store.checksums import checksums
+
+    rng = random.Random(0)
+    for round_ in range(60):
+        folder = tmp_path / str(round_)
+        shutil.copytree(bundle[0], folder)
+        file = rng.choice(sorted(path for path in folder.rglob("*") if path.is_file()))
+        content = bytearray(file.read_bytes())
+        for _ in range(rng.randint(1, 4)):
+            place = rng.randrange(len(content) + 1)
+            content[place : place + rng.choice((0, 1, 9))] = rng.randbytes(rng.choice((0, 1, 9)))
+        file.write_bytes(bytes(content))
+        if file.name != "bundle.json":
+            told = json.loads((folder / "bundle.json").read_text("utf-8"))
+            told["files"] = dict(checksums(folder, but="bundle.json"))
+            (folder / "bundle.json").write_text(json.dumps(told), encoding="utf-8")
+        with suppress(LwaError):
+            open_bundle(folder).recommend(["i01", "i02"], k=3)
+        shutil.rmtree(folder)
+
+
+def test_another_folder_is_no_bundle(tmp_path):
+    with pytest.raises(ModelError, match="holds no bundle"):
+        open_bundle(tmp_path)
