@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from importlib.metadata import version
 from itertools import pairwise
 
 import numpy as np
@@ -25,37 +26,81 @@ def rows_of(file, name):
     return [flat[a:b] for a, b in pairwise(offsets)]
 
 
-def ndcg(scores, histories, targets):
-    """Mean NDCG@10 over all items but the seen ones; of equal scores the lower index comes first. As lwa has it."""
-    table = scores.double().numpy()
-    for row, history in enumerate(histories):
-        table[row, history] = -np.inf
-    own = table[np.arange(len(targets)), targets][:, None]
-    ahead = (table > own) | ((table == own) & (np.arange(table.shape[1]) < targets[:, None]))
-    ranks = 1 + ahead.sum(axis=1)
-    return float(np.where((ranks <= 10) & np.isfinite(own[:, 0]), 1 / np.log2(1 + ranks), 0).mean())
+def ranks_of(scores, histories, targets, block=1024):
+    """Rank of each target among all items but the seen ones, behind those of the same score; 0 for one without a place.
+
+    `scores`: histories -> (histories, items) on the CPU.
+    """
+    found = []
+    for start in range(0, len(targets), block):
+        part, wanted = histories[start : start + block], targets[start : start + block, None]
+        table = scores(part).double().numpy()
+        for row, history in enumerate(part):
+            table[row, history] = -np.inf
+        own = np.take_along_axis(table, wanted, axis=1)
+        found.append(np.where(np.isfinite(own[:, 0]), (table >= own).sum(axis=1), 0))
+    return np.concatenate(found)
+
+
+def ndcg(ranks):
+    """Mean NDCG@10, as lwa has it."""
+    return float(np.where((ranks >= 1) & (ranks <= 10), 1 / np.log2(1 + np.maximum(ranks, 1)), 0).mean())
 
 
 class Clock:
-    """One row an epoch; the time of the evaluations is kept apart from that of the training."""
+    """One row an epoch; the time of the evaluations is kept apart from that of the training.
 
-    def __init__(self, file):
-        self.rows = []
+    With `keep` among the settings only the validation examples are looked at, and the weights that are best on them
+    are kept, by which `finish` ranks the test examples. Training is over after `seconds` of CPU, after `epochs`, or
+    after `patience` epochs without a better one.
+    """
+
+    def __init__(self, file, settings):
+        self.rows, self.settings, self.kept = [], settings, None
+        self.keeps = settings.get("keep", False)
         self.examples = {use: (rows_of(file, use), file[f"{use}.targets"]) for use in ("validation", "test")}
         self.evaluating = 0.0
         self.began = time.process_time()
 
-    def epoch_ends(self, scores):
+    def epoch_ends(self, network, scores):
         """`scores`: histories -> (histories, items) on the CPU."""
         paused = time.process_time()
         row = {"epoch": len(self.rows) + 1, "training_s": paused - self.began - self.evaluating}
-        for use, (histories, targets) in self.examples.items():
+        for use in ("validation",) if self.keeps else self.examples:
             entered = time.process_time()
-            with torch.no_grad():
-                row[use] = ndcg(scores(histories), histories, targets)
+            row[use] = ndcg(self.ranks(use, scores))
             row[f"{use}_s"] = time.process_time() - entered
+        if self.keeps and row["validation"] > max((earlier["validation"] for earlier in self.rows), default=-1):
+            self.kept = {name: value.clone() for name, value in network.state_dict().items()}
         self.rows.append(row)
+        if self.keeps:
+            print(json.dumps(row), file=sys.stderr, flush=True)
         self.evaluating += time.process_time() - paused
+
+    def ranks(self, use, scores):
+        with torch.no_grad():
+            return ranks_of(scores, *self.examples[use])
+
+    @property
+    def over(self):
+        """Why no epoch is to follow; None where one is."""
+        best = max(self.rows, key=lambda row: row["validation"])["epoch"]
+        reached = {
+            "seconds": self.rows[-1]["training_s"],
+            "epochs": len(self.rows),
+            "patience": len(self.rows) - best,
+        }
+        return next((name for name, value in reached.items() if value >= self.settings.get(name, np.inf)), None)
+
+    def finish(self, network, scores, package):
+        """Print the rows; with `keep` also why there are no more, and the test ranks by the weights that were kept."""
+        if not self.keeps:
+            print(json.dumps(self.rows))
+            return
+        network.load_state_dict(self.kept)
+        ranks = self.ranks("test", scores).tolist()
+        versions = {"version": version(package), "torch": torch.__version__}
+        print(json.dumps({**versions, "curve": self.rows, "ended_by": self.over, "ranks": ranks}))
 
 
 def asked():

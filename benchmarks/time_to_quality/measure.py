@@ -40,12 +40,18 @@ def saved(data, file):
     np.savez(file, **arrays)
 
 
-def curve(command):
+def curve(command, progress=False, **environment):
     done = subprocess.run(
-        command, capture_output=True, text=True, check=False, cwd=HERE, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        command,
+        stdout=subprocess.PIPE,
+        stderr=None if progress else subprocess.PIPE,
+        text=True,
+        check=False,
+        cwd=HERE,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
     )
     if done.returncode:
-        raise SystemExit(done.stderr[-2000:])
+        raise SystemExit((done.stderr or f"exit code {done.returncode}")[-2000:])
     return json.loads(done.stdout.splitlines()[-1])
 
 
