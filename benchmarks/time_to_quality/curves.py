@@ -29,17 +29,24 @@ def rows_of(file, name):
 def ranks_of(scores, histories, targets, block=1024):
     """Rank of each target among all items but the seen ones, behind those of the same score; 0 for one without a place.
 
-    `scores`: histories -> (histories, items) on the CPU.
+    `scores`: histories -> (histories, items) on the CPU; it gets those of like length together.
     """
-    found = []
-    for start in range(0, len(targets), block):
-        part, wanted = histories[start : start + block], targets[start : start + block, None]
+    ranks = np.zeros(len(targets), dtype=np.int64)
+    order = np.argsort([len(history) for history in histories], kind="stable")
+    for rows in np.split(order, range(block, len(order), block)):
+        part = [histories[row] for row in rows]
         table = scores(part).double().numpy()
         for row, history in enumerate(part):
             table[row, history] = -np.inf
-        own = np.take_along_axis(table, wanted, axis=1)
-        found.append(np.where(np.isfinite(own[:, 0]), (table >= own).sum(axis=1), 0))
-    return np.concatenate(found)
+        own = np.take_along_axis(table, targets[rows, None], axis=1)
+        ranks[rows] = np.where(np.isfinite(own[:, 0]), (table >= own).sum(axis=1), 0)
+    return ranks
+
+
+def width_of(histories, settings):
+    """How many events a network is shown: with `without_padding` none that are padding for every history."""
+    longest = max(map(len, histories)) if settings.get("without_padding") else settings["length"]
+    return min(longest, settings["length"])
 
 
 def ndcg(ranks):

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import torch
-from curves import TRAINER, Clock, asked, rows_of
+from curves import TRAINER, Clock, asked, rows_of, width_of
 from pytorch_lightning import Callback, Trainer
 from rectools import Columns
 from rectools.dataset import Dataset
@@ -66,7 +66,7 @@ def scores(network, histories):
     place = np.zeros(items, dtype=np.int64)  # 0 is padding
     met = model.data_preparator.get_known_item_ids().astype(np.int64)
     place[met] = known.convert_to_internal(met)
-    x = np.zeros((len(histories), settings["length"]), dtype=np.int64)
+    x = np.zeros((len(histories), width_of(histories, settings)), dtype=np.int64)
     for row, history in enumerate(histories):
         inside = [item for item in place[history] if item][-settings["length"] :]
         x[row, len(x[row]) - len(inside) :] = inside
@@ -87,10 +87,10 @@ if __name__ == "__main__":
     if settings.get("block") == "ligr":
         wide = {"ff_factors_multiplier": settings["feed_forward"]}
         more |= {"transformer_layers_type": LiGRLayers, "transformer_layers_kwargs": wide, "use_key_padding_mask": True}
+        if settings.get("without_padding"):
+            more["lightning_module_type"] = WithoutPadding
     if "negatives" in settings:
         more["n_negatives"] = settings["negatives"]
-    if settings.get("without_padding"):
-        more["lightning_module_type"] = WithoutPadding
     model = SASRecModel(
         **more,
         n_factors=settings["width"],

@@ -11,7 +11,7 @@ import lightning
 import numpy as np
 import pandas as pd
 import torch
-from curves import TRAINER, Clock, asked, rows_of
+from curves import TRAINER, Clock, asked, rows_of, width_of
 from replay.data import FeatureHint, FeatureSource, FeatureType
 from replay.data.nn import PandasSequentialDataset, TensorFeatureInfo, TensorFeatureSource, TensorSchema
 from replay.models.nn.optimizer_utils import FatOptimizerFactory
@@ -81,7 +81,7 @@ def older(schema):
 
 def scores(module, histories):
     module.eval()
-    x = np.full((len(histories), settings["length"]), items, dtype=np.int64)  # `items` is padding
+    x = np.full((len(histories), width_of(histories, settings)), items, dtype=np.int64)  # `items` is padding
     for row, history in enumerate(histories):
         inside = history[-settings["length"] :]
         x[row, len(x[row]) - len(inside) :] = inside
