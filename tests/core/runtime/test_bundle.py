@@ -36,7 +36,7 @@ SMALL = {"layers": 2, "width": 16, "max_length": 8, "epochs": 1, "batch": 16}
 VARIANTS = {"gated": {"block": "gated", "prior": "transitions"}, "masked": {"objective": "masked"}}
 
 
-@pytest.fixture(scope="module", params=VARIANTS)
+@pytest.fixture(scope="module", params=["gated", pytest.param("masked", marks=pytest.mark.slow)])
 def both(request, tmp_path_factory):
     """A model, and its bundle in float32."""
     ranker = fit(frame(), **SMALL, **VARIANTS[request.param])

@@ -368,6 +368,7 @@ def test_a_run_of_the_table_alone_ranks_as_the_baseline_does(tmp_path):
     assert "layers" not in said
 
 
+@pytest.mark.slow
 def test_a_run_with_a_prior_goes_from_teacher_to_students(tmp_path):
     text = TEXT.replace("layers = 3", 'layers = 3\nprior = "transitions"')
     folder = run_recipe(load_recipe(write_recipe(tmp_path, text)), Store(tmp_path / "store"))
