@@ -20,7 +20,7 @@ from lwa_core.pipeline.graph import Inputs, Job, Stage, core_part, given
 from lwa_core.pipeline.keys import digests_of
 from lwa_core.pipeline.models import StoredModel, restorer_of, write_model
 from lwa_core.pipeline.task import Asked, drawn
-from lwa_core.plugins.protocols import ReadsFiles, Recommender, TrainableSubject
+from lwa_core.plugins.protocols import ReadsFiles, Recommender, TrainableSubject, uses_transitions
 from lwa_core.plugins.restoring import facts_of
 from lwa_core.plugins.returned import checked_source
 from lwa_core.recipe.recipe import Recipe, Use
@@ -161,8 +161,6 @@ class RecommendationTask:
 
     def _tuned_on(self, data: Stage[PreparedData]) -> Inputs:
         """What else a recommender is fitted with that builds on the table of transitions."""
-        from lwa_core.recommendation.fitting import uses_transitions
-
         return {"transitions": self.transitions(data)} if uses_transitions(self.recommender) else {}
 
     def refitted(self, teacher: Stage[StoredModel]) -> tuple[Stage[PreparedData], Stage[StoredModel]] | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeGuard, runtime_checkable
 
 import attrs
 
@@ -166,6 +166,11 @@ class UsesTransitions(Protocol):
         self, model: torch.nn.Module, table: FittedTransitions, sequences: Sequence[History]
     ) -> torch.nn.Module:
         """The model that `build` gave, with the table; `sequences` are those that it was fitted to."""
+
+
+def uses_transitions(recommender: object) -> TypeGuard[UsesTransitions]:
+    """Whether a recommender's model holds the table of transitions."""
+    return isinstance(recommender, UsesTransitions) and recommender.uses_transitions
 
 
 # Scorers

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 import attrs
 import numpy as np
@@ -19,7 +19,7 @@ from lwa_core.modeling.devices import device
 from lwa_core.modeling.files.precision import cast
 from lwa_core.modeling.kernels.matmul import fast_linear_maps
 from lwa_core.modeling.probing.batches import HINT, checked, moved
-from lwa_core.plugins.protocols import Adapting, Recommender, Trainable, UsesTransitions
+from lwa_core.plugins.protocols import Adapting, Recommender, Trainable, uses_transitions
 from lwa_core.recommendation.ranking import rank_examples
 from lwa_core.recommendation.transitions import TransitionSettings, fit_transitions
 from lwa_core.recommendation.transitions_tuning import tune_transitions
@@ -83,11 +83,6 @@ def fit_model(
     )
     kept = model if adapting is None else adapting.merge(model)
     return cast(kept, precision).eval(), trained
-
-
-def uses_transitions(recommender: object) -> TypeGuard[UsesTransitions]:
-    """Whether a recommender's model holds the table of transitions."""
-    return isinstance(recommender, UsesTransitions) and recommender.uses_transitions
 
 
 def train_on(

@@ -19,7 +19,7 @@ def test_the_schema_knows_third_party_settings_and_leaves_out_what_cannot_be_loa
     recommenders = {
         table["properties"]["use"]["enum"][0]: table for table in recommendation["properties"]["recommender"]["anyOf"]
     }
-    assert {"backbone", "sequential", "text", "tower"} == set(recommenders)
+    assert {"backbone", "sequential", "text", "tower", "transitions"} == set(recommenders)
     tower = recommenders["tower"]
     assert (["use"], False) == (tower["required"], tower["additionalProperties"])
     assert {"enum": ["tower", "lwa-orchard:tower"], "description": "Babel 600 BC"} == tower["properties"]["use"]
