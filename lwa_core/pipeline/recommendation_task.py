@@ -175,7 +175,8 @@ class RecommendationTask:
 
     def _refit(self, job: Job) -> None:
         tuned = job["tuned"].trained
-        network, _ = self._fitted(job, stop_after=None if tuned is None else tuned.best_epoch)
+        until = {} if tuned is None else {"stop_after": tuned.best_epoch, "share": tuned.share}
+        network, _ = self._fitted(job, **until)
         model = self._model(job["data"], network)
         write_model(job.folder, model, range(model.layered.depth), tuned, self.open)
 
@@ -189,7 +190,7 @@ class RecommendationTask:
         check_recommender_model(use.who, use.instance, network, asked, len(data.catalogue), self.recipe.seed)
         write_model(job.folder, model, range(model.layered.depth), trained, self.open)
 
-    def _fitted(self, job: Job, **until: int | None) -> tuple[torch.nn.Module, Trained]:
+    def _fitted(self, job: Job, **until: Any) -> tuple[torch.nn.Module, Trained]:
         from lwa_core.recommendation.fitting import fit_model
 
         transitions = job["transitions"].settings if "transitions" in job.stage.inputs else None

@@ -167,6 +167,9 @@ class UsesTransitions(Protocol):
     ) -> torch.nn.Module:
         """The model that `build` gave, with the table; `sequences` are those that it was fitted to."""
 
+    def weigh_network(self, model: torch.nn.Module, factor: float) -> None:
+        """Multiply what the model adds to the table's scores by a power of 2, in place and exactly."""
+
 
 def uses_transitions(recommender: object) -> TypeGuard[UsesTransitions]:
     """Whether a recommender's model holds the table of transitions."""

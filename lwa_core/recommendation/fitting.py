@@ -19,14 +19,17 @@ from lwa_core.modeling.devices import device
 from lwa_core.modeling.files.precision import cast
 from lwa_core.modeling.kernels.matmul import fast_linear_maps
 from lwa_core.modeling.probing.batches import HINT, checked, moved
-from lwa_core.plugins.protocols import Adapting, Recommender, Trainable, uses_transitions
+from lwa_core.plugins.protocols import Adapting, Recommender, Trainable, UsesTransitions, uses_transitions
 from lwa_core.recommendation.ranking import rank_examples
 from lwa_core.recommendation.transitions import TransitionSettings, fit_transitions
 from lwa_core.recommendation.transitions_tuning import tune_transitions
 from lwa_core.statistics.rank_metrics import ndcg
+from lwa_core.training import processes
 from lwa_core.training.trainer import Trained, train
 from lwa_core.types import Batch, History, Reporter, TrainingSettings
 
+SHARES = (1.0, 0.5, 0.25, 0.125, 0.0625)
+"""How much of a network may be heard beside a table of transitions; powers of 2, which rounding leaves alone."""
 CUTOFF = 10
 """Of the metric that stops training, and by which a table of transitions is tuned that nobody tuned before."""
 
@@ -43,12 +46,14 @@ def fit_model(
     epochs: int | None = None,
     stop_after: int | None = None,
     transitions: TransitionSettings | None = None,
+    share: float | None = None,
 ) -> tuple[torch.nn.Module, Trained]:
     """A fresh model of the recommender, trained on the training part of the data.
 
     Its weights are trained in float32, and then put into `precision`. With `epochs`, for at most so many; with
     `stop_after`, for just so many of those that there would be, whatever validation would say. `transitions` are the
-    settings of the table for a recommender that uses it; they are tuned where left out.
+    settings of the table for a recommender that uses it, and `share` how much of its network is heard besides; they are
+    chosen on validation where left out.
 
     Raises:
         DataError: The recommender looks at the times of events, and the data has none.
@@ -56,12 +61,13 @@ def fit_model(
     data = data.for_recommender(recommender).only("validation")
     torch.manual_seed(seed)
     model = cast(recommender.build(data.catalogue, report).to(device()), "float32")
-    if uses_transitions(recommender):
+    adding = recommender if uses_transitions(recommender) else None
+    if adding is not None:
         if transitions is None:
             transitions = tune_transitions(data, k=CUTOFF, filter_seen=filter_seen, seed=seed, report=report).settings
         sequences = data.only().training_sequences()
         table = fit_transitions(sequences, data.catalogue, transitions)
-        model = recommender.with_transitions(model, table, sequences).to(device())
+        model = adding.with_transitions(model, table, sequences).to(device())
     adapting = recommender if isinstance(recommender, Adapting) else None
     if adapting is not None:
         model = adapting.adapt(model, data.only().training_sequences(), report)
@@ -81,8 +87,34 @@ def fit_model(
         precision=precision,
         stop_after=stop_after,
     )
+    if adding is not None and trained.history:
+        if share is None:
+            share = _best_share(adding, model, partial(validation_ndcg, recommender, model, data, filter_seen))
+        adding.weigh_network(model, share)
+        trained = attrs.evolve(trained, share=share)
     kept = model if adapting is None else adapting.merge(model)
     return cast(kept, precision).eval(), trained
+
+
+def _best_share(adding: UsesTransitions, model: torch.nn.Module, validate: Callable[[], float]) -> float:
+    """By what a network's part of the scores is best multiplied, by NDCG@10 of validation; the largest of equals.
+
+    Its loss lets a network say more than ranks well: logits of items that nobody chose count as much as those that
+    stand near the top.
+    """
+    found = []
+    for _ in SHARES:
+        found.append(processes.from_first(validate))
+        adding.weigh_network(model, 0.5)
+    adding.weigh_network(model, 2.0 ** len(SHARES))
+    return SHARES[int(np.argmax(found))]
+
+
+def validation_ndcg(recommender: Recommender, model: torch.nn.Module, data: PreparedData, filter_seen: bool) -> float:
+    """Mean NDCG@10 of the validation examples."""
+    scores = partial(score_histories, recommender, model)
+    ranking = rank_examples(scores, data, data.validation, filter_seen=filter_seen, depth=CUTOFF)
+    return float(ndcg(ranking.ranks, CUTOFF, ranking.tied).mean()) if len(data.validation) else 0.0
 
 
 def train_on(
@@ -116,9 +148,7 @@ def train_on(
         return checked(recommender.training_batch(windows), recommender, len(windows))
 
     def validate(current: torch.nn.Module) -> float:
-        scores = partial(score_histories, recommender, current)
-        ranking = rank_examples(scores, data, data.validation, filter_seen=filter_seen, depth=CUTOFF)
-        return float(ndcg(ranking.ranks, CUTOFF, ranking.tied).mean())
+        return validation_ndcg(recommender, current, data, filter_seen)
 
     windows = windows_of(recommender, data)
     trained = train(

@@ -302,6 +302,8 @@ def training(entry: Training) -> Trained:
     shown, best = metric_name(metric) if metric else "", number(kept[0]) if kept else NOT_MEASURED
     windows, targets = entry.windows, entry.targets
     epoch = "" if windows is None or targets is None else f"{windows:,} windows with {targets:,} targets an epoch"
+    if entry.share is not None:
+        epoch += f"{'; ' if epoch else ''}{entry.share:g} of the network added to the table of transitions"
     return Trained(entry.name, entry.history, entry.best_epoch, metric, shown, best, epoch)
 
 

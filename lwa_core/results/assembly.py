@@ -126,6 +126,7 @@ def assemble(found: Found) -> Metrics:
                 best_epoch=trained["best_epoch"],
                 windows=trained.get("windows"),
                 targets=trained.get("targets"),
+                share=trained.get("share"),
             )
             for name, facts in found.facts.items()
             if (trained := facts["training"]) is not None

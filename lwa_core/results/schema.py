@@ -454,6 +454,8 @@ class Training:
             users' sequences is a setting of the recommender, under `asked`.
         targets: How many targets these windows had together, each counted in the loss once an epoch; where targets are
             drawn (masked items), in one drawing.
+        share: By what its part of the scores was multiplied after training, chosen on validation, where it adds to the
+            scores of a table of transitions; null where it adds to none.
     """
 
     name: str
@@ -461,6 +463,7 @@ class Training:
     best_epoch: int
     windows: int | None = None
     targets: int | None = None
+    share: float | None = None
 
 
 @attrs.frozen

@@ -90,12 +90,14 @@ class Trained:
         best_epoch: Whose weights were kept.
         windows: How many windows an epoch has; None where nobody counted.
         targets: How many targets they have together; where targets are drawn, in one drawing.
+        share: How much of what the network adds to a table of transitions is heard; None where it adds to none.
     """
 
     history: list[dict[str, float]]
     best_epoch: int
     windows: int | None = None
     targets: int | None = None
+    share: float | None = None
 
 
 def train(

@@ -174,6 +174,15 @@ class Sequential(WindowOptions):
 
         return put_in(self, model, table, sequences)
 
+    def weigh_network(self, model: torch.nn.Module, factor: float) -> None:
+        import torch
+
+        norm = cast(Any, model).norm
+        with torch.no_grad():
+            norm.weight.mul_(factor)
+            norm.bias.mul_(factor)
+        model.train(model.training)
+
     def load(self, folder: Path) -> torch.nn.Module:
         from lwa_core import load_pretrained
         from lwa_plugins.recommenders.sequential.model import SequentialModel

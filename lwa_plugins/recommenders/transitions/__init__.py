@@ -48,6 +48,9 @@ class TransitionTableRecommender:
         made.table.fill(table)
         return cast("torch.nn.Module", made)
 
+    def weigh_network(self, model: torch.nn.Module, factor: float) -> None:
+        """There is none."""
+
     def load(self, folder: Path) -> torch.nn.Module:
         from lwa_core import load_pretrained
         from lwa_plugins.recommenders.transitions.model import TransitionsModel

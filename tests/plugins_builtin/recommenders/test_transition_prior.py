@@ -17,6 +17,7 @@ from lwa_core import Catalogue, LayeredModel, RecipeError, fit, load
 from lwa_core.modeling import cross_entropy
 from lwa_core.pipeline.run import run_recipe
 from lwa_core.recipe.reader import check_recipe, load_recipe
+from lwa_core.recommendation.fitting import _best_share
 from lwa_core.recommendation.transitions import Counting, TransitionSettings, count_transitions, fit_transitions
 from lwa_core.report.answer import baseline
 from lwa_core.results.reading import read_results
@@ -289,6 +290,33 @@ def test_training_does_not_see_what_its_own_sequence_added():
 def test_what_a_prior_does_not_go_with(given_, said):
     with pytest.raises(ValueError, match=said):
         Sequential(prior="transitions", **given_)
+
+
+@pytest.mark.parametrize("best", range(5))
+def test_as_much_of_the_network_is_heard_as_ranks_validation_best(best):
+    asked, model, _, _ = with_prior()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    given_ = iter([float(place == best) for place in range(5)])
+    heard = []
+
+    def validation():
+        heard.append(float(model.norm.weight.detach()[0]))
+        return next(given_)
+
+    assert _best_share(asked, model, validation) == 0.5**best
+    assert heard == [0.5**place for place in range(5)]
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_a_share_scales_what_is_added_to_the_table_and_nothing_else():
+    asked, model, _, sequences = with_prior()
+    batch = asked.example_batch([sequence[:5] for sequence in sequences])
+    whole = asked.scores(model, batch)
+    asked.weigh_network(model, 0.0)
+    table = asked.scores(model, batch)
+    _, other, _, _ = with_prior()
+    asked.weigh_network(other, 0.25)
+    assert torch.allclose(asked.scores(other, batch), table + 0.25 * (whole - table), atol=1e-5)
 
 
 # Kept, cut, continued
