@@ -43,10 +43,6 @@ from .modeling.probing.subject import (
     NamesBlocks as NamesBlocks,
     Subject as Subject,
 )
-from .runtime.served import (
-    Served as Served,
-    open_bundle as open_bundle,
-)
 from .plugins.hooks import (
     Component as Component,
     hookimpl as hookimpl,
@@ -60,10 +56,10 @@ from .plugins.protocols import (
     Compressor as Compressor,
     Dataset as Dataset,
     DrawsLabels as DrawsLabels,
-    Finishing as Finishing,
     Exportable as Exportable,
     ExportedParts as ExportedParts,
     Exporter as Exporter,
+    Finishing as Finishing,
     FittedTransitions as FittedTransitions,
     HasUnit as HasUnit,
     Keeps as Keeps,
@@ -83,6 +79,10 @@ from .plugins.protocols import (
     TrainableSubject as TrainableSubject,
     TransitionArrays as TransitionArrays,
     UsesTransitions as UsesTransitions,
+)
+from .runtime.served import (
+    Served as Served,
+    open_bundle as open_bundle,
 )
 from .settings.declare import (
     redefined as redefined,

@@ -86,7 +86,7 @@ def write_bundle(
         made.rename(folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return open_bundle(folder), agreement
+    return served, agreement
 
 
 def _describe(ranker: Ranker, parts: ExportedParts, said: dict[str, Any], folder: Path, known: dict[str, Any]) -> None:

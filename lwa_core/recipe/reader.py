@@ -346,16 +346,17 @@ def _repeated(names: Sequence[str], paths: Mapping[str, Path]) -> set[int]:
 
 
 def _too_many_layers(recipe: Recipe) -> Iterator[Problem]:
-    """Scorers and selectors that are to keep more layers than the full model is known to have."""
+    """Scorers and selectors that are to keep more layers than the full model is known to have; it may have none."""
     depth = recipe.depth
     if depth is None:
         return
-    for use in recipe.uses:
-        if not depth and use.kind in ("scorer", "selector", "compressor"):
-            said = f"the full model, '{recipe.recommender.component}', has no layers"
-            hint = "leave out what scores, selects and compresses layers, or take another recommender"
-            yield Problem("no-layers", said, use.path, hint)
-            return
+    layered = [use for use in recipe.uses if use.kind in ("scorer", "selector", "compressor")]
+    if not depth and layered:
+        said = f"the full model, '{recipe.recommender.component}', has no layers"
+        hint = "leave out what scores, selects and compresses layers, or take another recommender"
+        yield Problem("no-layers", said, layered[0].path, hint)
+        return
+    for use in layered:
         if use.kind not in ("scorer", "selector") or not isinstance(use.instance, Keeps):
             continue
         keep, path = use.instance.keep, (*use.path, "keep")

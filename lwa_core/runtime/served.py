@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from lwa_core.data.timed import TimedHistory
 from lwa_core.errors import LwaError, ModelError, NeedsError
 from lwa_core.recommendation.answering import Answering
 from lwa_core.runtime.description import IDS, NETWORK, TITLES, Described, read_described, read_list
@@ -24,7 +25,7 @@ class Served(Answering):
 
     Args:
         described: What the bundle says of itself.
-        network: A session of ONNX Runtime; None where the table of transitions is all there is.
+        network: A session of ONNX Runtime.
         table: The items' vectors.
         transitions: What is added to the network's scores, if anything is.
         ids: Of the items.
@@ -93,7 +94,7 @@ class Served(Answering):
         if said.times:
             times = np.zeros_like(ids)
             for row, history in enumerate(histories):
-                own = np.asarray(getattr(history, "times"))[max(0, len(history) - room) :]  # noqa: B009
+                own = np.asarray(cast(TimedHistory, history).times)[max(0, len(history) - room) :]
                 times[row, : len(own)] = own
             inputs["times"] = times
         states: NDArray[np.float32] = self.network.run(None, inputs)[0]

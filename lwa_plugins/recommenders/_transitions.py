@@ -7,7 +7,7 @@ them, so that whoever has states has the scores: `head` reads them, and no gradi
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from lwa_core import TransitionArrays
+from lwa_plugins.recommenders._fused import Fused
 
 if TYPE_CHECKING:
     from lwa_core import FittedTransitions
@@ -54,7 +55,7 @@ class TransitionTable(nn.Module):
             self.register_buffer("terms", torch.zeros(facts["term_entries"], dtype=torch.int32))
             self.register_buffer("term_weights", torch.zeros(facts["term_entries"]))
         self.log_scale = nn.Parameter(torch.zeros(()))
-        self._made: dict[str, tuple[torch.Tensor, int, torch.Tensor]] = {}
+        self._made = Fused()
 
     def fill(self, table: FittedTransitions) -> None:
         """Take over a fitted table."""
@@ -117,7 +118,7 @@ class TransitionTable(nn.Module):
     def _evidence(self, last: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         """Σ δⁱ g(W[hᵢ, b]) (rows, items)."""
         if self.items**2 <= DENSE:
-            return F.embedding_bag(last, self._kept("dense", self._dense), per_sample_weights=weights, mode="sum")
+            return F.embedding_bag(last, self._kept(self._dense), per_sample_weights=weights, mode="sum")
         scores = torch.zeros(len(last) * self.items, device=last.device)
         rows, places = _entries(self.starts, last.flatten())
         found = self.evidence[places].float() * weights.flatten()[rows]
@@ -185,20 +186,20 @@ class TransitionTable(nn.Module):
     def _at(self, source: torch.Tensor, end: torch.Tensor) -> torch.Tensor:
         """g(W) of single pairs (pairs,)."""
         if self.items**2 <= DENSE:
-            return self._kept("dense", self._dense)[source, end]
-        keys, wanted = self._kept("keys", self._sorted_keys), source * self.items + end
+            return self._kept(self._dense)[source, end]
+        keys, wanted = self._kept(self._sorted_keys), source * self.items + end
         if not len(keys):
             return torch.zeros(len(end), device=end.device)
         places = torch.searchsorted(keys, wanted).clamp(max=len(keys) - 1)
         return torch.where(keys[places] == wanted, self.evidence[places].float(), 0.0)
 
-    def _kept(self, name: str, make: Callable[[], torch.Tensor]) -> torch.Tensor:
-        """What is made of the table, once, for as long as the table is the same."""
-        held = self._made.get(name)
-        if held is None or held[0] is not self.evidence or held[1] != self.evidence._version:
+    def _kept(self, make: Callable[[], torch.Tensor]) -> torch.Tensor:
+        """What is made of the table, once, for as long as it is the same; one thing for a table."""
+        sources = [self.starts, self.columns, self.evidence]
+        if not self._made.is_of(sources):
             with torch.inference_mode(False):
-                held = self._made[name] = self.evidence, self.evidence._version, make()
-        return held[2]
+                self._made.keep(make(), sources)
+        return cast(torch.Tensor, self._made.table)
 
     def _origins(self) -> torch.Tensor:
         """The row of every entry (entries,)."""

@@ -181,7 +181,6 @@ class Sequential(WindowOptions):
         with torch.no_grad():
             norm.weight.mul_(factor)
             norm.bias.mul_(factor)
-        model.train(model.training)
 
     def load(self, folder: Path) -> torch.nn.Module:
         from lwa_core import load_pretrained
@@ -263,8 +262,9 @@ class Sequential(WindowOptions):
         hidden = model(**_inputs(batch)).last_hidden_state
         valid = batch["labels"] > 0
         states = hidden[valid]
-        if _prior(model) is not None:
-            from lwa_plugins.recommenders.sequential.prior import ids_at_targets, with_ids
+        if cast(Any, model).prior is not None:
+            from lwa_plugins.recommenders._transitions import with_ids
+            from lwa_plugins.recommenders.sequential.prior import ids_at_targets
 
             states = with_ids(states, ids_at_targets(model, batch, valid))
         return states, batch["labels"][valid] - 1
@@ -323,26 +323,22 @@ def _item_table(model: Any) -> torch.Tensor:
     return table
 
 
-def _prior(model: Any) -> Any:
-    """The table of transitions in a network; None where it has none."""
-    return model.prior
-
-
 def _at_last(model: torch.nn.Module, states: torch.Tensor, batch: Batch) -> torch.Tensor:
     """States at the last place of each example (examples, width), with what the prior is asked by."""
-    if _prior(model) is None:
+    if cast(Any, model).prior is None:
         return states
-    from lwa_plugins.recommenders.sequential.prior import ids_at_last, with_ids
+    from lwa_plugins.recommenders._transitions import with_ids
+    from lwa_plugins.recommenders.sequential.prior import ids_at_last
 
     return with_ids(states, ids_at_last(model, batch))
 
 
 def _split(model: torch.nn.Module, hidden: torch.Tensor) -> tuple[Any, ...]:
     """States alone, and where there is a prior its scores of all items at some of the rows, and their factor."""
-    prior = _prior(model)
+    prior = cast(Any, model).prior
     if prior is None:
         return (hidden,)
-    from lwa_plugins.recommenders.sequential.prior import split_ids
+    from lwa_plugins.recommenders._transitions import split_ids
 
     states, ids = split_ids(hidden, cast(Any, model).config.hidden_size, prior.items)
     return states, lambda rows: prior.logits(ids[rows]), prior.scale

@@ -43,16 +43,11 @@ def sampled_softmax(
     column = targets.new_full((len(table),), -1)
     column[negatives] = torch.arange(len(negatives), device=column.device)
     candidates = F.embedding(negatives, table)
-    if prior is None or scale is None:
-        others: torch.Tensor = _LogSumExp.apply(hidden, candidates, column[targets])  # type: ignore[no-untyped-call]
-    else:
+    added = None
+    if prior is not None and scale is not None:
         known, of_target = _of_columns(prior, targets, negatives)
-        own = own + scale * of_target
-        logits = hidden @ candidates.T + scale * known
-        (rows,) = (column[targets] >= 0).nonzero(as_tuple=True)
-        left_out = torch.zeros_like(known)
-        left_out[rows, column[targets][rows]] = torch.finfo(known.dtype).min / 4  # finite: it may be the only one
-        others = (logits + left_out).logsumexp(dim=1)
+        own, added = own + scale * of_target, scale * known
+    others: torch.Tensor = _LogSumExp.apply(hidden, candidates, column[targets], added)  # type: ignore[no-untyped-call]
     return F.softplus(others - math.log(len(negatives) / len(table)) - own)
 
 
@@ -70,14 +65,20 @@ def _of_columns(
 
 
 class _LogSumExp(torch.autograd.Function):
-    """log Σ exp(h·c) over the candidates (targets,), one left out where `left_out` (targets,) is its column, not −1.
+    """log Σ exp(h·c + a) over the candidates (targets,), one left out where `left_out` (targets,) is its column.
+
+    `left_out` is −1 where none is, and `added` is a (targets, candidates); None: 0.
 
     Its own function because the softmax in place is all that the backward pass needs, and oneDNN makes the products.
     """
 
     @staticmethod
-    def forward(ctx: Any, hidden: torch.Tensor, candidates: torch.Tensor, left_out: torch.Tensor) -> torch.Tensor:
+    def forward(
+        ctx: Any, hidden: torch.Tensor, candidates: torch.Tensor, left_out: torch.Tensor, added: torch.Tensor | None
+    ) -> torch.Tensor:
         softmax = product(hidden, candidates)  # logits, so far (targets, candidates)
+        if added is not None:
+            softmax += added
         (rows,) = (left_out >= 0).nonzero(as_tuple=True)
         softmax[rows, left_out[rows]] = torch.finfo(softmax.dtype).min / 4  # finite: it may be the only one
         top = softmax.amax(dim=1)
@@ -87,10 +88,11 @@ class _LogSumExp(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         hidden, candidates, softmax = ctx.saved_tensors
         weighted = softmax * gradient[:, None]
-        return product(weighted, candidates.T), product(weighted.T, hidden.T), None
+        into_added = weighted if ctx.needs_input_grad[3] else None
+        return product(weighted, candidates.T), product(weighted.T, hidden.T), None, into_added
 
 
 def gbce(

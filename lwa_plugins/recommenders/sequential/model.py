@@ -12,10 +12,11 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from lwa_core import ModelError
 from lwa_core.modeling import EmbeddingByExample
+from lwa_plugins.recommenders._fused import Fused
 from lwa_plugins.recommenders._sequences import MASK, PADDING
 from lwa_plugins.recommenders._transitions import TransitionTable
 from lwa_plugins.recommenders.sequential.dropout import Dropout, biased_attention, causal_attention
-from lwa_plugins.recommenders.sequential.items import Fused, SideInformation, SpecialIds
+from lwa_plugins.recommenders.sequential.items import SideInformation, SpecialIds
 from lwa_plugins.recommenders.sequential.times import BUCKETS, gap_buckets
 
 

@@ -17,21 +17,18 @@ import torch.nn.functional as F
 from lwa_core import ModelError
 from lwa_plugins.recommenders._transitions import (
     ID_SCALE,
+    NONE,
     TransitionTable,
     facts_of,
     fit_likelihood,
     items_around,
     last_items,
-    split_ids,
     to_catalogue,
-    with_ids,
 )
 
 if TYPE_CHECKING:
     from lwa_core import Batch, FittedTransitions, History
     from lwa_plugins.recommenders.sequential import Sequential
-
-__all__ = ["ids_at_last", "ids_at_targets", "put_in", "split_ids", "with_ids"]
 
 SCORES = 2**22
 """About how many scores the first factor is found by, at most."""
@@ -91,5 +88,5 @@ def ids_at_targets(model: Any, batch: Batch, valid: torch.Tensor) -> torch.Tenso
 def _around(prior: TransitionTable, batch: Batch) -> torch.Tensor:
     """As `items_around` gives them, of the inputs and of the target that follows each."""
     inputs = to_catalogue(batch["input_ids"], 1)
-    after = torch.where(batch["labels"] > 0, batch["labels"] - 1, F.pad(inputs[:, 1:], (0, 1), value=-1))
+    after = torch.where(batch["labels"] > 0, batch["labels"] - 1, F.pad(inputs[:, 1:], (0, 1), value=NONE))
     return items_around(torch.cat([inputs[:, :1], after], dim=1), prior.seen, prior.around)

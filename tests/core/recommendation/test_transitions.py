@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ranked_data import catalogue, leave_last_out
+from transition_knobs import knobs
 
 from lwa_core.data import Catalogue
 from lwa_core.recommendation import transitions as module
@@ -39,24 +40,6 @@ WORDS = [
 
 sequences_of = st.lists(st.lists(st.integers(0, ITEMS - 1), max_size=8), min_size=1, max_size=6)
 histories_of = st.lists(st.lists(st.integers(0, ITEMS - 1), max_size=9), min_size=1, max_size=4)
-knobs = st.builds(
-    TransitionSettings,
-    counting=st.builds(
-        Counting,
-        window=st.integers(1, 9),
-        fade=st.floats(0.1, 1.0),
-        power=st.floats(0.0, 2.0),
-        reverse=st.sampled_from([0.0, 0.3, 1.0]),
-    ),
-    evidence=st.floats(0.0, 1.0),
-    correction=st.floats(0.0, 1.0),
-    scale=st.one_of(st.none(), st.floats(1e-3, 1.0)),
-    history=st.integers(1, 10),
-    decay=st.floats(0.1, 1.0),
-    features=st.sampled_from([0.0, 0.5, 2.0]),
-    features_decay=st.floats(0.1, 1.0),
-    popularity=st.floats(0.0, 2.0),
-)
 
 
 def arrays(sequences):

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_recipe import TEXT, write_recipe
+from transition_knobs import knobs
 
 pytest.importorskip("sklearn")
 
@@ -39,24 +40,6 @@ ITEMS = 12
 TITLED = Catalogue(
     tuple(f"i{item:02d}" for item in range(ITEMS)),
     titles=tuple(f"w{item % 3} v{item % 4}" for item in range(ITEMS)),
-)
-knobs = st.builds(
-    TransitionSettings,
-    counting=st.builds(
-        Counting,
-        window=st.integers(1, 6),
-        fade=st.floats(0.2, 1.0),
-        power=st.floats(0.0, 2.0),
-        reverse=st.sampled_from([0.0, 0.5, 1.0]),
-    ),
-    evidence=st.floats(0.0, 1.0),
-    correction=st.floats(0.0, 1.0),
-    scale=st.one_of(st.none(), st.floats(1e-3, 1.0)),
-    history=st.integers(1, 7),
-    decay=st.floats(0.1, 1.0),
-    features=st.sampled_from([0.0, 0.5, 2.0]),
-    features_decay=st.floats(0.1, 1.0),
-    popularity=st.floats(0.0, 2.0),
 )
 
 
