@@ -228,7 +228,7 @@ def _models_of(folder: Path) -> list[str]:
     entries = said.get("models") if isinstance(said, dict) else None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise damaged
-    names = [entry.get("name") for entry in entries if entry.get("kind") != "baseline"]
+    names = [entry.get("name") for entry in entries if entry.get("kind") not in ("baseline", "export")]
     plain = [name for name in names if isinstance(name, str) and Path(name).name == name and name != ".."]
     if not names or len(plain) < len(names):
         raise damaged

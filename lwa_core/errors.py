@@ -119,3 +119,10 @@ class StageError(LwaError):
 
     exit_code = 9
     code = "stage"
+
+
+class GateError(LwaError):
+    """What was measured does not keep to what it is held against: a profile of a device."""
+
+    exit_code = 10
+    code = "gate"

@@ -19,6 +19,7 @@ COMMANDS = {
     "run": "Run a recipe, or go on with it.",
     "report": "Write or show the report of a run.",
     "recommend": "Recommend items with the models of a run.",
+    "profile": "Measure models and bundles against the limits of a device.",
     "export": "Print the layers that a run keeps, for people or for mergekit.",
     "score": "Score the layers of a language model or text classifier.",
     "plugins": "List plugins, or show what a component can be set to.",

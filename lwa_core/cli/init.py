@@ -84,7 +84,7 @@ def recipe_text(registry: Registry, name: str, kind: str) -> str:
 
 
 def _lines(registry: Registry, name: str, data: str) -> Iterator[str]:
-    from lwa_core.recipe.recipe import NAME
+    from lwa_core.recipe.document import NAME
     from lwa_core.recipe.tables import TASKS
 
     tables = {table.name: table for table in TASKS["recommendation"]}

@@ -56,13 +56,17 @@ def recipe_schema(registry: Registry) -> dict[str, Any]:
 
 def _form(one_of: Callable[[str, bool], dict[str, Any]], task: str) -> dict[str, Any]:
     """Recipes of one task."""
+    from lwa_core.recipe.profiles import Profile
     from lwa_core.recipe.recipe import Head
     from lwa_core.recipe.tables import TASKS
     from lwa_core.settings import default_of, fields, json_schema
 
     form = json_schema(Head)
+    shape: dict[str, Any]
     for table in TASKS[task]:
-        if isinstance(table.holds, type):
+        if table.holds is Profile:
+            shape = {"type": "array", "items": _profile()}
+        elif isinstance(table.holds, type):
             shape = json_schema(table.holds)
         elif table.several:
             shape = {"type": "array", "minItems": 1, "items": one_of(table.holds, True)}
@@ -76,6 +80,18 @@ def _form(one_of: Callable[[str, bool], dict[str, Any]], task: str) -> dict[str,
     default = next(default_of(field) for field in fields(Head) if field.name == "task")
     form["required"] += [] if task == default else ["task"]
     return form
+
+
+def _profile() -> dict[str, Any]:
+    """A table that names a device, and maybe limits other than its own."""
+    from lwa_core.recipe.profiles import BUILT_IN, ENDING, Limits
+    from lwa_core.settings import json_schema
+
+    own: dict[str, Any] = {"type": "string", "pattern": rf"\{ENDING}$", "description": "path of a TOML file of limits"}
+    table = json_schema(Limits)
+    name = {"type": "string", "description": "what tables call it; by default, what it uses"}
+    table["properties"] = {"use": {"anyOf": [{"enum": list(BUILT_IN)}, own]}, "name": name, **table["properties"]}
+    return {**table, "required": ["use"]}
 
 
 def _one_of(registry: Registry, kind: str, named: bool) -> dict[str, Any]:

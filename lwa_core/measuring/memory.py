@@ -11,10 +11,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from lwa_core.measuring.process_memory import peak, reset_peak, resident
 from lwa_core.modeling.files.model_folder import SUBJECT
 from lwa_core.training.parent import end_with
-
-STATUS = Path("/proc/self/status")
 
 TOO_LITTLE = 75
 """Exit code where the machine had too little memory or disk left, which is no matter of the model."""
@@ -78,35 +77,6 @@ def needed_modules(folder: Path) -> list[str]:
     if any(folder.rglob("adapter_config.json")):
         names.append("peft")
     return names
-
-
-def resident(field: str) -> int | None:
-    """Bytes of a `Vm...` field of /proc/self/status, or None where there is no such file."""
-    try:
-        lines = STATUS.read_text("ascii").splitlines()
-    except OSError:
-        return None
-    sizes = [int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:")]
-    return sizes[0] if sizes else None
-
-
-def reset_peak() -> None:
-    """Let Linux forget the highest resident memory so far (importing needs more than what is left after it)."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5", "ascii")
-    except OSError:
-        return  # then the peak counts from the start of the process
-
-
-def peak() -> int:
-    """Highest resident memory in bytes."""
-    linux = resident("VmHWM")
-    if linux is not None:
-        return linux
-    import resource
-
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return used if sys.platform == "darwin" else used * 1024
 
 
 def main(arguments: list[str]) -> None:

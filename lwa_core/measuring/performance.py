@@ -21,11 +21,14 @@ import torch
 
 from lwa_core.errors import ModelError, NeedsError
 from lwa_core.measuring import timing
+from lwa_core.measuring.configurations import answered_in_fresh_process
 from lwa_core.measuring.fresh_process import fresh_python
+from lwa_core.measuring.load import machine_load, usable_cores
 from lwa_core.measuring.memory import TOO_LITTLE
 from lwa_core.measuring.timing import Milliseconds, Times
 from lwa_core.modeling.devices import device
 from lwa_core.plugins.requirements import cpu_name
+from lwa_core.runtime.description import DESCRIPTION as BUNDLE
 from lwa_core.types import Reporter
 
 WARM_UP = 10
@@ -33,7 +36,7 @@ ROUNDS = 5
 ATTEMPTS = 2
 """How often a process is started that measures memory, where it is cut off from outside."""
 
-PACKAGES = ("lwa", "torch", "transformers", "bitsandbytes", "peft", "numpy")
+PACKAGES = ("lwa", "torch", "transformers", "bitsandbytes", "peft", "numpy", "onnxruntime")
 
 
 @attrs.frozen(eq=False)
@@ -129,14 +132,6 @@ def _figures(times: Mapping[str, Times], architectures: Mapping[str, str]) -> di
     return told
 
 
-def machine_load() -> float | None:
-    """How many processes wanted a processor, over the last minute; None where the system does not tell."""
-    try:
-        return round(os.getloadavg()[0], 2)
-    except (AttributeError, OSError):
-        return None
-
-
 def measure_memory(folder: Path, requests: Path) -> dict[str, Any]:
     """Load a saved model in a fresh process, ask it for recommendations, and read the process's memory.
 
@@ -151,6 +146,8 @@ def measure_memory(folder: Path, requests: Path) -> dict[str, Any]:
         ModelError: The process could not load the model or ask it; its last words are in the message.
         NeedsError: The process was ended from outside, and the next one too.
     """
+    if (folder / BUNDLE).is_file():
+        return bundle_memory(folder, requests)
     arguments = [str(folder), str(requests), str(device()), str(os.getpid())]
     command = fresh_python("lwa_core.measuring.memory", *arguments)
     for _ in range(ATTEMPTS):
@@ -172,14 +169,16 @@ def measure_memory(folder: Path, requests: Path) -> dict[str, Any]:
     raise ModelError(f"the process that measures the memory of {folder.name} ended with {done.returncode}: {said[-1]}")
 
 
+def bundle_memory(folder: Path, requests: Path) -> dict[str, Any]:
+    """`measure_memory` of a bundle: its process has no torch."""
+    count = len(json.loads(requests.read_text("utf-8")))
+    measured = answered_in_fresh_process(folder, requests, count, torch.get_num_threads())
+    return {name: measured[name] for name in ("before", "peak")}
+
+
 def folder_bytes(folder: Path) -> int:
     """Bytes of a saved model's weights on disk: every safetensors file in the folder, adapters included."""
     return sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
-
-
-def usable_cores() -> int:
-    """Processors that this process may use."""
-    return (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()) or 1
 
 
 def machine() -> dict[str, Any]:

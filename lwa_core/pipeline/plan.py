@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -11,8 +12,9 @@ from lwa_core.pipeline.graph import Stage, ValueOf
 from lwa_core.pipeline.models import StoredModel
 from lwa_core.pipeline.smoke_test import smoke_stage
 from lwa_core.pipeline.stages.control import Control, controls_of
+from lwa_core.pipeline.stages.exports import Exported, assert_exportable, exports_of
 from lwa_core.pipeline.stages.optimality import optimality_stage
-from lwa_core.pipeline.stages.performance import performance_stage
+from lwa_core.pipeline.stages.performance import configurations_stage, performance_stage
 from lwa_core.pipeline.stages.scores import Table, score_stages
 from lwa_core.pipeline.stages.selection import Selected, selection_stage
 from lwa_core.pipeline.stages.students import Tier, tiers_of
@@ -65,7 +67,7 @@ class Plan:
         first = [self.data, self.teacher, *(self.refitted or ()), self.quality, *tuned, self.baselines]
         found = [stage for stage in (*first, *self.scores, self.select) if stage is not None]
         known = list({stage.key: stage for stage in found}.values())
-        return known if self.select is not None else [*known, self.performance([])]
+        return known if self.select is not None else [*known, *self.last([])]
 
     def tiers(self, plan: DepthPlan) -> list[Tier]:
         """The students that follow from the chosen layers."""
@@ -75,13 +77,31 @@ class Plan:
         """The comparison of the chosen layers with all subsets."""
         return optimality_stage(self.task, self.data, self.teacher, plan)
 
-    def performance(self, tiers: list[Tier]) -> Stage[dict[str, Any]]:
-        """Time and memory of the teacher and all students."""
-        models = [model for tier in tiers for model in tier.models]
-        data, teacher = self.measured
-        return performance_stage(self.task, data, [teacher, *models])
+    def performance(self, tiers: Sequence[Tier]) -> Stage[dict[str, Any]]:
+        """Time and memory of the teacher, all students and all bundles."""
+        return performance_stage(self.task, self.measured[0], self._timed(tiers))
 
-    def controls(self, tiers: list[Tier], value_of: ValueOf) -> list[Control]:
+    def configurations(self, tiers: Sequence[Tier]) -> list[Stage[dict[str, Any]]]:
+        """What each of them takes in fresh processes: one stage for each number of threads that a profile allows."""
+        threads = sorted({profile.limits.threads for profile in self.recipe.profiles})
+        return [configurations_stage(self.task, self.measured[0], self._timed(tiers), count) for count in threads]
+
+    def _timed(self, tiers: Sequence[Tier]) -> list[Stage[Any]]:
+        models = [model for tier in tiers for model in tier.models]
+        return [self.measured[1], *models, *(each.bundle for each in self.exports(tiers))]
+
+    def exports(self, tiers: Sequence[Tier]) -> list[Exported]:
+        """The bundles that the recipe asks for."""
+        return exports_of(self.task, *self.measured, tiers)
+
+    def last(self, tiers: Sequence[Tier]) -> list[Stage[Any]]:
+        """What comes when all models are there: bundles, their quality, time and memory."""
+        exports = self.exports(tiers)
+        bundles = [each.bundle for each in exports]
+        ranked = [each.quality for each in exports if each.quality is not None]
+        return [*bundles, *ranked, self.performance(tiers), *self.configurations(tiers)]
+
+    def controls(self, tiers: Sequence[Tier], value_of: ValueOf) -> list[Control]:
         """The teacher trained as long as the students were, where the recipe asks for that."""
         if not self.recipe.measurement.control:
             return []
@@ -93,23 +113,26 @@ class Plan:
         made: list[Stage[Any]] = [self.optimality(selected.plan)] if compared else []
         made += [model for tier in tiers for model in tier.models]
         made += [quality for tier in tiers for quality in tier.qualities]
-        performance = self.performance(tiers)
+        last = self.last(tiers)
         if self.recipe.measurement.control and self.recipe.compress:
             # How long a student was trained is known once it is there, and the last stage comes after all of them.
             expand = partial(self._controls_after, tiers)
-            performance = attrs.evolve(performance, expand=expand, promises=[CONTROL])
-        return [*made, performance]
+            last[-1] = attrs.evolve(last[-1], expand=expand, promises=[CONTROL])
+        return [*made, *last]
 
-    def _controls_after(self, tiers: list[Tier], _: Any, value_of: ValueOf) -> list[Stage[Any]]:
+    def _controls_after(self, tiers: Sequence[Tier], _: Any, value_of: ValueOf) -> list[Stage[Any]]:
         controls = self.controls(tiers, value_of)
         return [stage for control in controls for stage in (control.model, control.quality)]
 
 
 def make_plan(recipe: Recipe, *, refit: bool = True) -> Plan:
-    """The stages of a recipe. Reads the files that it names, for their digests. Raises DataError.
+    """The stages of a recipe. Reads the files that it names, for their digests.
+
+    Raises DataError; ModelError where an export can never be made.
 
     Without `refit` nothing is trained anew, even if the recipe asks for it: what is measured is what was chosen on.
     """
+    assert_exportable(recipe)
     task = task_of(recipe)
     data = task.data()
     teacher = task.teacher(data)
@@ -128,7 +151,12 @@ def make_plan(recipe: Recipe, *, refit: bool = True) -> Plan:
     promises: list[tuple[str, Use | None]] = [(f"{use.name}, each tier", use) for use in recipe.compress]
     if recipe.compress:
         promises.append(("rank students", None))
+    if recipe.export:
+        promises += [(f"{use.name}, each tier", use) for use in recipe.export]
+        promises.append(("rank exports", None))
     promises.append(("measure time and memory", None))
+    if recipe.profiles:
+        promises.append(("measure configurations for profiles", None))
     if recipe.compress and recipe.measurement.control:
         promises.append(CONTROL)
     return attrs.evolve(plan, select=attrs.evolve(select, expand=partial(_expand, plan), promises=promises))

@@ -19,6 +19,7 @@ from lwa_core.errors import PluginError
 from lwa_core.pipeline.graph import Inputs, Job, Stage, core_part, given
 from lwa_core.pipeline.keys import digests_of
 from lwa_core.pipeline.models import StoredModel, restorer_of, write_model
+from lwa_core.pipeline.stages.exports import StoredBundle
 from lwa_core.pipeline.task import Asked, drawn
 from lwa_core.plugins.protocols import ReadsFiles, Recommender, TrainableSubject, uses_transitions
 from lwa_core.plugins.restoring import facts_of
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from lwa_core.recommendation.ranker import Ranker
     from lwa_core.recommendation.ranking import Ranking, Scores
     from lwa_core.results.assembly import Quality
+    from lwa_core.runtime.served import Served
     from lwa_core.training.trainer import Trained
 
 DATA_VERSION = 4
@@ -334,7 +336,9 @@ class RecommendationTask:
 
     # Quality
 
-    def quality(self, name: str, data: Stage[PreparedData], model: Stage[StoredModel]) -> Stage[Rankings]:
+    def quality(
+        self, name: str, data: Stage[PreparedData], model: Stage[StoredModel] | Stage[StoredBundle]
+    ) -> Stage[Rankings]:
         inputs: Inputs = {"data": data, "model": model}
         return Stage(name, "ranking", RANKING_VERSION, self._rank, read_rankings, inputs, self._ranked_how())
 
@@ -348,7 +352,11 @@ class RecommendationTask:
     def _rank(self, job: Job) -> None:
         from lwa_core.plugins.lending.guard import lent as lending
 
-        ranker = job["model"].load().ranker
+        stored = job["model"]
+        if isinstance(stored, StoredBundle):
+            write_rankings(job.folder, {"model": self._ranking(_as_torch(stored.open()), job["data"], job.report)})
+            return
+        ranker = stored.load().ranker
         with lending(
             self.recipe.recommender.who, self.recipe.seed, models={"the model that was ranked by": ranker.model}
         ):
@@ -453,26 +461,33 @@ class RecommendationTask:
     def requests(self, data: PreparedData, count: int) -> Sequence[Mapping[str, Any]]:
         rows = np.random.default_rng(self.recipe.seed).permutation(len(data.test))[:count]
         histories = lent(data.histories(data.test.take(rows)))
-        return [_sent(history, data) for history in histories]
+        return [sent(history, data) for history in histories]
 
     def answering(self, model: Any) -> Timed:
         from lwa_core.measuring.performance import Timed
 
         ranker: Ranker = model.ranker
 
-        def answer(sent: Sequence[Mapping[str, Any]]) -> object:
-            times = [each["times"] for each in sent] if ranker.uses_times else None
-            return ranker.recommend_many([each["history"] for each in sent], 10, times, time_unit="ms")
+        def answer(asked: Sequence[Mapping[str, Any]]) -> object:
+            times = [each["times"] for each in asked] if ranker.uses_times else None
+            return ranker.recommend_many([each["history"] for each in asked], 10, times, time_unit="ms")
 
         return Timed(answer, ranker.network)
 
 
-def _sent(history: History, data: PreparedData) -> dict[str, Any]:
+def _as_torch(served: Served) -> Scores:
+    """The scores of a bundle, which knows no torch, for the code that ranks all models."""
+    import torch
+
+    return lambda histories: torch.from_numpy(served.scores(histories))
+
+
+def sent(history: History, data: PreparedData) -> dict[str, Any]:
     """The arguments of `Ranker.recommend`."""
-    sent: dict[str, Any] = {"history": [data.catalogue.ids[item] for item in history]}
+    asked: dict[str, Any] = {"history": [data.catalogue.ids[item] for item in history]}
     if isinstance(history, TimedHistory) and history.times is not None:
-        sent |= {"times": history.times.tolist(), "time_unit": "ms"}
-    return sent
+        asked |= {"times": history.times.tolist(), "time_unit": "ms"}
+    return asked
 
 
 def write_rankings(folder: Path, rankings: Mapping[str, Ranking]) -> None:

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import tomli_w
 
 from lwa_core.errors import NeedsError
 from lwa_core.modeling.devices import use_device
 from lwa_core.pipeline.events import Bus, Listener
-from lwa_core.pipeline.graph import Run, Stage
-from lwa_core.pipeline.models import MODEL, StoredModel
+from lwa_core.pipeline.graph import Run
+from lwa_core.pipeline.models import MODEL
 from lwa_core.pipeline.plan import Plan, make_plan
 from lwa_core.pipeline.smoke_test import try_first
 from lwa_core.pipeline.stages.control import Control
+from lwa_core.pipeline.stages.exports import BUNDLE
 from lwa_core.pipeline.stages.scores import board_of
 from lwa_core.pipeline.stages.students import Tier
 from lwa_core.plugins.requirements import lacking_device
 from lwa_core.recipe.recipe import Recipe
 from lwa_core.recommendation.users import HISTORIES
-from lwa_core.results.assembly import Found, assemble
+from lwa_core.results.assembly import ExportFound, Found, assemble, tables_of_bundles
 from lwa_core.results.reading import UNFINISHED, is_finished
 from lwa_core.results.writing import METRICS, metrics_content, write_metrics, write_performance
-from lwa_core.store.files import digest
+from lwa_core.runtime.description import MEASURED
+from lwa_core.store.files import digest, readable_json
 from lwa_core.store.places import below
 from lwa_core.store.results import Store
 from lwa_core.store.sealing import files_of
@@ -101,24 +104,42 @@ def _write(plan: Plan, run: Run, folder: Path) -> None:
     tiers = [] if selected is None else plan.tiers(selected.plan)
     controls = plan.controls(tiers, run.value)
     stages = [plan.measured[1], *(model for tier in tiers for model in tier.models), *(each.model for each in controls)]
+    exports = plan.exports(tiers)
     shared = SharedFolder(folder, run.say)
-    models = _models(stages, run)
-    files = {**models, **_data(plan, run)}
     metrics = assemble(found(plan, run, tiers, controls))
+    timed: dict[str, Any] = run.value(plan.performance(tiers))
+    measured = {**timed, "configurations": _configurations(plan, run, tiers)}
+    files = {
+        **_contents("models", [(stage.name, run.value(stage).folder, MODEL) for stage in stages]),
+        **_contents("bundles", [(each.bundle.name, run.value(each.bundle).folder, BUNDLE) for each in exports]),
+        **_data(plan, run),
+    }
+    tables = {f"bundles/{name}/{MEASURED}": table for name, table in tables_of_bundles(metrics, measured).items()}
     if not shared.holds({**files, METRICS: metrics_content(metrics)}):
         _mark_unfinished(shared)  # a kill must not leave models beside the metrics of others
-        shared.put(files, whole="models")
+        shared.put(files, whole=("models", "bundles"))
         write_metrics(folder, metrics, run.say)
-    write_performance(folder, run.value(plan.performance(tiers)), run.timings, run.say)
+    shared.put({name: Content.of(readable_json(table)) for name, table in tables.items()})
+    write_performance(folder, measured, run.timings, run.say)
     shared.remove(UNFINISHED)
 
 
-def _models(stages: Sequence[Stage[StoredModel]], run: Run) -> dict[str, Content]:
-    """The files of models, by where they are to be in the run folder."""
+def _configurations(plan: Plan, run: Run, tiers: list[Tier]) -> dict[str, Any]:
+    """By number of threads what each model and bundle takes in fresh processes."""
+    return {str(stage.asked["threads"]): run.value(stage) for stage in plan.configurations(tiers)}
+
+
+def _contents(into: str, results: Sequence[tuple[str, Path, str]]) -> dict[str, Content]:
+    """The files of models or bundles, by where they are to be in the run folder.
+
+    Args:
+        into: Folder of the run folder that holds them.
+        results: Of each its name, the folder of the stage's result, and what in that it lies in.
+    """
     return {
-        f"models/{stage.name}/{name}": content
-        for stage in stages
-        for name, content in sealed_contents(run.value(stage).folder, MODEL).items()
+        f"{into}/{name}/{file}": content
+        for name, folder, inside in results
+        for file, content in sealed_contents(folder, inside).items()
     }
 
 
@@ -145,6 +166,9 @@ def found(plan: Plan, run: Run, tiers: Sequence[Tier], controls: Sequence[Contro
     stages |= {control.model.name: control.model for control in controls}
     qualities |= {control.model.name: run.value(control.quality) for control in controls}
     held_against = {student: control.model.name for control in controls for student in control.students}
+    exports = plan.exports(tiers)
+    made_of = {each.bundle.name: each.model.name for each in exports}
+    qualities |= {each.bundle.name: run.value(each.quality) for each in exports if each.quality is not None}
     scorers = plan.recipe.scorers
     return Found(
         recipe=plan.recipe,
@@ -158,8 +182,21 @@ def found(plan: Plan, run: Run, tiers: Sequence[Tier], controls: Sequence[Contro
         },
         controls=held_against,
         quality=task.figures(
-            data, qualities, None if plan.baselines is None else run.value(plan.baselines), held_against
+            data,
+            qualities,
+            None if plan.baselines is None else run.value(plan.baselines),
+            {**held_against, **made_of},
         ),
+        exports={
+            each.bundle.name: ExportFound(
+                of=each.model.name,
+                exporter=each.bundle.use.component if each.bundle.use else "",
+                tier=each.tier,
+                facts=run.value(each.bundle).facts,
+                folder=run.value(each.bundle).path,
+            )
+            for each in exports
+        },
         board=board_of(scorers, [tables[use.name] for use in scorers]) if scorers else None,
         calibration_examples=task.calibration_size(run.value(plan.data)),
         plan=None if selected is None else selected.plan,

@@ -20,6 +20,7 @@ from lwa_core.pipeline.events import Bus
 from lwa_core.pipeline.graph import Inputs, Job, Run, Stage, all_stored, cause_of, given
 from lwa_core.pipeline.keys import component_facts
 from lwa_core.pipeline.models import StoredModel
+from lwa_core.pipeline.stages.exports import export_stage
 from lwa_core.pipeline.stages.scores import Table, combining_stage, scoring_stage
 from lwa_core.pipeline.stages.selection import selection_stage
 from lwa_core.pipeline.stages.students import tiers_of
@@ -80,7 +81,7 @@ def _try(task: Task, selectors: Sequence[Use], job: Job) -> None:
     recipe = task.recipe
     with tempfile.TemporaryDirectory(dir=job.workspace) as scratch:
         few, whole = (partial(Trial.of, task, job, Path(scratch) / name, name == "whole") for name in ("few", "whole"))
-        total = 1 + len(recipe.scorers) + len(selectors) + len(recipe.compress)
+        total = 1 + len(recipe.scorers) + len(selectors) + len(recipe.compress) + len(recipe.export)
         tried = Tried(few(), whole, job.report, total)
         tried.ask("the full model", Trial.model, from_now_on=True)
         tables: dict[str, Table] = {}
@@ -90,6 +91,8 @@ def _try(task: Task, selectors: Sequence[Use], job: Job) -> None:
         plan = plans[0] if plans else DepthPlan(depth := tried.few.depth, [range(0, depth, 2)])
         for step, use in enumerate(recipe.compress):
             tried.ask(f"compressor {use.name}", partial(Trial.student, plan=plan, step=step))
+        for use in recipe.export:
+            tried.ask(f"exporter {use.name}", partial(Trial.bundle, plan=plan, use=use))
 
 
 @attrs.define(eq=False)
@@ -164,9 +167,18 @@ class Trial:
 
     def student(self, plan: DepthPlan, step: int) -> None:
         """Carry a compression step out on the smallest tier, after those before it; save and load what it leaves."""
+        self.run.path(self._smallest(plan)[step])
+
+    def bundle(self, plan: DepthPlan, use: Use) -> None:
+        """Write what the last step leaves of the smallest tier as a bundle, and compare what both answer."""
+        model = [self.teacher, *self._smallest(plan)][-1]
+        self.run.path(export_stage(self.task, use, model))
+
+    def _smallest(self, plan: DepthPlan) -> Sequence[Stage[StoredModel]]:
+        """The models that the steps make of the smallest tier."""
         smallest = attrs.evolve(plan, tiers=[min(plan.tiers, key=len)])
         (tier,) = tiers_of(self.task, self.data, self.teacher, smallest)
-        self.run.path(tier.models[step])
+        return tier.models
 
 
 def _known(use: Use, tables: Mapping[str, Table]) -> Stage[Table]:

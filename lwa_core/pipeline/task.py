@@ -112,7 +112,7 @@ class Task(Protocol):
     def probe_class(self) -> type[Probe]:
         """What asks the model with layers left out."""
 
-    def quality(self, name: str, data: Stage[Any], model: Stage[StoredModel]) -> Stage[Any] | None:
+    def quality(self, name: str, data: Stage[Any], model: Stage[Any]) -> Stage[Any] | None:
         """The stage that measures a model on the test examples; None where there are none."""
 
     def baselines(self, data: Stage[Any], teacher: Stage[StoredModel], chosen_on: Stage[Any]) -> Stage[Any] | None:

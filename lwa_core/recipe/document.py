@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections.abc import Iterator
 from functools import lru_cache
@@ -10,6 +11,9 @@ from typing import Any
 
 from lwa_core.errors import Problem
 from lwa_core.settings.types import TomlPath
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+"""Of a recipe, and of what it names."""
 
 LARGEST = 1 << 20
 """Bytes. What is larger is data that was named by mistake."""

@@ -13,9 +13,10 @@ from lwa_core.plugins.loading import loading
 from lwa_core.plugins.protocols import Keeps
 from lwa_core.plugins.registry import NOT_ALLOWED, OK, Offer, Registry
 from lwa_core.plugins.trust import Allowing
-from lwa_core.recipe.document import BadDocumentError, entry_name, parse, read_text
+from lwa_core.recipe.document import NAME, BadDocumentError, entry_name, parse, read_text
 from lwa_core.recipe.overrides import Override, apply
-from lwa_core.recipe.recipe import DEVICE, NAME, Head, Recipe, Use, combined_by, named_by
+from lwa_core.recipe.profiles import Profile, read_profiles
+from lwa_core.recipe.recipe import DEVICE, Head, Recipe, Use, combined_by, named_by
 from lwa_core.recipe.tables import TASKS, Table
 from lwa_core.settings import default_of, did_you_mean, fields, structure, unstructure
 from lwa_core.settings.paths import resolved_path
@@ -142,6 +143,10 @@ class Reader:
         return registry
 
     def _table(self, table: Table) -> Any:
+        if table.holds is Profile:
+            found, problems = read_profiles(self.document.get(table.name, []), table.name, self.folder)
+            self.problems += problems
+            return found
         if table.kind is None:
             return self._section(table)
         return self._several(table) if table.several else self._single(table)

@@ -18,6 +18,7 @@ from lwa_core.modeling.probing.sections import Calibration
 from lwa_core.plugins.protocols import Baseline, CombiningScorer, NamesScorers, StatesDepth
 from lwa_core.plugins.registry import Offer, Registry
 from lwa_core.recipe.document import paths
+from lwa_core.recipe.profiles import Profile
 from lwa_core.recipe.tables import TASKS
 from lwa_core.recommendation.sections import Evaluate
 from lwa_core.settings import setting, unstructure
@@ -25,8 +26,6 @@ from lwa_core.settings.types import TomlPath
 
 if TYPE_CHECKING:
     from lwa_core.recipe.locate import Locator
-
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
 
@@ -36,7 +35,7 @@ class Use:
     """One component of a recipe with its settings.
 
     Args:
-        kind: `dataset`, `recommender`, `scorer`, `selector` or `compressor`.
+        kind: `dataset`, `recommender`, `scorer`, `selector`, `compressor` or `exporter`.
         name: What the recipe calls it: unique among its kind.
         component: What the plugin calls it.
         offer: The component and who provides it.
@@ -133,6 +132,16 @@ class Recipe:
         return cast("tuple[Use, ...]", self.parts["compress"])
 
     @property
+    def export(self) -> tuple[Use, ...]:
+        """The forms in which the models are to ship; none for a task whose models do not."""
+        return cast("tuple[Use, ...]", self.parts.get("export", ()))
+
+    @property
+    def profiles(self) -> tuple[Profile, ...]:
+        """The devices that models are measured against."""
+        return cast("tuple[Profile, ...]", self.parts.get("profile", ()))
+
+    @property
     def filter(self) -> Filter:
         return cast(Filter, self.parts["filter"])
 
@@ -168,7 +177,8 @@ class Recipe:
         """Every component, in the order of the flow."""
         found: list[Use] = []
         for part in self.parts.values():
-            found += [part] if isinstance(part, Use) else part if isinstance(part, tuple) else []
+            parts = part if isinstance(part, tuple) else (part,)
+            found += [each for each in parts if isinstance(each, Use)]
         return tuple(found)
 
     def replaced(self, name: str | None = None, **parts: Any) -> Recipe:
@@ -192,6 +202,10 @@ class Recipe:
         for name, part in self.parts.items():
             if isinstance(part, Use):
                 tables[name] = {"use": part.component, **_without_none(part.settings)}
+            elif name == "profile":
+                tables[name] = [
+                    {"use": each.use, "name": each.name, **_without_none(unstructure(each.limits))} for each in part
+                ]
             elif isinstance(part, tuple):
                 tables[name] = [{"use": use.component, "name": use.name, **_without_none(use.settings)} for use in part]
             elif part is not None:

@@ -6,6 +6,7 @@ import attrs
 
 from lwa_core.data.sections import Filter, Split
 from lwa_core.modeling.probing.sections import Calibration
+from lwa_core.recipe.profiles import Profile
 from lwa_core.recommendation.sections import Evaluate
 from lwa_core.text.sections import EvaluateText, Model, Texts
 
@@ -16,7 +17,8 @@ class Table:
 
     Args:
         name: As in the file.
-        holds: The attrs class of the core's own settings, or the kind of component that it uses.
+        holds: The attrs class of the core's own settings, or the kind of component that it uses; `Profile` for those of
+            devices.
         several: It is a list, written `[[name]]`.
         required: A recipe without it is wrong.
         rests_on: The table without which it says nothing.
@@ -53,7 +55,9 @@ TASKS: dict[str, tuple[Table, ...]] = {
         Table("split", Split),
         Table("recommender", "recommender", required=True),
         *_LAYERS,
+        Table("export", "exporter", several=True),
         Table("evaluate", Evaluate),
+        Table("profile", Profile, several=True),
     ),
     "text": (
         Table("texts", Texts, required=True),

@@ -26,7 +26,13 @@ THEME = {
     SECOND: "var(--second)",
     CARD: "var(--card)",
 }
-KINDS = {"teacher": (INK, "s"), "student": (ACCENT, "o"), "control": (INK, "D"), "baseline": (SECOND, "^")}
+KINDS = {
+    "teacher": (INK, "s"),
+    "student": (ACCENT, "o"),
+    "control": (INK, "D"),
+    "export": (ACCENT, "*"),
+    "baseline": (SECOND, "^"),
+}
 
 STYLE = {
     "svg.fonttype": "none",

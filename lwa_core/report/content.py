@@ -87,6 +87,7 @@ def sections(results: Results) -> dict[str, Any]:
         "controlled": controlled(results),
         "all_metrics": all_metrics(results),
         "size": size(results),
+        "exports": exports(results),
         "time": time(results),
         "timing": results.timing,
         "unreliable": "; ".join(results.unreliable),
@@ -126,7 +127,7 @@ def asked(recipe: Mapping[str, Any], results: Results) -> Table:
         used = str(table.get("use") or table.get("path") or "")
         return f"{used} ({told})" if told else used
 
-    evaluate = recipe["evaluate"]
+    evaluate, exports = recipe["evaluate"], recipe.get("export", ())
     titles = {"data": "data", "texts": "texts", "recommender": "teacher", "model": "teacher"}
     seen = {True: ", seen items filtered", False: ", seen items kept", None: ""}[evaluate.get("filter_seen")]
     rows = [(title, use(recipe[table])) for table, title in titles.items() if table in recipe]
@@ -134,6 +135,7 @@ def asked(recipe: Mapping[str, Any], results: Results) -> Table:
         ("layers scored by", ", ".join(scorer["name"] for scorer in recipe.get("score", ())) or "nothing"),
         ("layers chosen by", use(recipe["select"]) if "select" in recipe else "nothing"),
         ("students made by", ", then ".join(step["name"] for step in recipe.get("compress", ())) or "nothing"),
+        *((("exported as", ", ".join(f"{each['name']} ({use(each)})" for each in exports)),) if exports else ()),
         (
             "measured",
             f"{results.words.measured}{seen}; intervals from {evaluate['bootstrap']:,} paired bootstrap resamples of "
@@ -212,6 +214,25 @@ def size(results: Results) -> Table:
     return Table(columns, rows, kinds=[model.kind for model in models])
 
 
+def exports(results: Results) -> Table | None:
+    """How every bundle stands to the model that it was made of; None where there is none."""
+    rows = [
+        (
+            model.name,
+            model.exported.weights,
+            model.exported.table,
+            str(model.exported.quantised),
+            f"{model.exported.difference:.1e}",
+            percent(model.exported.top),
+            with_interval(model.exported.kept.get(results.headline), percent, results.words.examples),
+        )
+        for model in results.of_kind("export")
+        if model.exported is not None
+    ]
+    columns = ("bundle", "weights", "item table", "quantised products", "largest difference", "of the top 10")
+    return Table((*columns, "share of its model's"), rows) if rows else None
+
+
 def time(results: Results) -> Table:
     """Latency and throughput of every model that has layers, beside what the layer count alone would give."""
     models = _layered(results)
@@ -253,7 +274,7 @@ def _load(results: Results) -> str:
 
 
 def _layered(results: Results) -> list[ModelResult]:
-    return [*results.of_kind("teacher"), *results.of_kind("student")]
+    return [*results.of_kind("teacher"), *results.of_kind("student"), *results.of_kind("export")]
 
 
 def process_memory(results: Results, name: str) -> float | None:

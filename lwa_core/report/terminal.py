@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from lwa_core.report import cold_start
+from lwa_core.report import cold_start, devices
 from lwa_core.report.tables import Table
+from lwa_core.results.devices import devices as found_devices
 from lwa_core.results.figures import between, megabytes, metric_name, milliseconds, number, percent, ratio
 from lwa_core.results.reading import Results
 from lwa_core.results.schema import Figure, ModelResult
@@ -15,11 +16,11 @@ UNRELIABLE = "unreliable"
 
 
 def result_tables(results: Results) -> list[Table]:
-    """How good all models are, what those with layers cost, and where some test targets occur in nobody's training
-    part, how good all models are on these.
+    """How good all models are, what those with layers cost, what fits the devices that the recipe names, and where some
+    test targets occur in nobody's training part, how good all models are on these.
     """
     cold = [] if results.metrics.cold_start is None else [cold_start.table(results)]
-    return [result_table(results), cost_table(results), *cold]
+    return [result_table(results), cost_table(results), *map(devices.table, found_devices(results)), *cold]
 
 
 def result_table(results: Results) -> Table:
@@ -59,7 +60,7 @@ def _notes(results: Results) -> list[str]:
 
 def cost_table(results: Results) -> Table:
     """Every model that has layers: memory of its weights, median latency, and the ratio of that to the teacher's."""
-    models = [*results.of_kind("teacher"), *results.of_kind("student")]
+    models = [*results.of_kind("teacher"), *results.of_kind("student"), *results.of_kind("export")]
     rows = [_cost(results, model) for model in models]
     columns = ("model", "memory", "p50", "network", "time")
     return Table(columns, rows, kinds=[model.kind for model in models], note="\n".join(_cost_notes(results)))
@@ -82,7 +83,7 @@ def _cost(results: Results, model: ModelResult) -> tuple[str, ...]:
         _shown(model.bytes_memory, megabytes),
         _shown(None if measured is None else measured.p50, milliseconds),
         _shown(None if measured is None else measured.network, milliseconds),
-        UNRELIABLE if results.unreliable and model.kind == "student" else _ratio(results.time_ratio(model)),
+        UNRELIABLE if results.unreliable and model.kind != "teacher" else _ratio(results.time_ratio(model)),
     )
 
 

@@ -11,7 +11,7 @@ import jinja2
 from markupsafe import Markup
 
 from lwa_core.printable import printable
-from lwa_core.report import charts, cold_start, optimum, predictive
+from lwa_core.report import charts, cold_start, devices, optimum, predictive
 from lwa_core.report.certainty import Matrix, stability_chart
 from lwa_core.report.charts import Point
 from lwa_core.report.content import Trained, process_memory, sections
@@ -39,6 +39,7 @@ def write_report(run_folder: Path, say: Say = quiet) -> list[Path]:
         "optimum": optimum.told(results.metrics),
         "uncertainty": predictive.told(results.metrics),
         "cold_start": cold_start.told(results),
+        "devices": devices.told(results),
     }
     told = {**sections(results), **parts}
     files = {"report.html": html(results, told), "report.md": markdown(told)}
@@ -94,7 +95,7 @@ def _markdown_table(table: Table | Matrix) -> _Ready:
 def _charts(results: Results, told: dict[str, Any]) -> dict[str, Any]:
     label = metric_name(results.headline)
     points = _points(results)
-    models = [point for point in points if point.kind in ("teacher", "student")]
+    models = [point for point in points if point.kind in ("teacher", "student", "export")]
     costs = {
         TIME: {p.name: None if (t := results.latency(p.name)) is None else t.p50 for p in models},
         "memory of the process above its imports [MB]": {

@@ -11,14 +11,17 @@ import attrs
 
 from lwa_core.measuring.performance import folder_bytes
 from lwa_core.recipe.recipe import Recipe
+from lwa_core.results.as_json import to_json
 from lwa_core.results.convergence import convergence_warnings
 from lwa_core.results.reading import Results
 from lwa_core.results.schema import (
     FORMAT,
+    AgainstControl,
     CalibrationUsed,
     Caution,
     ColdStart,
     Data,
+    Exported,
     Metrics,
     ModelQuality,
     ModelResult,
@@ -55,6 +58,25 @@ class Quality:
 
 
 @attrs.frozen(eq=False)
+class ExportFound:
+    """A bundle.
+
+    Args:
+        of: The model that it was made of.
+        exporter: The component that made it.
+        tier: The number of its tier; None: of the teacher.
+        facts: What its stage wrote down.
+        folder: Where it lies.
+    """
+
+    of: str
+    exporter: str
+    tier: int | None
+    facts: Mapping[str, Any]
+    folder: Path
+
+
+@attrs.frozen(eq=False)
 class Found:
     """What the stages of a run found out, apart from what is timed.
 
@@ -65,6 +87,7 @@ class Found:
         folders: Where each model lies.
         made_by: The component that made each student, and the number of its tier.
         controls: By the name of a student that of the teacher that was trained as much longer.
+        exports: The bundles, by name.
         quality: Of all models.
         board: The scores; None where nothing was scored.
         calibration_examples: How many examples the scorers and selectors looked at.
@@ -85,6 +108,7 @@ class Found:
     plan: DepthPlan | None
     optimality: Optimality | None
     warnings: Sequence[Mapping[str, str]]
+    exports: Mapping[str, ExportFound] = attrs.field(factory=dict)
 
 
 def assemble(found: Found) -> Metrics:
@@ -103,7 +127,9 @@ def assemble(found: Found) -> Metrics:
         headline=found.quality.headline,
         lower_is_better=tuple(found.quality.lower_is_better),
         trivial=found.quality.trivial,
-        models=tuple(_model(found, name) for name in dict.fromkeys([*found.facts, *found.quality.figures])),
+        models=tuple(
+            _model(found, name) for name in dict.fromkeys([*found.facts, *found.exports, *found.quality.figures])
+        ),
         cold_start=found.quality.cold_start,
         scores=()
         if board is None
@@ -148,6 +174,8 @@ def _model(found: Found, name: str) -> ModelResult:
     nothing = ModelQuality(metrics={})  # a recipe without test examples measures no quality
     figures = attrs.asdict(found.quality.figures.get(name, nothing), recurse=False)
     facts = found.facts.get(name)
+    if name in found.exports:
+        return _bundle(name, found.exports[name], figures)
     if facts is None:
         return ModelResult(name=name, kind="baseline", fitted=found.quality.fitted.get(name, {}), **figures)
     step, tier = found.made_by.get(name, (None, None))
@@ -165,3 +193,47 @@ def _model(found: Found, name: str) -> ModelResult:
         bytes_disk=folder_bytes(found.folders[name]),
         **figures,
     )
+
+
+def _bundle(name: str, made: ExportFound, figures: dict[str, Any]) -> ModelResult:
+    beside: AgainstControl | None = figures.pop("control")
+    how = {key: made.facts[key] for key in ("weights", "table", "quantised", "difference", "top")}
+    return ModelResult(
+        name=name,
+        kind="export",
+        step=made.exporter,
+        tier=made.tier,
+        layers=tuple(made.facts["layers"]),
+        depth=made.facts["depth"],
+        bytes_disk=sum(path.stat().st_size for path in made.folder.rglob("*") if path.is_file()),
+        exported=Exported(of=made.of, **how, kept={} if beside is None else beside.kept),
+        **figures,
+    )
+
+
+def tables_of_bundles(metrics: Metrics, measured: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """By the name of a bundle what was measured of it, to lie beside it, JSON-ready.
+
+    Args:
+        metrics: Of the run.
+        measured: What was timed, as `performance.json` has it, by model.
+    """
+    tables = {}
+    for model in metrics.models:
+        if model.kind != "export":
+            continue
+        timed = {} if measured["latency"] is None else measured["latency"]["models"].get(model.name, {})
+        tables[model.name] = {
+            "run": metrics.recipe.name,
+            "recipe_sha256": metrics.recipe.sha256,
+            "test_sha256": metrics.data.test_sha256,
+            "headline": metrics.headline,
+            "model": to_json(model),
+            "machine": measured["machine"],
+            "latency": timed,
+            "memory": measured["memory"].get(model.name),
+            "configurations": {
+                threads: own[model.name] for threads, own in measured["configurations"].items() if model.name in own
+            },
+        }
+    return tables

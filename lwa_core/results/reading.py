@@ -31,7 +31,7 @@ class Results:
     def models(self) -> tuple[ModelResult, ...]:
         return self.metrics.models
 
-    def of_kind(self, kind: Literal["teacher", "student", "control", "baseline"]) -> list[ModelResult]:
+    def of_kind(self, kind: Literal["teacher", "student", "control", "export", "baseline"]) -> list[ModelResult]:
         """The models of one kind."""
         return [model for model in self.models if model.kind == kind]
 

@@ -181,19 +181,43 @@ class ModelQuality:
 
 
 @attrs.frozen(kw_only=True)
+class Exported:
+    """How a bundle stands to the model that it was made of.
+
+    Args:
+        of: That model's name.
+        weights: Form of the layers' weights.
+        table: Form of the item table.
+        quantised: How many products are quantised.
+        difference: Largest difference of two scores on made-up histories, relative to the largest score.
+        top: Mean share of the model's best ten items that are among the bundle's, on the same.
+        kept: Each metric over that model's on the test examples, 1: the same.
+    """
+
+    of: str
+    weights: str
+    table: str
+    quantised: int
+    difference: float
+    top: float
+    kept: Figures = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
 class ModelResult:
     """A model, or a baseline that has no layers.
 
     Args:
         name: Unique in the run.
-        kind: The full model, what was made of it, the full model trained further, or what needs no layers.
-        step: Which compressor made it; null for the others.
+        kind: The full model, what was made of it, the full model trained further, a bundle of one of them, or what
+            needs no layers.
+        step: Which compressor or exporter made it; null for the others.
         tier: The number of its tier, from 0; null for the others.
         layers: Which of the teacher's layers it has, rising; null for a baseline.
         depth: How many.
         parameters: How many.
         bytes_memory: Of its parameters and buffers.
-        bytes_disk: Of its weights' files.
+        bytes_disk: Of its weights' files; of a bundle all files.
         metrics: Every metric of its own.
         difference: Each less the teacher's, paired; null for the teacher.
         kept: Each over the teacher's, 1: the same; null for the teacher.
@@ -201,10 +225,11 @@ class ModelResult:
         healed: Whether it was trained after layers were removed.
         control: Beside the teacher trained as much longer; null where that was not measured.
         fitted: Of a baseline that has settings these, and how they were chosen; empty for all others.
+        exported: Of a bundle how it was made; null for the others.
     """
 
     name: str
-    kind: Literal["teacher", "student", "control", "baseline"]
+    kind: Literal["teacher", "student", "control", "export", "baseline"]
     step: str | None = None
     tier: int | None = None
     layers: tuple[int, ...] | None = None
@@ -219,6 +244,7 @@ class ModelResult:
     healed: bool = False
     control: AgainstControl | None = None
     fitted: Mapping[str, Any] = attrs.field(factory=dict)
+    exported: Exported | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -615,14 +641,44 @@ class Memory:
     Args:
         before: Resident once the libraries are imported; null where the system does not tell.
         peak: Highest resident from then on.
-        model: Parameters and buffers.
+        model: Parameters and buffers; null for a bundle, which has none.
         gpu_peak: Highest allocated on the GPU; null without one.
     """
 
     before: int | None = None
     peak: int
-    model: int
+    model: int | None = None
     gpu_peak: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Configuration:
+    """What fresh processes take that open a model or bundle and answer requests one at a time.
+
+    Args:
+        memory: Highest resident memory of any of them, libraries included, in bytes.
+        p50: Median time of a request after the first, in milliseconds.
+        p95: 95th percentile, with a 95 % interval that holds that of each process too.
+        cold_start: Seconds from the start of a process to the end of its first answer: median, least and most.
+        disk: Of all files of the model, in bytes.
+        threads: That a process could use.
+        starts: How many processes there were.
+        requests: That each answered.
+        load: Highest load of the machine over a minute, before or after: how many processes wanted a processor; null
+            where the system does not tell.
+        processors: That this process could use.
+    """
+
+    memory: int
+    p50: float
+    p95: Figure
+    cold_start: Figure
+    disk: int
+    threads: int
+    starts: int
+    requests: int
+    load: float | None = None
+    processors: int | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -648,10 +704,12 @@ class Performance:
         machine: Processor, threads, versions.
         latency: Null where no requests were timed.
         memory: By model; of those that were measured.
+        configurations: By number of threads and model: what was measured for profiles of devices.
         stages: In their order.
     """
 
     machine: Mapping[str, Any] | None = None
     latency: Latency | None = None
     memory: Mapping[str, Memory] = attrs.field(factory=dict)
+    configurations: Mapping[str, Mapping[str, Configuration]] = attrs.field(factory=dict)
     stages: tuple[StageTime, ...] = ()

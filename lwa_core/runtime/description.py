@@ -23,6 +23,8 @@ SCALES = "scales.npy"
 IDS = "ids.json"
 TITLES = "titles.json"
 POPULARITY = "popularity.npy"
+MEASURED = "measured.json"
+"""What was measured of a bundle, laid beside it by the run that made it; it answers the same without."""
 PRIOR = "prior"
 """Folder of the arrays of a table of transitions, one file each."""
 
@@ -85,7 +87,7 @@ def read_described(folder: Path) -> Described:
         described = msgspec.convert(said, Described)
     except (BadJsonError, msgspec.ValidationError, OSError) as error:
         raise ModelError(f"{file} is damaged: {error}", "copy the bundle again, or export it anew") from error
-    if (wrong := difference(folder, described.files, holder=DESCRIPTION)) is not None:
+    if (wrong := difference(folder, described.files, holder=DESCRIPTION, others=(MEASURED,))) is not None:
         raise ModelError(f"the bundle in {folder} is damaged: {wrong}", "copy the bundle again, or export it anew")
     sizes = (described.items, described.width, described.history, described.special)
     if min(sizes) < 1 or described.table not in TABLES:

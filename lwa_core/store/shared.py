@@ -10,7 +10,7 @@ import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -86,14 +86,14 @@ class SharedFolder:
         """Whether all these files are in their places."""
         return all(self._is_plain(name) and content.is_at(self.root / name) for name, content in files.items())
 
-    def put(self, files: Mapping[str, Content], whole: str | None = None) -> None:
+    def put(self, files: Mapping[str, Content], whole: Sequence[str] = ()) -> None:
         """Write files, by their paths in the folder with `/`.
 
         Several processes may do it at once.
 
         Args:
             files: What is to be there.
-            whole: A folder in the folder, of which nothing else that lwa wrote is to stay.
+            whole: Folders in the folder, of which nothing else that lwa wrote is to stay.
 
         Raises:
             StoreError: The folder cannot be written.
@@ -102,7 +102,8 @@ class SharedFolder:
             self.root.mkdir(parents=True, exist_ok=True)
             with locked(self.root, ".lwa"):
                 ours = self._record()
-                stale = [name for name in ours if whole and name.startswith(f"{whole}/") and name not in files]
+                inside = tuple(f"{name}/" for name in whole)
+                stale = [name for name in ours if name.startswith(inside) and name not in files]
                 # A kill between the two leaves the file of before or the new one: both are known to be lwa's.
                 self._note({**ours, **{name: [*ours.get(name, [])[-1:], c.sha256] for name, c in files.items()}})
                 self._sweep({self.root, *(parent for name in files for parent in self._parents(name))})

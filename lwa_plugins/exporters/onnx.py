@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -82,7 +83,7 @@ def _write_graph(parts: ExportedParts, file: Path) -> int:
     if parts.history == 1:
         del shapes["rows"][1]
     network = parts.network.to("cpu").float().eval()
-    with warnings.catch_warnings(), torch.no_grad():
+    with warnings.catch_warnings(), torch.no_grad(), _quiet("torch.onnx"):
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             network,
@@ -96,6 +97,20 @@ def _write_graph(parts: ExportedParts, file: Path) -> int:
     assert program is not None
     program.save(str(file))
     return _check_graph(file, shapes)
+
+
+@contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Only errors are logged: it names packages that it could do without to whoever is logged to."""
+    import logging
+
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _check_graph(file: Path, shapes: Mapping[str, Mapping[int, Any]]) -> int:

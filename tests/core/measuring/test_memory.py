@@ -3,24 +3,24 @@ import sys
 
 import pytest
 
-from lwa_core.measuring import memory
+from lwa_core.measuring import process_memory
 
-pytestmark = pytest.mark.skipif(not memory.STATUS.is_file(), reason="needs /proc/self/status")
+pytestmark = pytest.mark.skipif(not process_memory.STATUS.is_file(), reason="needs /proc/self/status")
 
 
 def in_fresh_process(code):
-    command = [sys.executable, "-c", "from lwa_core.measuring import memory\n" + code]
+    command = [sys.executable, "-c", "from lwa_core.measuring import process_memory\n" + code]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return [int(word) for word in done.stdout.split()]
 
 
 def test_the_peak_sees_what_was_held_and_let_go():
     before, peak, after = in_fresh_process(
-        "before = memory.resident('VmRSS')\n"
-        "memory.reset_peak()\n"
+        "before = process_memory.resident('VmRSS')\n"
+        "process_memory.reset_peak()\n"
         "block = bytearray(200_000_000)\n"
         "del block\n"
-        "print(before, memory.peak(), memory.resident('VmRSS'))"
+        "print(before, process_memory.peak(), process_memory.resident('VmRSS'))"
     )
 
     assert 195_000_000 < peak - before < 220_000_000
@@ -30,9 +30,9 @@ def test_the_peak_sees_what_was_held_and_let_go():
 def test_the_status_of_the_process_agrees_with_the_kernels_accounting():
     import resource
 
-    assert memory.peak() <= resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 + 1_000_000
-    assert 0 < memory.resident("VmRSS") <= memory.peak() + 1_000_000
-    assert memory.resident("VmNothing") is None
+    assert process_memory.peak() <= resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 + 1_000_000
+    assert 0 < process_memory.resident("VmRSS") <= process_memory.peak() + 1_000_000
+    assert process_memory.resident("VmNothing") is None
 
 
 def test_without_a_status_file_the_peak_comes_from_resource(monkeypatch, tmp_path):
@@ -41,7 +41,7 @@ def test_without_a_status_file_the_peak_comes_from_resource(monkeypatch, tmp_pat
     monkeypatch.setattr(memory, "STATUS", tmp_path / "status")
 
     factor = 1 if sys.platform == "darwin" else 1024
-    assert memory.peak() == resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * factor
+    assert process_memory.peak() == resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * factor
 
 
 @pytest.mark.parametrize(

@@ -43,8 +43,8 @@ def files(folder):
 
 
 def test_writes_what_it_wrote_before_anew_and_removes_what_it_no_longer_writes(shared, said):
-    shared.put({f"{MODEL}/config.json": content("one"), f"{MODEL}/adapter/weights": content("old")}, whole="models")
-    shared.put({f"{MODEL}/config.json": content("two")}, whole="models")
+    shared.put({f"{MODEL}/config.json": content("one"), f"{MODEL}/adapter/weights": content("old")}, whole=["models"])
+    shared.put({f"{MODEL}/config.json": content("two")}, whole=["models"])
 
     assert {f"{MODEL}/config.json": "two"} == files(shared.root)
     assert not (shared.root / MODEL / "adapter").exists()
@@ -53,11 +53,11 @@ def test_writes_what_it_wrote_before_anew_and_removes_what_it_no_longer_writes(s
 
 def test_files_that_somebody_added_stay(shared, said):
     names = {f"{MODEL}/config.json": content("one"), f"{MODEL}/old/weights": content("old")}
-    shared.put(names, whole="models")
+    shared.put(names, whole=["models"])
     for name in ("NOTES.md", "old/NOTES.md"):
         (shared.root / MODEL / name).write_text("mine")
 
-    shared.put({f"{MODEL}/config.json": content("one")}, whole="models")
+    shared.put({f"{MODEL}/config.json": content("one")}, whole=["models"])
 
     mine = {f"{MODEL}/NOTES.md": "mine", f"{MODEL}/old/NOTES.md": "mine"}
     assert {f"{MODEL}/config.json": "one", **mine} == files(shared.root)
@@ -66,11 +66,11 @@ def test_files_that_somebody_added_stay(shared, said):
 
 @pytest.mark.parametrize("changed", ["same name", "removed later"])
 def test_a_file_that_somebody_changed_is_kept(shared, said, changed):
-    shared.put({f"{MODEL}/config.json": content("one"), f"{MODEL}/more": content("one")}, whole="models")
+    shared.put({f"{MODEL}/config.json": content("one"), f"{MODEL}/more": content("one")}, whole=["models"])
     name = "config.json" if changed == "same name" else "more"
     (shared.root / MODEL / name).write_text("mine")
 
-    shared.put({f"{MODEL}/config.json": content("two")}, whole="models")
+    shared.put({f"{MODEL}/config.json": content("two")}, whole=["models"])
 
     kept = "config.json.was-1" if changed == "same name" else "more"
     assert {f"{MODEL}/config.json": "two", f"{MODEL}/{kept}": "mine"} == files(shared.root)
@@ -80,12 +80,12 @@ def test_a_file_that_somebody_changed_is_kept(shared, said, changed):
 @pytest.mark.parametrize("depth", [1, 2])
 def test_what_a_link_in_the_place_of_a_folder_points_to_is_not_touched(shared, said, precious, depth):
     name = f"{MODEL}/config.json"
-    shared.put({name: content("one"), f"{MODEL}/stale": content("one")}, whole="models")
+    shared.put({name: content("one"), f"{MODEL}/stale": content("one")}, whole=["models"])
     taken = shared.root.joinpath(*Path(name).parts[:depth])
     os.rename(taken, shared.root / "moved")
     taken.symlink_to(precious)
 
-    shared.put({name: content("two")}, whole="models")
+    shared.put({name: content("two")}, whole=["models"])
 
     assert {"config.json": "mine"} == files(precious)
     assert (taken.with_name(f"{taken.name}.was-1")).readlink() == precious
@@ -121,12 +121,12 @@ def test_a_record_that_names_files_outside_or_is_a_link_removes_nothing(shared, 
     for name in ("models/../../precious/config.json", str(precious / "config.json"), "models/link/config.json"):
         shared.root.mkdir(exist_ok=True)
         (shared.root / RECORD).write_text(f'{{"files": {{"{name}": ["{digest}"]}}}}')
-        shared.put({f"{MODEL}/config.json": content("one")}, whole="models")
+        shared.put({f"{MODEL}/config.json": content("one")}, whole=["models"])
     (shared.root / "models" / "link").symlink_to(precious)
-    shared.put({f"{MODEL}/config.json": content("one")}, whole="models")
+    shared.put({f"{MODEL}/config.json": content("one")}, whole=["models"])
     (shared.root / RECORD).unlink()
     (shared.root / RECORD).symlink_to(precious / "config.json")
-    shared.put({f"{MODEL}/config.json": content("two")}, whole="models")
+    shared.put({f"{MODEL}/config.json": content("two")}, whole=["models"])
     shared.remove("models/link/config.json")
 
     assert {"config.json": "mine"} == files(precious)
@@ -184,12 +184,12 @@ def test_holds_what_was_put_and_nothing_else(shared, precious):
 def test_files_of_a_result_are_linked_where_that_can_be_done(tmp_path, shared, monkeypatch):
     folder, _ = Store(tmp_path / "store").get_or_make("model", "a" * 64, make_model)
     told = {f"{MODEL}/{name}": each for name, each in sealed_contents(folder, "model").items()}
-    shared.put(told, whole="models")
+    shared.put(told, whole=["models"])
     assert (folder / "model" / "deep" / "weights").samefile(shared.root / MODEL / "deep" / "weights")
 
     monkeypatch.setattr(os, "link", refuse)
     copied = SharedFolder(tmp_path / "copied")
-    copied.put(told, whole="models")
+    copied.put(told, whole=["models"])
     assert files(shared.root) == files(copied.root) == {f"{MODEL}/deep/weights": "w", f"{MODEL}/config.json": "c"}
 
 
@@ -211,7 +211,7 @@ def test_after_any_writes_what_is_there_is_what_was_written_last(tmp_path_factor
     expected = {}
     for told in rounds:
         expected = {name: text for name, text in expected.items() if not name.startswith("models/")} | told
-        shared.put({name: content(text) for name, text in told.items()}, whole="models")
+        shared.put({name: content(text) for name, text in told.items()}, whole=["models"])
 
     paths = [path for path in shared.root.rglob("*") if path.is_file() and not path.name.startswith(".lwa")]
     found = {path.relative_to(shared.root).as_posix(): path.read_bytes() for path in paths}
