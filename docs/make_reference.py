@@ -18,9 +18,11 @@ from lwa_core.bench.document import BenchHead, CellTable, Measure
 from lwa_core.cli import COMMANDS, INTERRUPTED, main
 from lwa_core.plugins import hooks
 from lwa_core.plugins.registry import Offer, Registry
+from lwa_core.recipe.profiles import BUILT_IN as BUILT_IN_PROFILES
+from lwa_core.recipe.profiles import Limits, Profile
 from lwa_core.recipe.recipe import Head
 from lwa_core.recipe.tables import TASKS, Table
-from lwa_core.settings import describe
+from lwa_core.settings import describe, fields
 
 BUILT_IN = "lwa-builtins"
 
@@ -101,16 +103,37 @@ def _recipe_table(table: Table, task: str) -> Iterator[str]:
     same_name = [task for task, tables in TASKS.items() if table.name in [other.name for other in tables]]
     shared = all(table in TASKS[task] for task in same_name)
     yield f"#### {table.header}{'' if shared else f' of the task {task}'}\n"
-    if not isinstance(table.holds, str):
+    if table.holds is Profile:
+        built_in = ", ".join(f"`{name}`" for name in BUILT_IN_PROFILES)
+        yield (
+            f"One table or more. `use` names a built-in profile ({built_in}) or the TOML file of one, `name` is what "
+            "tables call it; all other keys are limits that stand above its own, as the file of a profile holds them:\n"
+        )
+        yield _settings(Limits)
+        yield _built_in_profiles()
+    elif not isinstance(table.holds, str):
         yield _prose(table.holds)
         yield _settings(table.holds)
     elif table.several:
         yield (
-            f"One table or more. `use` names a {table.holds}; `name` is what the recipe calls it "
+            f"One table or more. `use` names {_a(table.holds)}; `name` is what the recipe calls it "
             f"(what it uses, where left out); all other keys are [its settings](#{table.holds}s).\n"
         )
     else:
-        yield f"`use` names a {table.holds}; all other keys are [its settings](#{table.holds}s).\n"
+        yield f"`use` names {_a(table.holds)}; all other keys are [its settings](#{table.holds}s).\n"
+
+
+def _a(kind: str) -> str:
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+
+
+def _built_in_profiles() -> str:
+    names = [field.name for field in fields(Limits)]
+    lines = [["profile", *names], ["---"] * (len(names) + 1)]
+    for name, limits in BUILT_IN_PROFILES.items():
+        values = (getattr(limits, each) for each in names)
+        lines.append([f"`{name}`", *("–" if value is None else f"{value:g}" for value in values)])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
 def _components() -> Iterator[str]:

@@ -104,9 +104,11 @@ CODE: dict[str, tuple[str, ...]] = {
         "lwa_core/pipeline/task.py",
     ),
     "answers": (*PROBING, "lwa_core/pipeline/task.py"),
+    "bundle": ("lwa_core/runtime", "lwa_core/pipeline/bundles.py", "lwa_core/pipeline/stages/exports.py"),
     "ranking": (
         *RANKER,
         *LAYERS,
+        "lwa_core/runtime",
         f"{RECOMMENDATION}:RecommendationTask._rank",
         f"{RECOMMENDATION}:RecommendationTask._ranking",
         f"{RECOMMENDATION}:write_rankings",
@@ -134,6 +136,12 @@ CODE: dict[str, tuple[str, ...]] = {
         "lwa_core/pipeline/stages/optimality.py",
     ),
     "performance": ("lwa_core/measuring", "lwa_core/pipeline/stages/performance.py"),
+    "configurations": (
+        "lwa_core/measuring/answering.py",
+        "lwa_core/measuring/configurations.py",
+        "lwa_core/measuring/process_memory.py",
+        "lwa_core/pipeline/stages/performance.py",
+    ),
     "texts": (
         "lwa_core/text/reading.py",
         "lwa_core/text/parts.py",
@@ -182,7 +190,6 @@ FACES = (
     "lwa_core/recommendation/users.py",
     "lwa_core/report",
     "lwa_core/results",
-    "lwa_core/runtime",
     "lwa_core/settings",
     "lwa_core/statistics/bootstrap.py",
     "lwa_core/statistics/correlation.py",
