@@ -20,7 +20,7 @@ COMMANDS = {
     "report": "Write or show the report of a run.",
     "recommend": "Recommend items with the models of a run.",
     "profile": "Measure models and bundles against the limits of a device.",
-    "export": "Print the layers that a run keeps, for people or for mergekit.",
+    "export": "Print the layers that a run keeps, for people or for other tools.",
     "score": "Score the layers of a language model or text classifier.",
     "plugins": "List plugins, or show what a component can be set to.",
     "bench": "Compare scorers and selectors on many models.",

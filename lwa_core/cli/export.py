@@ -19,7 +19,7 @@ EPILOG = """
   lwa export lwa-runs/runs/quickstart-1a2b3c4d --as mergekit --tier 0 > merge.yaml
 """
 
-FORMS = ("text", "mergekit")
+FORMS = ("text", "mergekit", "llama.cpp")
 
 
 @click.command(epilog=example(EPILOG))
@@ -32,12 +32,12 @@ FORMS = ("text", "mergekit")
 @click.option("--dtype", metavar="NAME", help="Precision that mergekit is to write, instead of the teacher's.")
 @json_option
 def command(*, run: Path, form: str, tier: int | None, model: str | None, dtype: str | None, as_json: bool) -> None:
-    """Print which layers a run keeps, for people or for mergekit.
+    """Print which layers a run keeps, for people, for mergekit or for llama.cpp.
 
-    `--as mergekit` prints a configuration with `merge_method: passthrough`, one slice for each run of neighbouring
+    `--as llama.cpp` prints for each tier the command that leaves the other layers out. `--as mergekit` prints a configuration with `merge_method: passthrough`, one slice for each run of neighbouring
     layers.
     """
-    from lwa_core.pipeline.export import as_mergekit, as_text, read_plan, teacher_of
+    from lwa_core.pipeline.export import as_llama_cpp, as_mergekit, as_text, read_plan, teacher_of
 
     if form != "mergekit" and (model is not None or dtype is not None):
         raise click.UsageError("--model and --dtype are for --as mergekit")
@@ -49,6 +49,9 @@ def command(*, run: Path, form: str, tier: int | None, model: str | None, dtype:
         for number in numbers:
             name = f"tier {number}: " if len(plan.tiers) > 1 else ""
             echo(name + as_text(plan.tiers[number], plan.depth))
+    elif form == "llama.cpp":
+        for number in numbers:
+            echo(as_llama_cpp(plan.tiers[number], plan.depth), nl=False)
     elif len(numbers) > 1:
         raise click.UsageError(f"the plan has {len(numbers)} tiers and mergekit makes one model: give --tier")
     else:

@@ -74,6 +74,18 @@ def as_mergekit(kept: Sequence[int], model: str, dtype: str) -> str:
     return "\n".join([*lines, "merge_method: passthrough", f"dtype: {dtype}"]) + "\n"
 
 
+def as_llama_cpp(kept: Sequence[int], depth: int) -> str:
+    """The command of llama.cpp that leaves the other layers out of a file of the full model; it counts from 0, too.
+
+    Raises:
+        LwaError: No layer is kept, or all are.
+    """
+    removed = [str(layer) for layer in range(depth) if layer not in set(kept)]
+    if not kept or not removed:
+        raise LwaError(f"a plan that keeps {'all' if kept else 'no'} layers leaves nothing for llama-quantize to do")
+    return f"llama-quantize --prune-layers {','.join(removed)} teacher.gguf student.gguf COPY\n"
+
+
 def _quoted(text: str) -> str:
     """A string as YAML writes it: as JSON does, but for what lies beyond sixteen bits."""
     written = json.dumps(text, ensure_ascii=False)

@@ -45,6 +45,10 @@ class LiveModel(Protocol):
     def subject(self) -> TrainableSubject:
         """How it is asked and trained."""
 
+    @property
+    def loads(self) -> Sequence[str]:
+        """What loads it once `write_model` has shown that it comes back: names of libraries and our own."""
+
     def save(self, folder: Path) -> None:
         """Write it, so that the task's `load` has it again."""
 
@@ -139,6 +143,7 @@ def write_model(
             "depth": model.layered.depth,
             "parameters": parameter_count(network),
             "bytes_memory": memory_bytes(network),
+            "loads": list(model.loads),
             "training": attrs.asdict(trained) if trained is not None and trained.history else None,
             **({"healing": [attrs.asdict(each) for each in healing]} if healing else {}),
         },

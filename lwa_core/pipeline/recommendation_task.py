@@ -84,6 +84,11 @@ class RankerModel:
     def subject(self) -> Recommender:
         return self.ranker.recommender
 
+    @property
+    def loads(self) -> Sequence[str]:
+        """Its recommender reads it, whatever class of transformers it is made with."""
+        return ("lwa_core.load",)
+
     def save(self, folder: Path) -> None:
         self.ranker.save(folder)
 

@@ -59,6 +59,15 @@ class LiveText:
     def layered(self) -> LayeredModel:
         return LayeredModel(self.subject.model)
 
+    @property
+    def loads(self) -> Sequence[str]:
+        """Its class in transformers reads it, unless a compressor has to restore what it left or layers have adapters
+        beside them.
+        """
+        if self.subject.restorers:
+            return ("lwa_core.load_text",)
+        return ("peft" if hasattr(self.subject.model, "peft_config") else "transformers", "lwa_core.load_text")
+
     def save(self, folder: Path) -> None:
         save_text_model(self.subject, folder)
 

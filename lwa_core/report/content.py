@@ -88,6 +88,7 @@ def sections(results: Results) -> dict[str, Any]:
         "all_metrics": all_metrics(results),
         "size": size(results),
         "exports": exports(results),
+        "loads": loads(results),
         "time": time(results),
         "timing": results.timing,
         "unreliable": "; ".join(results.unreliable),
@@ -231,6 +232,21 @@ def exports(results: Results) -> Table | None:
     ]
     columns = ("bundle", "weights", "item table", "quantised products", "largest difference", "of the top 10")
     return Table((*columns, "share of its model's"), rows) if rows else None
+
+
+def loads(results: Results) -> Table | None:
+    """Where every model was read back and gave the same answers, and how other tools take its layers."""
+    models = [model for model in _layered(results) if model.loads]
+    texts = results.metrics.task == "text"
+    depth = results.teacher.depth or 0
+    rows = []
+    for model in models:
+        kept = set(model.layers or ())
+        gone = [str(layer) for layer in range(depth) if layer not in kept]
+        taken = [f"--prune-layers {','.join(gone)}" if gone and model.kind == "student" else ""] if texts else []
+        rows.append((model.name, ", ".join(model.loads), *taken))
+    columns = ("model", "read back by", *(["llama-quantize (of the teacher's file)"] if texts else []))
+    return Table(columns, rows, text=True) if rows else None
 
 
 def time(results: Results) -> Table:

@@ -191,6 +191,7 @@ def _model(found: Found, name: str) -> ModelResult:
         parameters=facts["parameters"],
         bytes_memory=facts["bytes_memory"],
         bytes_disk=folder_bytes(found.folders[name]),
+        loads=tuple(facts.get("loads", ())),
         **figures,
     )
 
@@ -206,6 +207,7 @@ def _bundle(name: str, made: ExportFound, figures: dict[str, Any]) -> ModelResul
         layers=tuple(made.facts["layers"]),
         depth=made.facts["depth"],
         bytes_disk=sum(path.stat().st_size for path in made.folder.rglob("*") if path.is_file()),
+        loads=("ONNX Runtime", "lwa_core.open_bundle"),
         exported=Exported(of=made.of, **how, kept={} if beside is None else beside.kept),
         **figures,
     )

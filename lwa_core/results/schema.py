@@ -226,6 +226,7 @@ class ModelResult:
         control: Beside the teacher trained as much longer; null where that was not measured.
         fitted: Of a baseline that has settings these, and how they were chosen; empty for all others.
         exported: Of a bundle how it was made; null for the others.
+        loads: Where it was read back in this run and gave the answers that it gave before; empty for a baseline.
     """
 
     name: str
@@ -245,6 +246,7 @@ class ModelResult:
     control: AgainstControl | None = None
     fitted: Mapping[str, Any] = attrs.field(factory=dict)
     exported: Exported | None = None
+    loads: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from lwa_core.measuring import process_memory
+from lwa_core.measuring import memory, process_memory
 
 pytestmark = pytest.mark.skipif(not process_memory.STATUS.is_file(), reason="needs /proc/self/status")
 
@@ -38,7 +38,7 @@ def test_the_status_of_the_process_agrees_with_the_kernels_accounting():
 def test_without_a_status_file_the_peak_comes_from_resource(monkeypatch, tmp_path):
     import resource
 
-    monkeypatch.setattr(memory, "STATUS", tmp_path / "status")
+    monkeypatch.setattr(process_memory, "STATUS", tmp_path / "status")
 
     factor = 1 if sys.platform == "darwin" else 1024
     assert process_memory.peak() == resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * factor

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lwa_core.cli import main
 from lwa_core.errors import LwaError, StoreError
-from lwa_core.pipeline.export import as_mergekit, as_text, read_plan, stretches, teacher_of
+from lwa_core.pipeline.export import as_llama_cpp, as_mergekit, as_text, read_plan, stretches, teacher_of
 
 KEPT = st.sets(st.integers(0, 30), min_size=1).map(sorted)
 
@@ -184,3 +184,22 @@ def test_a_run_that_selected_nothing_has_no_plan(tmp_path):
     (tmp_path / "metrics.json").write_text('{"plan": null}', "utf-8")
     with pytest.raises(StoreError, match="selected no layers"):
         read_plan(tmp_path)
+
+
+@given(KEPT, st.integers(1, 5))
+def test_llama_cpp_is_told_the_layers_that_go(kept, more):
+    depth = max(kept) + more
+    if len(kept) == depth:
+        with pytest.raises(LwaError, match="all layers"):
+            as_llama_cpp(kept, depth)
+        return
+    (gone,) = re.fullmatch(
+        r"llama-quantize --prune-layers ([0-9,]+) \S+ \S+ COPY\n", as_llama_cpp(kept, depth)
+    ).groups()
+    assert sorted([*kept, *map(int, gone.split(","))]) == list(range(depth))
+
+
+def test_the_command_writes_a_line_for_each_tier(run):
+    told = lwa(run, "--as", "llama.cpp")
+    assert told.exit_code == 0, told.output
+    assert [line.split()[2] for line in told.stdout.splitlines()] == ["1,3,4,6", "1,2,3,4,5,6"]
