@@ -34,8 +34,8 @@ FORMS = ("text", "mergekit", "llama.cpp")
 def command(*, run: Path, form: str, tier: int | None, model: str | None, dtype: str | None, as_json: bool) -> None:
     """Print which layers a run keeps, for people, for mergekit or for llama.cpp.
 
-    `--as llama.cpp` prints for each tier the command that leaves the other layers out. `--as mergekit` prints a configuration with `merge_method: passthrough`, one slice for each run of neighbouring
-    layers.
+    `--as llama.cpp` prints for each tier the command that leaves the other layers out. `--as mergekit` prints a
+    configuration with `merge_method: passthrough`, one slice for each run of neighbouring layers.
     """
     from lwa_core.pipeline.export import as_llama_cpp, as_mergekit, as_text, read_plan, teacher_of
 

@@ -67,7 +67,7 @@ def _show(found: list[Device]) -> None:
 
     for device in found:
         show_table(table(device))
-        echo(f"\n{sentence(device)}\n")
+        echo(f"\n{device.name}: {sentence(device)}\n")
 
 
 def _told(device: Device) -> dict[str, Any]:

@@ -205,9 +205,9 @@ def size(results: Results) -> Table:
         (
             model.name,
             _shown(model.depth, str),
-            _shown(model.parameters, lambda n: f"{n:,}"),
+            _shown(model.parameters, lambda n: f"{n:,}") if model.kind != "export" else "",
             _shown(model.bytes_disk, megabytes),
-            _shown(model.bytes_memory, megabytes),
+            _shown(model.bytes_memory, megabytes) if model.kind != "export" else "",
             _shown(process_memory(results, model.name), megabytes),
         )
         for model in models

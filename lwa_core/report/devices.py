@@ -10,39 +10,54 @@ from lwa_core.results.figures import NOT_MEASURED, percent
 from lwa_core.results.reading import Results
 from lwa_core.results.schema import Figure
 
+NOTE = "Of an interval the end that speaks against passing counts; !: outside the limit."
+
 
 @attrs.frozen
 class Shown:
-    """One device as the report shows it: its name, what passes in words, and the table behind that."""
+    """One device as the report shows it.
+
+    Args:
+        name: Of its profile.
+        sentence: What passes, in words.
+        table: Behind that.
+        busy: What speaks against believing the times; empty where nothing does.
+        note: How to read the table.
+    """
 
     name: str
     sentence: str
     table: Table
+    busy: str
+    note: str = NOTE
 
 
 def told(results: Results) -> list[Shown]:
     """Of every profile that the recipe names."""
-    return [Shown(device.name, sentence(device), table(device)) for device in devices(results)]
+    return [Shown(each.name, _capital(sentence(each)), table(each), busy(each)) for each in devices(results)]
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def sentence(device: Device) -> str:
     """Which configuration is the one for a device, or by how much all of them fail."""
     deepest, fastest, nearest = device.deepest, device.fastest, device.nearest
     if deepest is not None and fastest is not None:
-        said = f"{device.name}: {_fit(deepest)} is the deepest that passes"
+        said = f"{_fit(deepest)} is the deepest that passes"
         if deepest is fastest:
             return f"{said}, and the fastest."
         return f"{said}, {_fit(fastest)} the fastest."
     if nearest is None or nearest.worst is None:
-        return f"{device.name}: nothing was measured for it."
+        return "nothing was measured for it."
     worst = nearest.worst
-    by = "" if worst.counts is None else f", {worst.excess:.2f} times what is allowed"
-    if worst.counts is not None and worst.least:
-        by = f", and at least {percent(worst.allowed)} is asked for"
-    return (
-        f"{device.name}: none passes. Nearest is {_fit(nearest)}: its {worst.name} is {amount(worst)}{by}"
-        f"{_others(nearest)}."
-    )
+    by = ""
+    if worst.counts is not None:
+        times = f", {worst.excess:.2f} times what is allowed"
+        by = f", and at least {percent(worst.allowed)} is asked for" if worst.least else times
+    said = f"none passes. Nearest is {_fit(nearest)}: its {worst.name} is {amount(worst)}{by}"
+    return f"{said}{_others(nearest)}."
 
 
 def _fit(fit: Fit) -> str:
@@ -58,15 +73,19 @@ def _others(fit: Fit) -> str:
 def table(device: Device) -> Table:
     """Every configuration: what was measured beside what is allowed, and the verdict."""
     title, first = f"{device.name}: {_processes(device)}", device.fits[0].checks if device.fits else ()
-    columns = ["configuration", *(f"{check.name} {_allowed(check)}" for check in first), "verdict"]
-    rows = [(fit.name, *map(_cell, fit.checks), verdict(fit)) for fit in device.fits]
-    note = "of an interval the end that speaks against passing counts; !: outside the limit"
-    if device.busy is not None:
-        note += (
-            f"\nthe machine had {device.busy:.1f} times as much to do as it has processors: on a quiet one "
-            "times and starts are shorter"
-        )
-    return Table(columns, rows, title=title, note=note)
+    columns = ["configuration", "verdict", *(f"{check.name} {_allowed(check)}" for check in first)]
+    rows = [(fit.name, verdict(fit), *map(_cell, fit.checks)) for fit in device.fits]
+    return Table(columns, rows, title=title, note="\n".join(filter(None, (NOTE, busy(device)))))
+
+
+def busy(device: Device) -> str:
+    """That the machine had more to do than this while it was measured; empty where it had not."""
+    if device.busy is None:
+        return ""
+    return (
+        f"The machine had {device.busy:.1f} times as much to do as it has processors: on a quiet one times and starts "
+        "are shorter."
+    )
 
 
 def verdict(fit: Fit) -> str:

@@ -118,7 +118,7 @@ def test_a_profile_is_passed_by_what_was_measured(run):
     assert impossible.passing == []
     page = write_report(run[0])[0].read_text("utf-8")
     assert "Which configuration for which device" in page
-    assert "impossible: none passes." in page
+    assert "None passes. Nearest is" in page
 
 
 def test_the_gate_ends_with_a_code_of_its_own(run, tmp_path):
