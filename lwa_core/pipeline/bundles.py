@@ -19,12 +19,15 @@ from lwa_core.runtime.description import (
     DESCRIPTION,
     FORMAT,
     IDS,
+    NETWORK,
     PRIOR,
     SPECIAL,
+    TABLES,
     TITLES,
     Described,
     Prior,
 )
+from lwa_core.runtime.item_table import write_table
 from lwa_core.runtime.served import Served, open_bundle
 from lwa_core.store.checksums import checksums
 from lwa_core.store.files import write_atomically, write_json
@@ -57,7 +60,7 @@ def write_bundle(
 
     Args:
         ranker: The model.
-        exporter: Writes its network.
+        exporter: Writes its network, and chooses how the item table is written.
         folder: Where the bundle is to lie; there may be nothing yet.
         report: Told how far it is.
         provenance: What is known of the run that made the model, JSON-ready.
@@ -77,8 +80,8 @@ def write_bundle(
         made = scratch / "bundle"
         made.mkdir()
         parts = recommender.parts(ranker.model)
-        said = exporter.export(parts, made, report)
-        _describe(ranker, parts, dict(said), made, provenance or {})
+        said = _exported(exporter, parts, made / NETWORK, report)
+        _describe(ranker, parts, said, made, provenance or {})
         served = open_bundle(made)
         agreement = compared(ranker, served)
         if (said["weights"], said["table"]) == ("float32", "float32") and agreement.difference > TOLERANCE:
@@ -89,10 +92,25 @@ def write_bundle(
     return served, agreement
 
 
+def _exported(exporter: Exporter, parts: ExportedParts, file: Path, report: Reporter) -> dict[str, Any]:
+    """What an exporter says of the graph that it wrote. Raises ModelError where it says or wrote something else."""
+    said = dict(exporter.export(parts, file, report))
+    kinds = {"weights": str, "table": str, "quantised": int}
+    if {name: type(value) for name, value in said.items()} != kinds or said["table"] not in TABLES:
+        raise ModelError(
+            f"the exporter '{type(exporter).__name__}' says {said}",
+            f"it has to say `weights`, `quantised` and `table`, which is one of: {', '.join(TABLES)}",
+        )
+    if not file.is_file():
+        raise ModelError(f"the exporter '{type(exporter).__name__}' wrote no {file.name}")
+    return said
+
+
 def _describe(ranker: Ranker, parts: ExportedParts, said: dict[str, Any], folder: Path, known: dict[str, Any]) -> None:
     from importlib.metadata import version
 
     catalogue = ranker.catalogue
+    write_table(parts.table.detach().float().cpu().numpy(), said["table"], folder)
     np.save(folder / SPECIAL, parts.special.float().cpu().numpy(), allow_pickle=False)
     write_atomically(folder / IDS, msgspec.json.encode(catalogue.ids))
     if catalogue.titles is not None:

@@ -14,6 +14,7 @@ HELD = 2**23
 """A table with at most so many numbers is held in float32, whatever format it has: 32 MiB."""
 BLOCK = 2**16
 """Rows of a larger one that are made float32 at once."""
+LARGEST_CODE = 127
 
 Floats = NDArray[np.float32]
 
@@ -65,3 +66,14 @@ class ItemTable:
     def _floats(self, which: slice | NDArray[np.int64]) -> Floats:
         rows = self.rows[which].astype(np.float32)
         return rows if self.scales is None else rows * self.scales[which][..., None]
+
+
+def write_table(table: Floats, form: str, folder: Path) -> None:
+    """Write vectors of items (items, width) in a format of `TABLES`, each row of int8 with a scale."""
+    if form != "int8":
+        np.save(folder / TABLE, table.astype(TABLES[form]), allow_pickle=False)
+        return
+    scales = np.abs(table).max(axis=1) / LARGEST_CODE
+    codes = np.rint(table / np.where(scales > 0, scales, 1)[:, None])
+    np.save(folder / TABLE, codes.astype(np.int8), allow_pickle=False)
+    np.save(folder / SCALES, scales.astype(np.float32), allow_pickle=False)

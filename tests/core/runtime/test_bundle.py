@@ -14,8 +14,9 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lwa_core import LwaError, ModelError, RecipeError, export_bundle, fit, open_bundle
+from lwa_core import LwaError, ModelError, Quiet, RecipeError, export_bundle, fit, open_bundle
 from lwa_core.cli import main
+from lwa_core.pipeline.bundles import write_bundle
 from lwa_core.runtime.served import top
 
 pytest.importorskip("onnxruntime")
@@ -157,6 +158,24 @@ def test_nothing_is_written_over_and_nothing_is_left_of_a_failure(bundle, tmp_pa
     alone = fit(frame(), "transitions")
     with pytest.raises(ModelError, match="'transitions' offers no parts"):
         export_bundle(alone, tmp_path / "new")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("says", "wrong"),
+    [
+        ({"weights": "float32", "table": "float8", "quantised": 0}, "says"),
+        ({"weights": "float32", "table": "int8"}, "says"),
+        ({"weights": "float32", "table": "int8", "quantised": 0}, "wrote no network.onnx"),
+    ],
+)
+def test_an_exporter_that_does_something_else_is_refused_by_name(bundle, tmp_path, says, wrong):
+    class Mine:
+        def export(self, parts, file, report):
+            return says
+
+    with pytest.raises(ModelError, match=f"the exporter 'Mine' {wrong}"):
+        write_bundle(bundle[1], Mine(), tmp_path / "new", Quiet())
     assert list(tmp_path.iterdir()) == []
 
 
