@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import attrs
 import numpy as np
 
 from lwa_core.data.clock import history_milliseconds
@@ -13,6 +14,33 @@ from lwa_core.data.moments import AUTO
 from lwa_core.data.timed import TimedHistory
 from lwa_core.errors import DataError, LwaError
 from lwa_core.types import History
+
+MODES = ("fast", "balanced", "accurate")
+
+
+@attrs.frozen
+class Context:
+    """Where an answer is for, and how good or fast it is to be."""
+
+    device: str | None = None
+    mode: str = "balanced"
+
+
+def read_context(context: Any) -> Context:
+    """What a request says besides its history. Raises LwaError where it is nothing that there is."""
+    if context is None:
+        return Context()
+    if not isinstance(context, Mapping):
+        raise LwaError(f"a context is a mapping, not {type(context).__qualname__}", "write {'mode': 'fast'}")
+    unknown = [key for key in context if key not in ("device", "mode")]
+    if unknown:
+        raise LwaError(f"a context has no {shown(unknown[0])}", "it has: device, mode")
+    device, mode = context.get("device"), context.get("mode", "balanced")
+    if device is not None and (not isinstance(device, str) or not device.strip()):
+        raise LwaError(f"the device of a context is a name, not {shown(device)}")
+    if not isinstance(mode, str) or mode not in MODES:
+        raise LwaError(f"there is no mode {shown(mode)}", f"there are: {', '.join(MODES)}")
+    return Context(device, mode)
 
 
 def read_history(

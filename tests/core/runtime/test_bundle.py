@@ -142,6 +142,10 @@ def test_the_command_asks_a_bundle(bundle):
     given_ = CliRunner().invoke(main, ["recommend", str(folder), "--history", "i01,i02", "-k", "3", "--json"])
     assert given_.exit_code == 0, given_.output
     assert tuple(json.loads(given_.stdout)["items"]) == open_bundle(folder).recommend(["i01", "i02"], k=3).items
+    traced = CliRunner().invoke(main, ["recommend", str(folder), "--input", "-", "--trace"], input='["i01"]\n["i02"]\n')
+    told = [json.loads(line)["trace"] for line in traced.stdout.splitlines()]
+    assert [(2, None), (2, None)] == [(each["layers"], each["fell_back"]) for each in told]
+    assert {open_bundle(folder).fingerprint} == {each["model"] for each in told}
     refused = CliRunner().invoke(main, ["recommend", str(folder), "--history", "i01", "--model", "teacher"])
     assert refused.exit_code == 2
 
@@ -186,7 +190,7 @@ def test_an_exporter_that_does_something_else_is_refused_by_name(bundle, tmp_pat
         ({"items": "many"}, "items"),
         ({"width": 0}, "sizes"),
         ({"colour": "red"}, "colour"),
-        ({"files": {}}, "put there later"),
+        ({"files": {}}, "lists no ids-ends.npy"),
     ],
 )
 def test_a_description_that_is_none_is_refused_in_words(bundle, tmp_path, change, said):
