@@ -58,14 +58,15 @@ def read_history(
         LwaError: It is no list, or holds what is no id, or there are more or fewer times than items, or they fall.
     """
     ids = spelled(history, "a history")
-    places = [place for place, item in enumerate(ids) if item in index]
-    known: History = np.array([index[ids[place]] for place in places], dtype=np.int32)
+    found = [index.get(item) for item in ids]  # once each: an index of many items is halved for every one
+    places = [place for place, item in enumerate(found) if item is not None]
+    known: History = np.array([found[place] for place in places], dtype=np.int32)
     if times is not None:
         told = history_milliseconds(times, unit)
         if len(told) != len(ids):
             raise LwaError(f"{len(told)} times for a history of {len(ids)} items")
         known = TimedHistory(known, told[places])
-    return known, tuple(item for item in ids if item not in index)
+    return known, tuple(name for name, item in zip(ids, found, strict=True) if item is None)
 
 
 def read_items(items: Any, index: Mapping[str, int], what: str) -> tuple[History, list[str]]:
@@ -75,8 +76,9 @@ def read_items(items: Any, index: Mapping[str, int], what: str) -> tuple[History
         LwaError: They are no list, or one is no id.
     """
     ids = list(dict.fromkeys(spelled(items, what)))
-    known = np.array([index[item] for item in ids if item in index], dtype=np.int32)
-    return known, [item for item in ids if item not in index]
+    found = [index.get(item) for item in ids]
+    known = np.array([item for item in found if item is not None], dtype=np.int32)
+    return known, [name for name, item in zip(ids, found, strict=True) if item is None]
 
 
 def spelled(items: Any, what: str) -> list[str]:

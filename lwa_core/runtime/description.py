@@ -150,4 +150,4 @@ def read_array(
         raise ModelError(
             f"the bundle in {folder} is damaged: {name} is {array.dtype} {array.shape}, not {np.dtype(kind)} {shape}"
         )
-    return array
+    return np.asarray(array)  # the class of numpy's mapped arrays makes every access slower

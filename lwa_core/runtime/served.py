@@ -149,7 +149,8 @@ class Served(Answering):
             return None
         items, values = np.full((len(states), k), -1, dtype=np.int32), np.full((len(states), k), -np.inf)
         for row, (state, found) in enumerate(zip(states, self.nearest.found(states, count), strict=True)):
-            left = np.setdiff1d(found[found >= 0], left_out[row])
+            left = np.sort(found[found >= 0])
+            left = left[np.isin(left, left_out[row], invert=True)]
             scores = self.table.scores_of(state, left)
             if len(left) < k or not np.isfinite(scores).all():
                 return None
