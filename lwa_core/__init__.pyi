@@ -101,5 +101,6 @@ from .types import (
     Reporter as Reporter,
     RunContext as RunContext,
     ScoreBoard as ScoreBoard,
+    Trace as Trace,
     TrainingSettings as TrainingSettings,
 )

@@ -14,7 +14,7 @@ from lwa_core.data import Examples, PreparedData
 from lwa_core.data.frames import source_from_frame
 from lwa_core.data.prepare import prepare
 from lwa_core.data.sections import Filter, Split
-from lwa_core.errors import ModelError, PluginError, RecipeError
+from lwa_core.errors import LwaError, ModelError, PluginError, RecipeError
 from lwa_core.modeling.files.model_folder import SUBJECT
 from lwa_core.plugins.registry import OK, Registry
 from lwa_core.plugins.restoring import facts_of
@@ -157,29 +157,64 @@ def load(path: str | Path, model: str | None = None, *, plugins: Sequence[str | 
 
 
 def export_bundle(
-    model: Ranker | str | Path, folder: str | Path, exporter: str = "onnx", *, name: str | None = None, **settings: Any
+    model: Ranker | str | Path,
+    folder: str | Path,
+    exporter: str = "onnx",
+    *,
+    name: str | None = None,
+    index: bool | None = None,
+    recall: float = 0.99,
+    report: Reporter | None = None,
+    **settings: Any,
 ) -> Served:
     """Write a model as a bundle, which answers without torch, and open it.
+
+    Of a model whose data is known, because it was just fitted or loaded by its run, the bundle knows how often each
+    item was trained on, and answers by that where the network fails; and an index is measured on its validation users.
 
     Args:
         model: A ranker, or the folder of a model or of a run.
         folder: Where the bundle is to lie; there may be nothing yet.
         exporter: Name of the component.
         name: Which model of a run; the last student where left out.
+        index: Whether to make an index of the items, so that a request need not score all of them; None: of more than
+            100,000, where it finds enough of the best ones.
+        recall: Mean share of the ten best items that the index has to find, or is refused.
+        report: Told where an index is left out.
         settings: Of the exporter, for example `weights="int8"`.
 
     Raises:
-        ModelError: The model cannot be exported so, or the bundle in float32 answers differently.
+        ModelError: The model cannot be exported so, or the bundle in float32 answers differently; or an index is asked
+            for that cannot be had.
         RecipeError: A setting is wrong.
         NeedsError: A package is not installed.
     """
-    from lwa_core.pipeline.bundles import write_bundle
+    from lwa_core.pipeline.bundles import popularity_of, write_bundle
 
     offer = Registry.discover().find("exporter", exporter)
     instance = _checked(offer.load(), settings)
     ranker = model if isinstance(model, Ranker) else load(model, name)
-    served, _ = write_bundle(ranker, instance, Path(folder), Quiet())
+    data = _data_of(ranker)
+    served, _ = write_bundle(
+        ranker,
+        instance,
+        Path(folder),
+        report or Quiet(),
+        popularity=None if data is None else popularity_of(data),
+        histories=() if data is None else data.histories(data.validation),
+        index=index,
+        recall=recall,
+    )
     return served
+
+
+def _data_of(ranker: Ranker) -> PreparedData | None:
+    """What a ranker was made with, where that is still known."""
+    try:
+        data = None if ranker.users is None else ranker.users.data
+    except LwaError:  # the folder of a run may have been copied without its data
+        return None
+    return data if data is not None and data.catalogue.ids == ranker.ids else None
 
 
 def load_text(path: str | Path, model: str | None = None, *, plugins: Sequence[str | Path] = ()) -> TextModel:

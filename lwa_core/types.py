@@ -191,17 +191,46 @@ class LayerCosts:
 
 
 @attrs.frozen
+class Trace:
+    """How an answer came about.
+
+    Args:
+        model: First digits of the sha256 of the file that describes the model or bundle; None where it has none.
+        milliseconds: What scoring and ranking took, of all the histories that were answered together.
+        layers: How many layers were computed; None where that is not known.
+        tier: Which of the model's tiers answered, from 0.
+        tiers: How many it has; where that is 1, all modes are the same.
+        exact: Whether every item was scored, rather than those that an index found.
+        fell_back: Why the answer is by popularity and not the model's; None where it is the model's.
+        device: What the request said of where the answer is for.
+        mode: What it said of how good or fast it is to be.
+    """
+
+    model: str | None
+    milliseconds: float
+    layers: int | None = None
+    tier: int = 0
+    tiers: int = 1
+    exact: bool = True
+    fell_back: str | None = None
+    device: str | None = None
+    mode: str = "balanced"
+
+
+@attrs.frozen
 class Recommendations:
     """The best items for one history, best first.
 
     `unknown` lists the ids of the history that the model never saw, and `known` says of how many it did: where it is 0,
-    the answer is what the model ranks highest after nothing.
+    the answer is what the model ranks highest after nothing. `trace` says how the answer came about; answers are equal
+    without it.
     """
 
     items: tuple[str, ...]
     scores: tuple[float, ...]
     unknown: tuple[str, ...] = ()
     known: int = 0
+    trace: Trace | None = attrs.field(default=None, eq=False, repr=False)
 
 
 Batch: TypeAlias = "dict[str, torch.Tensor]"

@@ -36,17 +36,24 @@ class Line:
     fault: str | None = None
 
 
-def told(answer: Recommendations) -> dict[str, Any]:
-    """An answer as JSON has it."""
-    return {
+def told(answer: Recommendations, trace: bool = False) -> dict[str, Any]:
+    """An answer as JSON has it; its trace, which no second answer repeats, where it is asked for."""
+    made = {
         "items": list(answer.items),
         "scores": list(answer.scores),
         "unknown": list(answer.unknown),
         "known": answer.known,
     }
+    return {**made, "trace": answer.trace and attrs.asdict(answer.trace)} if trace else made
 
 
-def answer_lines(ranker: Answering, source: Path, k: int, options: Mapping[str, Any]) -> None:
+def say_fallen(answer: Recommendations, where: str = "") -> None:
+    """Say on stderr where an answer is not the model's."""
+    if answer.trace is not None and answer.trace.fell_back is not None:
+        say(f"{where}answered by popularity: {answer.trace.fell_back}", err=True)
+
+
+def answer_lines(ranker: Answering, source: Path, k: int, options: Mapping[str, Any], trace: bool = False) -> None:
     """Answer every line of a file, or of stdin for `-`, on stdout.
 
     Raises:
@@ -55,17 +62,17 @@ def answer_lines(ranker: Answering, source: Path, k: int, options: Mapping[str, 
     from lwa_core.errors import DataError
 
     if str(source) == "-":
-        _answer_all(ranker, sys.stdin.buffer, "stdin", k, options)
+        _answer_all(ranker, sys.stdin.buffer, "stdin", k, options, trace)
         return
     try:
         file = source.open("rb")
     except (OSError, ValueError) as error:
         raise DataError(f"cannot be read: {getattr(error, 'strerror', error)}", file=source) from error
     with file:
-        _answer_all(ranker, file, str(source), k, options)
+        _answer_all(ranker, file, str(source), k, options, trace)
 
 
-def _answer_all(ranker: Answering, file: BinaryIO, name: str, k: int, options: Mapping[str, Any]) -> None:
+def _answer_all(ranker: Answering, file: BinaryIO, name: str, k: int, options: Mapping[str, Any], trace: bool) -> None:
     from lwa_core.errors import DataError
 
     lines, count, faults = read_lines(file, ranker.uses_times), 0, 0
@@ -75,8 +82,10 @@ def _answer_all(ranker: Answering, file: BinaryIO, name: str, k: int, options: M
             if isinstance(answer, str):
                 faults += 1
                 say(f"error[data]: {name}:{line.number}: {answer}", err=True)
-                answer = {"error": answer}  # noqa: PLW2901
-            print_json({**line.rest, **answer}, indent=None)
+                print_json({**line.rest, "error": answer}, indent=None)
+                continue
+            say_fallen(answer, f"{name}:{line.number}: ")
+            print_json({**line.rest, **told(answer, trace)}, indent=None)
     if faults:
         raise DataError(
             f"{faults} of {count} requests were not answered", file=name, hint="what is wrong is said above"
@@ -85,10 +94,10 @@ def _answer_all(ranker: Answering, file: BinaryIO, name: str, k: int, options: M
 
 def _answers(
     ranker: Answering, batch: Sequence[Line], k: int, options: Mapping[str, Any]
-) -> list[dict[str, Any] | str]:
+) -> list[Recommendations | str]:
     """The answer to each line, or what is wrong with it. Lines of the same options are answered together."""
     groups: dict[str, list[int]] = {}
-    answers: list[dict[str, Any] | str] = [line.fault or "" for line in batch]
+    answers: list[Recommendations | str] = [line.fault or "" for line in batch]
     for place, line in enumerate(batch):
         if line.fault is None:
             kind = json.dumps([line.user is None, line.options], sort_keys=True)
@@ -102,7 +111,7 @@ def _answers(
 
 def _together(
     ranker: Answering, lines: Sequence[Line], k: int, options: Mapping[str, Any]
-) -> list[dict[str, Any] | str]:
+) -> list[Recommendations | str]:
     """Answers to lines of one kind in one batch; where that fails, one by one: a line at fault costs just itself."""
     from lwa_core.errors import LwaError
 
@@ -111,7 +120,7 @@ def _together(
         asked = {"histories": [line.history for line in lines]}
         asked["times"] = [line.times for line in lines] if ranker.uses_times else None
     try:
-        return [told(each) for each in ranker.recommend_many(k=k, **asked, **options)]
+        return [*ranker.recommend_many(k=k, **asked, **options)]
     except LwaError as error:
         if len(lines) == 1:
             return [f"{error.message} ({error.hint})" if error.hint else error.message]

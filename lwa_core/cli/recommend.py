@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lwa_core.cli._lines import answer_lines, told
+from lwa_core.cli._lines import answer_lines, say_fallen, told
 from lwa_core.cli._options import example, json_option
 from lwa_core.cli._paths import FilePath
 from lwa_core.cli._terminal import print_json, say
@@ -52,6 +52,7 @@ of the same name. A line that cannot be answered is given back with its "error",
 @click.option("--exclude", metavar="IDS", help="Items that must not be recommended.")
 @click.option("--allow", metavar="IDS", help="The only items that may be recommended.")
 @click.option("--score", "scored", metavar="IDS", help="Score just these items after --history, seen or not.")
+@click.option("--trace", is_flag=True, help="Tell in the JSON how each answer came about: model, layers, milliseconds.")
 @json_option
 def command(
     *,
@@ -68,6 +69,7 @@ def command(
     exclude: str | None,
     allow: str | None,
     scored: str | None,
+    trace: bool,
     as_json: bool,
 ) -> None:
     """Recommend items for histories or users, with a model of a run or a bundle.
@@ -86,7 +88,7 @@ def command(
     asked: dict[str, Any] = {"filter_seen": None if seen is None else not seen, "time_unit": time_unit, **listed}
     ranker = _opened(run, model, plugins)
     if source is not None:
-        answer_lines(ranker, source, k, asked)
+        answer_lines(ranker, source, k, asked, trace)
         return
     ids = None if history is None else _ids(history, "--history")
     when = None if times is None else _times(times)
@@ -96,8 +98,9 @@ def command(
         answer = Recommendations(tuple(best), tuple(scores[item] for item in best), known=1)
     else:
         answer = ranker.recommend(ids, k, when, user=user, **asked)
-    if as_json:
-        print_json(told(answer), indent=None)
+    say_fallen(answer)
+    if as_json or trace:
+        print_json(told(answer, trace), indent=None)
         return
     from lwa_core.cli._table import print_table
 

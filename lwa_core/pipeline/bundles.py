@@ -4,30 +4,37 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
+from lwa_core.data import PreparedData
 from lwa_core.data.timed import TimedHistory
-from lwa_core.errors import LwaError, ModelError
+from lwa_core.errors import LwaError, ModelError, NeedsError
+from lwa_core.pipeline.indexes import RECALL, SMALLEST, write_index
 from lwa_core.plugins.protocols import Exportable, ExportedParts, Exporter
 from lwa_core.recommendation.ranker import Ranker
 from lwa_core.runtime.description import (
     DESCRIPTION,
     FORMAT,
-    IDS,
+    NETWORK,
+    POPULARITY,
     PRIOR,
     SPECIAL,
-    TITLES,
+    TABLES,
     Described,
     Prior,
 )
+from lwa_core.runtime.item_table import write_table
 from lwa_core.runtime.served import Served, open_bundle
+from lwa_core.runtime.stored_texts import write_ids, write_titles
 from lwa_core.store.checksums import checksums
-from lwa_core.store.files import write_atomically, write_json
+from lwa_core.store.files import write_json
 from lwa_core.types import History, Reporter
 
 BATCHES, SHARES = (1, 3, 8), (0.0, 0.5, 1.0)
@@ -51,23 +58,41 @@ class Agreement:
 
 
 def write_bundle(
-    ranker: Ranker, exporter: Exporter, folder: Path, report: Reporter, provenance: dict[str, Any] | None = None
+    ranker: Ranker,
+    exporter: Exporter,
+    folder: Path,
+    report: Reporter,
+    provenance: dict[str, Any] | None = None,
+    *,
+    popularity: NDArray[np.int64] | None = None,
+    histories: Sequence[History] = (),
+    index: bool | None = None,
+    recall: float = RECALL,
 ) -> tuple[Served, Agreement]:
     """Write a model as a bundle, open it, and compare what both answer.
 
     Args:
         ranker: The model.
-        exporter: Writes its network.
+        exporter: Writes its network, and chooses how the item table is written.
         folder: Where the bundle is to lie; there may be nothing yet.
-        report: Told how far it is.
+        report: Told how far it is, and where an index is left out.
         provenance: What is known of the run that made the model, JSON-ready.
+        popularity: How often each item occurs in the training part (items,); None where that is not known, as of a
+            model that was loaded without its run.
+        histories: Of validation users, which an index is measured on.
+        index: Whether to make an index of the items; None: of many, where it finds enough of the best ones.
+        recall: Mean share of the ten best items that an index has to find.
 
     Raises:
-        ModelError: The model cannot be taken apart, or the bundle is in float32 and answers differently.
-        LwaError: There is something at `folder` already.
+        ModelError: The model cannot be taken apart, or the bundle is in float32 and answers differently; or an index is
+            asked for, and none finds enough.
+        NeedsError: An index is asked for, and faiss is not installed.
+        LwaError: There is something at `folder` already, or `recall` is no share.
     """
     if folder.exists():
         raise LwaError(f"{folder} exists already", "give a new folder, or remove it")
+    if isinstance(recall, bool) or not isinstance(recall, (int, float)) or not 0 <= recall <= 1:
+        raise LwaError(f"recall is a share from 0 to 1, not {recall!r}")
     recommender = ranker.recommender
     if not isinstance(recommender, Exportable):
         raise ModelError(f"the recommender '{ranker.component}' offers no parts that could be exported")
@@ -77,33 +102,86 @@ def write_bundle(
         made = scratch / "bundle"
         made.mkdir()
         parts = recommender.parts(ranker.model)
-        said = exporter.export(parts, made, report)
-        _describe(ranker, parts, dict(said), made, provenance or {})
+        said = _exported(exporter, parts, made / NETWORK, report)
+        described = _described(ranker, parts, said, made, popularity, provenance or {})
+        _seal(described, made)
         served = open_bundle(made)
         agreement = compared(ranker, served)
         if (said["weights"], said["table"]) == ("float32", "float32") and agreement.difference > TOLERANCE:
             raise ModelError(f"the bundle answers differently from the model (off by {agreement.difference:.2g})")
+        if index or (index is None and len(served.ids) > SMALLEST):
+            served = _indexed(served, histories, made, recall, report, required=bool(index))
         made.rename(folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return served, agreement
 
 
-def _describe(ranker: Ranker, parts: ExportedParts, said: dict[str, Any], folder: Path, known: dict[str, Any]) -> None:
+def _indexed(
+    served: Served, histories: Sequence[History], folder: Path, bar: float, report: Reporter, *, required: bool
+) -> Served:
+    """The bundle with an index; as it is where none is required and none can be had."""
+    try:
+        if served.transitions is not None:
+            raise ModelError("a prior adds what an index of the items' vectors does not know")
+        made = write_index(served, histories, folder, bar)
+    except (ModelError, NeedsError) as error:
+        if required:
+            raise
+        report.warn("no-index", f"every item is scored for each request: {error.message}")
+        return served
+    _seal(msgspec.structs.replace(served.described, index=made), folder)
+    return open_bundle(folder)
+
+
+def popularity_of(data: PreparedData) -> NDArray[np.int64]:
+    """How often each item occurs in the training part (items,)."""
+    events = np.concatenate([*data.training_sequences(), np.zeros(0, dtype=np.int32)])
+    return np.bincount(events, minlength=len(data.catalogue)).astype(np.int64)
+
+
+def _exported(exporter: Exporter, parts: ExportedParts, file: Path, report: Reporter) -> dict[str, Any]:
+    """What an exporter says of the graph that it wrote. Raises ModelError where it says or wrote something else."""
+    said = dict(exporter.export(parts, file, report))
+    kinds = {"weights": str, "table": str, "quantised": int}
+    if {name: type(value) for name, value in said.items()} != kinds or said["table"] not in TABLES:
+        raise ModelError(
+            f"the exporter '{type(exporter).__name__}' says {said}",
+            f"it has to say `weights`, `quantised` and `table`, which is one of: {', '.join(TABLES)}",
+        )
+    if not file.is_file():
+        raise ModelError(f"the exporter '{type(exporter).__name__}' wrote no {file.name}")
+    return said
+
+
+def _described(
+    ranker: Ranker,
+    parts: ExportedParts,
+    said: dict[str, Any],
+    folder: Path,
+    popularity: NDArray[np.int64] | None,
+    known: dict[str, Any],
+) -> Described:
+    """Write all but the network and the description, and say what there is."""
     from importlib.metadata import version
 
     catalogue = ranker.catalogue
+    write_table(parts.table.detach().float().cpu().numpy(), said["table"], folder)
     np.save(folder / SPECIAL, parts.special.float().cpu().numpy(), allow_pickle=False)
-    write_atomically(folder / IDS, msgspec.json.encode(catalogue.ids))
+    write_ids(catalogue.ids, folder)
     if catalogue.titles is not None:
-        write_atomically(folder / TITLES, msgspec.json.encode(catalogue.titles))
+        write_titles(catalogue.titles, folder)
+    if popularity is not None:
+        if len(popularity) != len(catalogue):
+            raise ModelError(f"the popularity of {len(popularity)} items for a catalogue of {len(catalogue)}")
+        np.save(folder / POPULARITY, popularity.astype(np.int64), allow_pickle=False)
     prior = None
     if parts.transitions is not None:
         (folder / PRIOR).mkdir()
         for name, array in parts.transitions.arrays.items():
             np.save(folder / PRIOR / f"{name}.npy", array, allow_pickle=False)
         prior = Prior(**parts.transitions.settings)
-    described = Described(
+    return Described(
         format=FORMAT,
         lwa=version("lwa"),
         recommender=ranker.component,
@@ -119,11 +197,18 @@ def _describe(ranker: Ranker, parts: ExportedParts, said: dict[str, Any], folder
         quantised=said["quantised"],
         table=said["table"],
         titles=catalogue.titles is not None,
-        files=dict(checksums(folder, but=DESCRIPTION)),
+        files={},
+        layers=ranker.layers,
+        popularity=popularity is not None,
         prior=prior,
         provenance=known,
     )
-    write_json(folder / DESCRIPTION, msgspec.to_builtins(described))
+
+
+def _seal(described: Described, folder: Path) -> None:
+    """Write the description, with the checksums of all other files."""
+    sealed = msgspec.structs.replace(described, files=dict(checksums(folder, but=DESCRIPTION)))
+    write_json(folder / DESCRIPTION, msgspec.to_builtins(sealed))
 
 
 def compared(ranker: Ranker, served: Served) -> Agreement:

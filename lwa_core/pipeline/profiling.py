@@ -16,7 +16,8 @@ from lwa_core.results.as_json import from_json
 from lwa_core.results.devices import Device, Fit, busy, checks, share_kept
 from lwa_core.results.reading import Results, read_results
 from lwa_core.results.schema import Configuration, ModelResult
-from lwa_core.runtime.description import DESCRIPTION, IDS, MEASURED, read_described, read_list
+from lwa_core.runtime.description import DESCRIPTION, IDS, IDS_ENDS, MEASURED, read_described
+from lwa_core.runtime.stored_texts import StoredTexts
 from lwa_core.store.files import read_json
 from lwa_core.types import Reporter
 
@@ -69,7 +70,7 @@ def place_of(run: Path, model: ModelResult) -> Path:
 def drawn_requests(bundle: Path) -> list[dict[str, Any]]:
     """Requests for a bundle whose users nobody knows here: items drawn at random, as many as it looks at."""
     described = read_described(bundle)
-    ids, rng = read_list(bundle, IDS, described.items), np.random.default_rng(0)
+    ids, rng = StoredTexts.read(bundle, IDS, IDS_ENDS, described.items), np.random.default_rng(0)
     drawn = rng.integers(0, len(ids), (REQUESTS, described.history))
     times = {"times": [SECOND * place for place in range(described.history)], "time_unit": "ms"}
     return [{"history": [ids[item] for item in row], **(times if described.times else {})} for row in drawn.tolist()]

@@ -172,7 +172,7 @@ class Trial:
     def bundle(self, plan: DepthPlan, use: Use) -> None:
         """Write what the last step leaves of the smallest tier as a bundle, and compare what both answer."""
         model = [self.teacher, *self._smallest(plan)][-1]
-        self.run.path(export_stage(self.task, use, model))
+        self.run.path(export_stage(self.task, use, self.data, model))
 
     def _smallest(self, plan: DepthPlan) -> Sequence[Stage[StoredModel]]:
         """The models that the steps make of the smallest tier."""

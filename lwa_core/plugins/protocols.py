@@ -421,11 +421,12 @@ class Exportable(Protocol):
 class Exporter(Protocol):
     """Writes a network in a form that runs without torch."""
 
-    def export(self, parts: ExportedParts, folder: Path, report: Reporter) -> Mapping[str, Any]:
-        """Write `network.onnx` and the item table into a folder.
+    def export(self, parts: ExportedParts, file: Path, report: Reporter) -> Mapping[str, Any]:
+        """Write the network as one file of ONNX; all else of a bundle is written by the core.
 
         Returns:
-            `weights` and `table`, the formats of both, and `quantised`, how many products are.
+            `weights`, their format; `table`, that in which the core is to write the item table (`float32`, `float16`
+            or `int8`); and `quantised`, how many products are.
 
         Raises:
             ModelError: It cannot be written so.

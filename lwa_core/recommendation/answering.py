@@ -5,14 +5,24 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import numpy as np
 from numpy.typing import NDArray
 
 from lwa_core.errors import LwaError
-from lwa_core.recommendation.requests import listed, read_count, read_history, read_items, read_many
-from lwa_core.types import Floats, History, Recommendations
+from lwa_core.recommendation.requests import (
+    Context,
+    listed,
+    read_context,
+    read_count,
+    read_history,
+    read_items,
+    read_many,
+)
+from lwa_core.types import Floats, History, Recommendations, Trace
 
 if TYPE_CHECKING:
     from lwa_core.recommendation.users import KnownUsers
@@ -23,11 +33,30 @@ SCORES_AT_ONCE = 2**24
 """Scores that are held at once, at most, unless one history has more: 64 MiB."""
 
 
+@attrs.frozen(eq=False)
+class Best:
+    """The best items of some histories.
+
+    Args:
+        items: Indices, −1 where fewer are left (histories, k).
+        scores: Of each, −inf where fewer are left (histories, k).
+        fallen: Rows that popularity answered, and why.
+        exact: Whether every item was scored.
+    """
+
+    items: NDArray[np.int32]
+    scores: Floats
+    fallen: Mapping[int, str] = attrs.field(factory=dict)
+    exact: bool = True
+
+
 class Answering(ABC):
     """Answers requests for recommendations by a model's scores."""
 
     __slots__ = ()
 
+    fingerprint: str | None
+    layers: int | None
     index: Mapping[str, int]
     filter_seen: bool
     time_unit: str
@@ -35,12 +64,12 @@ class Answering(ABC):
 
     @property
     @abstractmethod
-    def ids(self) -> tuple[str, ...]:
+    def ids(self) -> Sequence[str]:
         """Of the items."""
 
     @property
     @abstractmethod
-    def titles(self) -> tuple[str, ...] | None:
+    def titles(self) -> Sequence[str] | None:
         """Of the items, where they have any."""
 
     @property
@@ -49,10 +78,8 @@ class Answering(ABC):
         """Whether the model looks at the times of events."""
 
     @abstractmethod
-    def best(
-        self, histories: Sequence[History], left_out: Sequence[History], k: int
-    ) -> tuple[NDArray[np.int32], Floats]:
-        """The k best items of each history but those left out, and their scores, as `top_items` gives them."""
+    def best(self, histories: Sequence[History], left_out: Sequence[History], k: int) -> Best:
+        """The k best items of each history but those left out, by falling score, and of equal ones by their index."""
 
     @abstractmethod
     def scores_of(self, history: History, items: NDArray[np.int64]) -> Floats:
@@ -69,6 +96,7 @@ class Answering(ABC):
         exclude: Sequence[Any] = (),
         allow: Sequence[Any] | None = None,
         time_unit: str | None = None,
+        context: Mapping[str, Any] | None = None,
     ) -> Recommendations:
         """The k best items for one history of item ids, oldest first, or for a user of the data.
 
@@ -86,11 +114,13 @@ class Answering(ABC):
             allow: The only items that may be recommended; all where None.
             time_unit: Of times that are numbers, `"s"`, `"ms"`, `"us"`, `"ns"` or `"auto"` (by the largest of the
                 history); the unit of the data that the model was fitted on where None.
+            context: Where the answer is for and how it is to be made: `device`, a name, and `mode`, one of `"fast"`,
+                `"balanced"` and `"accurate"`. A model of one tier answers all of them alike; the answer's `trace` says.
 
         Raises:
             LwaError: The model looks at times, and there are none, or other than one for each id, or they fall; what is
                 given as an id is none; `k` is no whole number above 0; `allow` names no item that the model knows;
-                there is no such user, or neither a user nor a history, or both.
+                there is no such user, or neither a user nor a history, or both; the context has another key or mode.
         """
         histories, users = None if history is None else [history], None if user is None else [user]
         given = None if times is None else [times]
@@ -103,6 +133,7 @@ class Answering(ABC):
             exclude=exclude,
             allow=allow,
             time_unit=time_unit,
+            context=context,
         )[0]
 
     def recommend_many(
@@ -116,16 +147,17 @@ class Answering(ABC):
         exclude: Sequence[Any] = (),
         allow: Sequence[Any] | None = None,
         time_unit: str | None = None,
+        context: Mapping[str, Any] | None = None,
     ) -> list[Recommendations]:
         """`recommend` for several histories or users, in batches that hold `SCORES_AT_ONCE` scores at most."""
-        k = read_count(k, len(self.ids))
+        k, wanted = read_count(k, len(self.ids)), read_context(context)
         read = self._read(histories, times, users, time_unit)
         hidden = self._hidden(exclude, allow)
         filter_seen = self.filter_seen if filter_seen is None else filter_seen
         size = max(1, min(BATCH, SCORES_AT_ONCE // max(1, len(self.ids))))
         answers: list[Recommendations] = []
         while batch := list(islice(read, size)):  # read when it is its turn: many are not held twice
-            answers += self._answered(batch, hidden, k, filter_seen)
+            answers += self._answered(batch, hidden, k, filter_seen, wanted)
         return answers
 
     def score(
@@ -194,19 +226,35 @@ class Answering(ABC):
         return np.union1d(hidden, others).astype(np.int32)
 
     def _answered(
-        self, read: Sequence[tuple[History, tuple[str, ...]]], hidden: History, k: int, filter_seen: bool
+        self,
+        read: Sequence[tuple[History, tuple[str, ...]]],
+        hidden: History,
+        k: int,
+        filter_seen: bool,
+        context: Context,
     ) -> list[Recommendations]:
         left_out = [np.concatenate([hidden, known]) if filter_seen else hidden for known, _ in read]
-        items, scores = self.best([known for known, _ in read], left_out, k)
+        begin = perf_counter()
+        best = self.best([known for known, _ in read], left_out, k)
+        milliseconds = 1e3 * (perf_counter() - begin)
         answers = []
         for row, (known, unknown) in enumerate(read):
-            there = items[row] >= 0
+            there = best.items[row] >= 0
             answers.append(
                 Recommendations(
-                    items=tuple(self.ids[i] for i in items[row][there]),
-                    scores=tuple(float(score) for score in scores[row][there]),
+                    items=tuple(self.ids[int(i)] for i in best.items[row][there]),
+                    scores=tuple(float(score) for score in best.scores[row][there]),
                     unknown=unknown,
                     known=len(known),
+                    trace=Trace(
+                        self.fingerprint,
+                        milliseconds,
+                        self.layers,
+                        exact=best.exact,
+                        fell_back=best.fallen.get(row),
+                        device=context.device,
+                        mode=context.mode,
+                    ),
                 )
             )
         return answers

@@ -19,7 +19,7 @@ from lwa_core.plugins.registry import Registry
 from lwa_core.plugins.restoring import component_of, restored, restorers_of
 from lwa_core.recommendation.fitting import score_histories
 from lwa_core.recommendation.ranker import DESCRIPTION, FORMAT, ITEMS, Ranker, assert_ranks
-from lwa_core.store.checksums import difference
+from lwa_core.store.checksums import difference, fingerprint
 from lwa_core.store.files import read_json
 from lwa_core.store.sealing import MANIFEST
 from lwa_core.types import History
@@ -54,7 +54,10 @@ def load_ranker(folder: Path, registry: Registry | None = None) -> Ranker:
         raise ModelError(f"the model in {folder} cannot be asked: {type(error).__name__}: {said}") from error
     assert_ranks(ranked, len(catalogue))
     seen, provider, unit = description.filter_seen, description.provider, description.time_unit
-    return Ranker(model, recommender, catalogue, component, settings, seen, restorers, provider, unit)
+    known = fingerprint(folder / DESCRIPTION)
+    return Ranker(
+        model, recommender, catalogue, component, settings, seen, restorers, provider, unit, fingerprint=known
+    )
 
 
 def _check_loaded(model: Any, who: str) -> None:

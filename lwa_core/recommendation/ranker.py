@@ -16,6 +16,7 @@ from lwa_core.data.moments import AUTO
 from lwa_core.data.timed import asks_for_times
 from lwa_core.errors import ModelError
 from lwa_core.modeling.files.saving import save_model
+from lwa_core.modeling.probing.asked import layered
 from lwa_core.plugins.protocols import Recommender
 from lwa_core.plugins.restoring import (
     Restorer,
@@ -23,7 +24,7 @@ from lwa_core.plugins.restoring import (
     save_restorable,
     told_settings,
 )
-from lwa_core.recommendation.answering import Answering
+from lwa_core.recommendation.answering import Answering, Best
 from lwa_core.recommendation.fitting import score_histories, scoring
 from lwa_core.recommendation.ranking import top_items
 from lwa_core.recommendation.requests import read_history
@@ -55,6 +56,8 @@ class Ranker(Answering):
         time_unit: What numbers that are times counted in the data; `"auto"` where it had none.
         facts: What `lwa_core.fit` was given and left out, as `PreparedData.facts`; empty where it was loaded.
         users: Those of the data; None where the model was loaded without its run.
+        fingerprint: First digits of the sha256 of the saved model's description, which holds those of its weights; None
+            where it was not loaded.
     """
 
     model: torch.nn.Module
@@ -68,11 +71,20 @@ class Ranker(Answering):
     time_unit: str = AUTO
     facts: Mapping[str, Any] = attrs.field(factory=dict)
     users: KnownUsers | None = None
+    fingerprint: str | None = None
     index: dict[str, int] = attrs.field(init=False)
+    layers: int | None = attrs.field(init=False)
 
     @index.default
     def _make_index(self) -> dict[str, int]:
         return self.catalogue.index()
+
+    @layers.default
+    def _count_layers(self) -> int | None:
+        try:
+            return layered(self.model, self.recommender).depth
+        except ModelError:  # a plugin's network may have no list of blocks, and answers all the same
+            return None
 
     def scores(self, histories: Sequence[History]) -> torch.Tensor:
         """Score of every item after each history of item indices (histories, items); higher is better.
@@ -99,11 +111,9 @@ class Ranker(Answering):
         """Whether the model looks at the times of events."""
         return asks_for_times(self.recommender)
 
-    def best(
-        self, histories: Sequence[History], left_out: Sequence[History], k: int
-    ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    def best(self, histories: Sequence[History], left_out: Sequence[History], k: int) -> Best:
         """The k best items of each history but those left out, and their scores, as `top_items` gives them."""
-        return top_items(self.scores(histories), left_out, k)
+        return Best(*top_items(self.scores(histories), left_out, k))
 
     def scores_of(self, history: History, items: NDArray[np.int64]) -> NDArray[np.float64]:
         """The scores of some items after one history (items,)."""

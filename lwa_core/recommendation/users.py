@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ class KnownUsers:
     def _rows(self) -> dict[str, int]:
         return {name: row for row, name in enumerate(self.data.user_ids)}
 
-    def history(self, user: Any, ids: tuple[str, ...]) -> History:
+    def history(self, user: Any, ids: Sequence[str]) -> History:
         """All items of a user, oldest first, with their times where the model looks at them.
 
         Args:

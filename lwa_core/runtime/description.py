@@ -14,15 +14,18 @@ from lwa_core.json_text import BadJsonError, parse_json
 from lwa_core.store.checksums import difference
 
 DESCRIPTION = "bundle.json"
-FORMAT = 1
+FORMAT = 2
+"""Since 2 ids and titles are arrays, which are read at once however many there are."""
 
 NETWORK = "network.onnx"
 TABLE = "items.npy"
 SPECIAL = "special.npy"
 SCALES = "scales.npy"
-IDS = "ids.json"
-TITLES = "titles.json"
+IDS, IDS_ENDS, IDS_SORTED = "ids.npy", "ids-ends.npy", "ids-sorted.npy"
+TITLES, TITLES_ENDS = "titles.npy", "titles-ends.npy"
 POPULARITY = "popularity.npy"
+"""How often each item occurs in the training part."""
+INDEX, INDEX_TRAINED = "index.npy", "index-trained.npy"
 MEASURED = "measured.json"
 """What was measured of a bundle, laid beside it by the run that made it; it answers the same without."""
 PRIOR = "prior"
@@ -47,6 +50,22 @@ class Prior(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     term_entries: int = 0
 
 
+class Indexed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An index of the items, and how well it finds the best ones.
+
+    Args:
+        kind: `pq4`, 4 bits for two numbers; or `sq8`, 8 bits for one.
+        candidates: Items that it gives for each that is wanted; their exact scores decide.
+        recall: Mean share of the ten best items that it found, over histories that the model was not trained on.
+        queries: How many histories that was measured on.
+    """
+
+    kind: str
+    candidates: int
+    recall: float
+    queries: int
+
+
 class Described(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What `bundle.json` says."""
 
@@ -66,6 +85,9 @@ class Described(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     table: str
     titles: bool
     files: dict[str, Any]
+    layers: int | None = None
+    popularity: bool = False
+    index: Indexed | None = None
     prior: Prior | None = None
     provenance: dict[str, Any] = {}
 
@@ -89,35 +111,45 @@ def read_described(folder: Path) -> Described:
         raise ModelError(f"{file} is damaged: {error}", "copy the bundle again, or export it anew") from error
     if (wrong := difference(folder, described.files, holder=DESCRIPTION, others=(MEASURED,))) is not None:
         raise ModelError(f"the bundle in {folder} is damaged: {wrong}", "copy the bundle again, or export it anew")
+    if unlisted := sorted(_read(described) - described.files.keys()):
+        raise ModelError(f"{file} is damaged: it lists no {unlisted[0]} among the files")
     sizes = (described.items, described.width, described.history, described.special)
     if min(sizes) < 1 or described.table not in TABLES:
         raise ModelError(f"{file} is damaged: sizes {sizes}, table {described.table!r}")
     return described
 
 
-def read_array(folder: Path, name: str, kind: type, shape: tuple[int, ...], *, mapped: bool = False) -> NDArray[Any]:
-    """An array of a bundle; mapped, processes share its memory.
+def _read(described: Described) -> set[str]:
+    """The files that are read: none without its checksum."""
+    names = {NETWORK, TABLE, SPECIAL, IDS, IDS_ENDS, IDS_SORTED}
+    names |= {SCALES} if described.table == "int8" else set()
+    names |= {TITLES, TITLES_ENDS} if described.titles else set()
+    names |= {POPULARITY} if described.popularity else set()
+    names |= {INDEX, INDEX_TRAINED} if described.index is not None else set()
+    if described.prior is not None:
+        tables = ("evidence", "terms") if described.prior.features else ("evidence",)
+        names |= {f"{PRIOR}/{name}-{part}.npy" for name in tables for part in ("starts", "columns", "values")}
+        names.add(f"{PRIOR}/log-shares.npy")
+    return names
+
+
+def read_array(
+    folder: Path, name: str, kind: type, shape: tuple[int | None, ...], *, mapped: bool = False
+) -> NDArray[Any]:
+    """An array of a bundle; mapped, processes share its memory. None in a shape is any length.
 
     Raises:
         ModelError: It is none, or of another type or shape.
     """
     try:
-        array: NDArray[Any] = np.load(folder / name, mmap_mode="r" if mapped else None, allow_pickle=False)
+        array: Any = np.load(folder / name, mmap_mode="r" if mapped else None, allow_pickle=False)
     except Exception as error:  # numpy reads the head of a file as Python, and fails in as many ways
         raise ModelError(f"the bundle in {folder} is damaged: {name} is no array: {error}") from error
-    if array.dtype != kind or array.shape != shape:
+    if not isinstance(array, np.ndarray):  # numpy opens archives, too
+        raise ModelError(f"the bundle in {folder} is damaged: {name} is no array")
+    fits = array.ndim == len(shape) and all(b in (None, a) for a, b in zip(array.shape, shape, strict=True))
+    if array.dtype != kind or not fits or not array.flags.c_contiguous:
         raise ModelError(
             f"the bundle in {folder} is damaged: {name} is {array.dtype} {array.shape}, not {np.dtype(kind)} {shape}"
         )
-    return array
-
-
-def read_list(folder: Path, name: str, count: int) -> tuple[str, ...]:
-    """A list of so many texts. Raises ModelError where it is none."""
-    try:
-        texts = msgspec.json.decode((folder / name).read_bytes(), type=list[str])
-    except (OSError, msgspec.DecodeError) as error:
-        raise ModelError(f"the bundle in {folder} is damaged: {name}: {error}") from error
-    if len(texts) != count:
-        raise ModelError(f"the bundle in {folder} is damaged: {name} holds {len(texts)} texts, not {count}")
-    return tuple(texts)
+    return np.asarray(array)  # the class of numpy's mapped arrays makes every access slower

@@ -12,8 +12,9 @@ from lwa_core.runtime.description import SCALES, SPECIAL, TABLE, TABLES, Describ
 
 HELD = 2**23
 """A table with at most so many numbers is held in float32, whatever format it has: 32 MiB."""
-BLOCK = 2**16
-"""Rows of a larger one that are made float32 at once."""
+BLOCK = 2**14
+"""Rows of a larger one that are made float32 at once: few enough to stay in the cache until they are multiplied."""
+LARGEST_CODE = 127
 
 Floats = NDArray[np.float32]
 
@@ -44,12 +45,12 @@ class ItemTable:
         made = cls(rows, scales, special, None)
         if described.table == "float32":
             return attrs.evolve(made, held=rows)
-        return attrs.evolve(made, held=made._floats(slice(None))) if rows.size <= HELD else made
+        return attrs.evolve(made, held=made.floats(slice(None))) if rows.size <= HELD else made
 
     def embedded(self, ids: NDArray[np.int64]) -> Floats:
         """Rows of ids (…, width), of which the first are special."""
         first = len(self.special)
-        rows = self._floats(np.maximum(ids - first, 0)) if self.held is None else self.held[np.maximum(ids - first, 0)]
+        rows = self.floats(np.maximum(ids - first, 0))
         return np.where(ids[..., None] < first, self.special[np.minimum(ids, first - 1)], rows)
 
     def scores(self, states: Floats) -> Floats:
@@ -59,9 +60,29 @@ class ItemTable:
         made = np.empty((len(states), len(self.rows)), dtype=np.float32)
         for start in range(0, len(self.rows), BLOCK):
             part = slice(start, start + BLOCK)
-            made[:, part] = states @ self._floats(part).T
+            made[:, part] = states @ self.rows[part].astype(np.float32).T
+        if self.scales is not None:
+            made *= self.scales
         return made
 
-    def _floats(self, which: slice | NDArray[np.int64]) -> Floats:
+    def scores_of(self, state: Floats, items: NDArray[np.int64]) -> Floats:
+        """Scores of some items (items,) for one state (width,)."""
+        return self.floats(items) @ state
+
+    def floats(self, which: slice | NDArray[np.int64]) -> Floats:
+        """Vectors of items as numbers (…, width)."""
+        if self.held is not None:
+            return self.held[which]
         rows = self.rows[which].astype(np.float32)
         return rows if self.scales is None else rows * self.scales[which][..., None]
+
+
+def write_table(table: Floats, form: str, folder: Path) -> None:
+    """Write vectors of items (items, width) in a format of `TABLES`, each row of int8 with a scale."""
+    if form != "int8":
+        np.save(folder / TABLE, table.astype(TABLES[form]), allow_pickle=False)
+        return
+    scales = np.abs(table).max(axis=1) / LARGEST_CODE
+    codes = np.rint(table / np.where(scales > 0, scales, 1)[:, None])
+    np.save(folder / TABLE, codes.astype(np.int8), allow_pickle=False)
+    np.save(folder / SCALES, scales.astype(np.float32), allow_pickle=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,16 +12,36 @@ from numpy.typing import NDArray
 
 from lwa_core.data.timed import TimedHistory
 from lwa_core.errors import LwaError, ModelError, NeedsError
-from lwa_core.recommendation.answering import Answering
-from lwa_core.runtime.description import IDS, NETWORK, TITLES, Described, read_described, read_list
+from lwa_core.recommendation.answering import Answering, Best
+from lwa_core.runtime.description import (
+    DESCRIPTION,
+    IDS,
+    IDS_ENDS,
+    NETWORK,
+    POPULARITY,
+    TITLES,
+    TITLES_ENDS,
+    Described,
+    read_array,
+    read_described,
+)
 from lwa_core.runtime.item_table import ItemTable
+from lwa_core.runtime.nearest import Nearest
+from lwa_core.runtime.stored_texts import StoredIndex, StoredTexts
 from lwa_core.runtime.transitions import TransitionScores
+from lwa_core.store.checksums import fingerprint
 from lwa_core.types import Floats, History
+
+INDEXED = 8
+"""An index is asked for at most one in so many items: nearer to all, scoring all is as fast."""
 
 
 @attrs.frozen(eq=False, repr=False)
 class Served(Answering):
     """The model of a bundle: takes the same requests as `lwa_core.load(…)` and gives the same answers.
+
+    Where the network fails, or gives what is no number, items are ranked by popularity if the bundle knows it, and the
+    answer's trace says so.
 
     Args:
         described: What the bundle says of itself.
@@ -30,30 +50,28 @@ class Served(Answering):
         transitions: What is added to the network's scores, if anything is.
         ids: Of the items.
         titles: Of the items, where they have any.
+        index: Id -> item.
+        popularity: How often each item occurs in the training part (items,), where that is known.
+        nearest: An index that finds the best items of many without scoring all, if there is one.
+        fingerprint: First digits of the sha256 of the bundle's description.
     """
 
     described: Described
     network: Any
     table: ItemTable
     transitions: TransitionScores | None
-    _ids: tuple[str, ...]
-    _titles: tuple[str, ...] | None
+    ids: StoredTexts
+    titles: StoredTexts | None
+    index: StoredIndex
+    popularity: NDArray[np.int64] | None = None
+    nearest: Nearest | None = None
+    fingerprint: str | None = None
     users: None = None
-    index: Mapping[str, int] = attrs.field(init=False)
-
-    @index.default
-    def _make_index(self) -> dict[str, int]:
-        return dict(zip(self._ids, range(len(self._ids)), strict=True))
 
     @property
-    def ids(self) -> tuple[str, ...]:
-        """Of the items."""
-        return self._ids
-
-    @property
-    def titles(self) -> tuple[str, ...] | None:
-        """Of the items, where they have any."""
-        return self._titles
+    def layers(self) -> int | None:  # type: ignore[override]
+        """How many layers the network has, where that is known."""
+        return self.described.layers
 
     @property
     def filter_seen(self) -> bool:  # type: ignore[override]
@@ -97,19 +115,64 @@ class Served(Answering):
                 own = np.asarray(cast(TimedHistory, history).times)[max(0, len(history) - room) :]
                 times[row, : len(own)] = own
             inputs["times"] = times
-        states: NDArray[np.float32] = self.network.run(None, inputs)[0]
+        try:
+            states: NDArray[np.float32] = self.network.run(None, inputs)[0]
+        except Exception as error:  # it has a class for each way in which a graph can fail
+            raise ModelError(f"the network fails: {' '.join(str(error).split())}") from error
+        if getattr(states, "shape", None) != (len(newest), said.width) or states.dtype != np.float32:
+            raise ModelError("the network gives other than one state for each history")
         return states
 
-    def best(
-        self, histories: Sequence[History], left_out: Sequence[History], k: int
-    ) -> tuple[NDArray[np.int32], Floats]:
-        """The k best items of each history but those left out, and their scores: by falling score, then by index."""
-        scores = self.scores(histories)
-        if np.isnan(scores).any() or np.isposinf(scores).any():
-            raise ModelError("the model gives scores that are no numbers")
+    def best(self, histories: Sequence[History], left_out: Sequence[History], k: int) -> Best:
+        """The k best items of each history but those left out: by falling score, then by index.
+
+        Raises:
+            ModelError: The network fails, or gives what is no number, and popularity is not known.
+        """
+        if self.nearest is not None and self.transitions is None:
+            count = self.nearest.wanted(k, max(map(len, left_out), default=0))
+            if count <= len(self.ids) // INDEXED and (found := self._near(histories, left_out, k, count)) is not None:
+                return found
+        scores, fallen = self._scores_or_popularity(histories)
         for row, hidden in zip(scores, left_out, strict=True):
             row[hidden] = -np.inf
-        return top(scores, k)
+        return Best(*top(scores, k), fallen)
+
+    def _near(self, histories: Sequence[History], left_out: Sequence[History], k: int, count: int) -> Best | None:
+        """The best of those that the index finds; None where scoring all is left to do."""
+        assert self.nearest is not None
+        try:
+            states = self.states(histories)
+        except ModelError:
+            return None
+        if not np.isfinite(states).all():
+            return None
+        items, values = np.full((len(states), k), -1, dtype=np.int32), np.full((len(states), k), -np.inf)
+        for row, (state, found) in enumerate(zip(states, self.nearest.found(states, count), strict=True)):
+            left = np.sort(found[found >= 0])
+            left = left[np.isin(left, left_out[row], invert=True)]
+            scores = self.table.scores_of(state, left)
+            if len(left) < k or not np.isfinite(scores).all():
+                return None
+            places, values[row] = (each[0] for each in top(scores[None], k))
+            items[row] = left[places]
+        return Best(items, values, exact=False)
+
+    def _scores_or_popularity(self, histories: Sequence[History]) -> tuple[NDArray[np.float32], dict[int, str]]:
+        """Scores that are numbers (histories, items), and of which rows they are popularity's, and why."""
+        try:
+            scores, why = self.scores(histories), "the model gives scores that are no numbers"
+            rows = np.flatnonzero(~np.isfinite(scores).all(axis=1))
+        except ModelError as error:
+            if self.popularity is None:
+                raise
+            scores, why = np.empty((len(histories), len(self.ids)), dtype=np.float32), error.message
+            rows = np.arange(len(histories))
+        if len(rows) and self.popularity is None:
+            raise ModelError(why)
+        if len(rows):
+            scores[rows] = self.popularity
+        return scores, dict.fromkeys(rows.tolist(), why)
 
     def scores_of(self, history: History, items: NDArray[np.int64]) -> Floats:
         """The scores of some items after one history (items,)."""
@@ -152,14 +215,20 @@ def open_bundle(folder: str | Path, *, threads: int = 1) -> Served:
     if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
         raise LwaError(f"threads is a whole number of at least 1, not {threads!r}")
     described = read_described(folder)
-    table = ItemTable.read(folder, described)
-    ids = read_list(folder, IDS, described.items)
-    titles = read_list(folder, TITLES, described.items) if described.titles else None
-    network = _session(folder, described, threads)
-    made = Served(described, network, table, TransitionScores.read(folder, described), ids, titles)
-    if len(made.index) < len(ids):
-        raise ModelError(f"the bundle in {folder} is damaged: two items have the same id")
-    return made
+    items = described.items
+    ids = StoredTexts.read(folder, IDS, IDS_ENDS, items)
+    return Served(
+        described,
+        _session(folder, described, threads),
+        ItemTable.read(folder, described),
+        TransitionScores.read(folder, described),
+        ids,
+        StoredTexts.read(folder, TITLES, TITLES_ENDS, items) if described.titles else None,
+        StoredIndex.read(folder, ids),
+        read_array(folder, POPULARITY, np.int64, (items,), mapped=True) if described.popularity else None,
+        Nearest.read(folder, described, threads),
+        fingerprint(folder / DESCRIPTION),
+    )
 
 
 def _session(folder: Path, described: Described, threads: int) -> Any:

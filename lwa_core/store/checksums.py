@@ -15,6 +15,15 @@ READ = (".json", ".safetensors")
 """Endings of files that a loader may look for on its own."""
 
 
+DIGITS = 12
+"""Of a sha256 that is told to people."""
+
+
+def fingerprint(file: Path) -> str:
+    """First digits of the sha256 of a file that holds the checksums of all others."""
+    return file_digest(file)[:DIGITS]
+
+
 def checksums(folder: Path, *, but: str) -> Checksums:
     """Size and sha256 of every file in a folder but the one that is to hold them."""
     return {

@@ -1,4 +1,4 @@
-"""`onnx`: a network as a graph of ONNX, in float32 or with quantised products, and the item table beside it."""
+"""`onnx`: a network as a graph of ONNX, in float32 or with quantised products."""
 
 from __future__ import annotations
 
@@ -16,15 +16,12 @@ from lwa_core import ModelError, NeedsError, setting
 
 if TYPE_CHECKING:
     import torch
-    from numpy.typing import NDArray
 
     from lwa_core import ExportedParts, Reporter
 
-NETWORK, TABLE, SCALES = "network.onnx", "items.npy", "scales.npy"
 BLOCK = 32
 """Weights that share a scale in 4 bits."""
 PRODUCTS = ("MatMul", "Gemm")
-LARGEST_CODE = 127
 
 
 @attrs.frozen
@@ -45,7 +42,7 @@ class Onnx:
         "float32", help="form of the item table; of int8 each row has a scale", choices=("float32", "float16", "int8")
     )
 
-    def export(self, parts: ExportedParts, folder: Path, report: Reporter) -> Mapping[str, Any]:
+    def export(self, parts: ExportedParts, file: Path, report: Reporter) -> Mapping[str, Any]:
         """Raises ModelError where a dimension of the graph is not free, or a product stays as it was."""
         try:
             import onnx  # noqa: F401
@@ -53,15 +50,14 @@ class Onnx:
             import onnxscript  # noqa: F401
         except ImportError as error:
             raise NeedsError(f"exporting to ONNX needs {error.name}", "pip install 'lwa[onnx]'") from error
-        _write_table(parts.table.detach().float().cpu().numpy(), self.table, folder)
         with TemporaryDirectory(prefix="lwa-") as scratch:
-            plain = Path(scratch) / NETWORK
+            plain = Path(scratch) / file.name
             products = _write_graph(parts, plain)
             if self.weights == "float32":
-                (folder / NETWORK).write_bytes(plain.read_bytes())
+                file.write_bytes(plain.read_bytes())
                 return {"weights": self.weights, "table": self.table, "quantised": 0}
-            _quantise(plain, folder / NETWORK, self.weights)
-        quantised = _count(folder / NETWORK, {"int8": "MatMulInteger", "int4": "MatMulNBits"}[self.weights])
+            _quantise(plain, file, self.weights)
+        quantised = _count(file, {"int8": "MatMulInteger", "int4": "MatMulNBits"}[self.weights])
         if quantised < products:
             raise ModelError(f"{products - quantised} of {products} products were not quantised to {self.weights}")
         return {"weights": self.weights, "table": self.table, "quantised": quantised}
@@ -189,13 +185,3 @@ def _count(file: Path, operation: str) -> int:
     import onnx
 
     return sum(node.op_type == operation for node in onnx.load(str(file)).graph.node)
-
-
-def _write_table(table: NDArray[np.float32], form: str, folder: Path) -> None:
-    if form != "int8":
-        np.save(folder / TABLE, table.astype(form), allow_pickle=False)
-        return
-    scales = np.abs(table).max(axis=1) / LARGEST_CODE
-    codes = np.rint(table / np.where(scales > 0, scales, 1)[:, None])
-    np.save(folder / TABLE, codes.astype(np.int8), allow_pickle=False)
-    np.save(folder / SCALES, scales.astype(np.float32), allow_pickle=False)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import numpy as np
 
 from lwa_core.errors import ModelError
 from lwa_core.pipeline.graph import Job, Stage
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 VERSION = 1
 BUNDLE = "bundle"
+
+MOST_QUERIES = 1000
+"""Histories of validation users that an index is measured on."""
 
 
 @attrs.frozen(eq=False, slots=False)
@@ -68,15 +72,15 @@ def exports_of(task: Task, data: Stage[Any], teacher: Stage[StoredModel], tiers:
     made = []
     for model, tier in finals or [(teacher, None)]:
         for use in task.recipe.export:
-            bundle = export_stage(task, use, model)
+            bundle = export_stage(task, use, data, model)
             made.append(Exported(bundle, task.quality(f"rank {bundle.name}", data, bundle), model, tier))
     return made
 
 
-def export_stage(task: Task, use: Use, model: Stage[StoredModel]) -> Stage[StoredBundle]:
+def export_stage(task: Task, use: Use, data: Stage[Any], model: Stage[StoredModel]) -> Stage[StoredBundle]:
     """One bundle. No model's name has a slash."""
-    name, make = f"{model.name}/{use.name}", partial(_export, task)
-    return Stage(name, "bundle", VERSION, make, StoredBundle, {"model": model}, {"seed": task.recipe.seed}, use=use)
+    name, make, inputs = f"{model.name}/{use.name}", partial(_export, task), {"data": data, "model": model}
+    return Stage(name, "bundle", VERSION, make, StoredBundle, inputs, {"seed": task.recipe.seed}, use=use)
 
 
 def assert_exportable(recipe: Recipe) -> None:
@@ -89,12 +93,13 @@ def assert_exportable(recipe: Recipe) -> None:
 
 
 def _export(task: Task, job: Job) -> None:
-    from lwa_core.pipeline.bundles import write_bundle
+    from lwa_core.pipeline.bundles import popularity_of, write_bundle
     from lwa_core.plugins.lending.guard import lent
 
     use, stored = job.stage.use, job["model"]
     assert use is not None
     model: Any = stored.load()
+    data = task.for_students(job["data"])  # no test target
     model.sample()  # what a model makes ready at its first call is not a change that others made
     known = {
         "key": job.stage.key,
@@ -102,7 +107,15 @@ def _export(task: Task, job: Job) -> None:
         "model": {name: stored.facts[name] for name in ("layers", "depth", "parameters")},
     }
     with lent(use.who, task.recipe.seed, models={"the model": model.layered.model}):
-        served, agreement = write_bundle(model.ranker, use.instance, job.folder / BUNDLE, job.report, known)
+        served, agreement = write_bundle(
+            model.ranker,
+            use.instance,
+            job.folder / BUNDLE,
+            job.report,
+            known,
+            popularity=popularity_of(data),
+            histories=data.histories(data.validation.take(np.arange(min(len(data.validation), MOST_QUERIES)))),
+        )
     described = served.described
     facts = {"weights": described.weights, "table": described.table, "quantised": described.quantised}
     write_json(

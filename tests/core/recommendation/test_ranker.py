@@ -62,6 +62,19 @@ def test_many_histories_are_answered_as_each_alone(ranker, histories, k):
         np.testing.assert_allclose(answer.scores, alone.scores, rtol=1e-4, atol=1e-5)
 
 
+def test_the_trace_names_the_saved_model_and_its_layers(ranker, tmp_path):
+    ranker.save(tmp_path)
+    loaded = load_ranker(tmp_path)
+
+    before, after = (each.recommend(["item 3"], context={"mode": "accurate"}).trace for each in (ranker, loaded))
+
+    assert (None, 12) == (before.model, len(after.model))
+    assert after.model == load_ranker(tmp_path).recommend([]).trace.model
+    assert (2, 1, "accurate") == (before.layers, before.tiers, before.mode)
+    with pytest.raises(LwaError, match="no mode 'best'"):
+        ranker.recommend(["item 3"], context={"mode": "best"})
+
+
 def test_no_histories_have_no_answers(ranker):
     assert ranker.recommend_many([]) == []
 

@@ -14,8 +14,9 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lwa_core import LwaError, ModelError, RecipeError, export_bundle, fit, open_bundle
+from lwa_core import LwaError, ModelError, Quiet, RecipeError, export_bundle, fit, open_bundle
 from lwa_core.cli import main
+from lwa_core.pipeline.bundles import write_bundle
 from lwa_core.runtime.served import top
 
 pytest.importorskip("onnxruntime")
@@ -141,6 +142,10 @@ def test_the_command_asks_a_bundle(bundle):
     given_ = CliRunner().invoke(main, ["recommend", str(folder), "--history", "i01,i02", "-k", "3", "--json"])
     assert given_.exit_code == 0, given_.output
     assert tuple(json.loads(given_.stdout)["items"]) == open_bundle(folder).recommend(["i01", "i02"], k=3).items
+    traced = CliRunner().invoke(main, ["recommend", str(folder), "--input", "-", "--trace"], input='["i01"]\n["i02"]\n')
+    told = [json.loads(line)["trace"] for line in traced.stdout.splitlines()]
+    assert [(2, None), (2, None)] == [(each["layers"], each["fell_back"]) for each in told]
+    assert {open_bundle(folder).fingerprint} == {each["model"] for each in told}
     refused = CliRunner().invoke(main, ["recommend", str(folder), "--history", "i01", "--model", "teacher"])
     assert refused.exit_code == 2
 
@@ -161,13 +166,31 @@ def test_nothing_is_written_over_and_nothing_is_left_of_a_failure(bundle, tmp_pa
 
 
 @pytest.mark.parametrize(
+    ("says", "wrong"),
+    [
+        ({"weights": "float32", "table": "float8", "quantised": 0}, "says"),
+        ({"weights": "float32", "table": "int8"}, "says"),
+        ({"weights": "float32", "table": "int8", "quantised": 0}, "wrote no network.onnx"),
+    ],
+)
+def test_an_exporter_that_does_something_else_is_refused_by_name(bundle, tmp_path, says, wrong):
+    class Mine:
+        def export(self, parts, file, report):
+            return says
+
+    with pytest.raises(ModelError, match=f"the exporter 'Mine' {wrong}"):
+        write_bundle(bundle[1], Mine(), tmp_path / "new", Quiet())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
     ("change", "said"),
     [
         ({"format": 99}, "has format 99"),
         ({"items": "many"}, "items"),
         ({"width": 0}, "sizes"),
         ({"colour": "red"}, "colour"),
-        ({"files": {}}, "put there later"),
+        ({"files": {}}, "lists no ids-ends.npy"),
     ],
 )
 def test_a_description_that_is_none_is_refused_in_words(bundle, tmp_path, change, said):
