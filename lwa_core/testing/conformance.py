@@ -1,20 +1,33 @@
-"""What every scorer must hold to."""
+"""What every scorer and every exporter must hold to."""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from lwa_core.errors import PluginError
+from lwa_core.data import TimedHistory
+from lwa_core.errors import ModelError, PluginError
 from lwa_core.modeling.probing.probe import Probe
 from lwa_core.pipeline.scoring import Observer, finished_by, lent_board, lent_probe, observed_by, tell_observables
+from lwa_core.plugins.lending.guard import lent
 from lwa_core.plugins.methods import check_methods
 from lwa_core.plugins.protocols import CombiningScorer, ObservingScorer
 from lwa_core.plugins.returned import checked_table
-from lwa_core.testing.tiny import tiny_board, tiny_probe
+from lwa_core.recommendation.ranker import Ranker
+from lwa_core.testing.tiny import tiny_board, tiny_probe, tiny_ranker
+from lwa_core.types import History, Quiet
+
+FEWEST_KEPT = 0.7
+"""Of the best ten items, on average."""
+
+BATCH_TOLERANCE = 1e-5
+"""Between scores of a history alone and beside others, relative to the largest; in float32."""
 
 
 def check_scorer(scorer: Any) -> None:
@@ -100,6 +113,41 @@ def score(scorer: Any, probe: Probe) -> torch.Tensor:
             return finished_by(who, scorer, parts, probe, loan)
 
 
+def check_exporter(exporter: Any) -> None:
+    """Write tiny models as bundles under the guard of a run, and assert what a run relies on.
+
+    Models that predict the next item, with and without times, and one that is asked with a mask: each bundle opens,
+    its answers are those of the model (with all in float32 to 1e-5, else at least seven of the best ten items on
+    average), in float32 a history is answered alike whatever stands beside it in the batch, and the model is untouched.
+
+    Raises:
+        AssertionError: With what does not hold.
+    """
+    with _asserted():
+        check_methods("exporter", type(exporter))
+        for settings in ({}, {"times": True}, {"objective": "masked"}):
+            _check_bundle(exporter, tiny_ranker(**settings))
+
+
+def _check_bundle(exporter: Any, ranker: Ranker) -> None:
+    from lwa_core.pipeline.bundles import write_bundle
+
+    who = f"exporter {type(exporter).__name__}"
+    with tempfile.TemporaryDirectory(prefix="lwa-") as folder:
+        with lent(who, 0, models={"the model": ranker.model}):
+            served, agreement = write_bundle(ranker, exporter, Path(folder) / "bundle", Quiet())
+        assert agreement.top >= FEWEST_KEPT, f"of the best ten items only {agreement.top:.0%} are the model's"
+        rng = np.random.default_rng(0)
+        histories: list[History] = [rng.integers(0, len(served.ids), length).astype(np.int32) for length in (1, 5, 12)]
+        if served.uses_times:
+            histories = [TimedHistory(each, rng.integers(0, 10**9, len(each)).cumsum()) for each in histories]
+        if served.described.weights != "float32":
+            return  # inputs that are quantised as they come share a scale with the rest of the batch
+        together, alone = served.scores(histories), np.concatenate([served.scores([each]) for each in histories])
+        off = float(np.abs(together - alone).max() / max(1.0, float(np.abs(alone).max())))
+        assert off < BATCH_TOLERANCE, f"an answer depends on what stands beside it in the batch (off by {off:.2g})"
+
+
 def _who(scorer: object) -> str:
     return f"scorer {type(scorer).__name__}"
 
@@ -109,5 +157,5 @@ def _asserted() -> Iterator[None]:
     """What a run refuses is a failed assertion of a test."""
     try:
         yield
-    except (PluginError, TypeError) as error:
+    except (ModelError, PluginError, TypeError) as error:
         raise AssertionError(str(error)) from error

@@ -14,6 +14,8 @@ from lwa_core.modeling.layers.layered import LayeredModel
 from lwa_core.modeling.probing.probe import Probe
 from lwa_core.plugins.protocols import Recommender
 from lwa_core.plugins.registry import Registry
+from lwa_core.recommendation.ranker import Ranker
+from lwa_core.settings import unstructure
 from lwa_core.types import LayerScores, Quiet, ScoreBoard
 
 
@@ -50,3 +52,15 @@ def tiny_probe(
     probe = Probe(LayeredModel(model), recommender, histories, targets, utility=utility, batch=7, seed=seed)
     probe.training_targets = 50 * examples
     return probe
+
+
+def tiny_ranker(*, items: int = 30, seed: int = 0, **settings: Any) -> Ranker:
+    """A tiny model with random weights that answers requests; `settings` are those of `tiny_recommender`."""
+    recommender = tiny_recommender(**settings)
+    catalogue = Catalogue(ids=tuple(f"item {i}" for i in range(items)))
+    torch.manual_seed(seed)
+    model = recommender.build(catalogue, Quiet())
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return Ranker(model.eval(), recommender, catalogue, "sequential", unstructure(recommender))

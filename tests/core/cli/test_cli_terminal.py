@@ -214,4 +214,4 @@ def test_nothing_else_prints():
         if printing.search(re.sub(r'(?s)""".*?"""', "", path.read_text("utf-8")))
     }
 
-    assert {"cli/_terminal.py", "measuring/memory.py"} == found
+    assert {"cli/_terminal.py", "measuring/answering.py", "measuring/memory.py"} == found
