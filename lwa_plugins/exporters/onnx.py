@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -111,28 +112,39 @@ def _check_graph(file: Path, shapes: Mapping[str, Mapping[int, Any]]) -> int:
 
 
 def _quantise(plain: Path, file: Path, weights: str) -> None:
-    import logging
+    with _quiet_logging():
+        if weights == "int8":
+            from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    if weights == "int8":
-        level = logging.root.level
-        logging.root.setLevel(logging.ERROR)  # it recommends another step to whoever is logged to
-        try:
             quantize_dynamic(
                 plain, file, op_types_to_quantize=list(PRODUCTS), weight_type=QuantType.QInt8, per_channel=False
             )
-        finally:
-            logging.root.setLevel(level)
-        return
-    import onnx
-    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+            return
+        import onnx
+        from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
-    model = onnx.load(str(plain))
-    _gemm_as_product(model)
-    quantizer = MatMulNBitsQuantizer(model, block_size=BLOCK, is_symmetric=True)
-    quantizer.process()
-    quantizer.model.save_model_to_file(str(file))
+        model = onnx.load(str(plain))
+        _gemm_as_product(model)
+        quantizer = MatMulNBitsQuantizer(model, block_size=BLOCK, is_symmetric=True)
+        quantizer.process()
+        quantizer.model.save_model_to_file(str(file))
+
+
+@contextmanager
+def _quiet_logging() -> Iterator[None]:
+    """Leave the root logger as it is: one quantiser recommends another step, the other gives it a handler and a level.
+
+    That would print what every library logs, in this process from then on.
+    """
+    import logging
+
+    level, handlers = logging.root.level, list(logging.root.handlers)
+    logging.root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.root.setLevel(level)
+        logging.root.handlers[:] = handlers
 
 
 def _gemm_as_product(model: Any) -> None:
