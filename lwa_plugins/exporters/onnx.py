@@ -132,15 +132,18 @@ def _quantise(plain: Path, file: Path, weights: str) -> None:
 
 @contextmanager
 def _quiet_logging() -> Iterator[None]:
-    """Leave the root logger as it is: one quantiser recommends another step, the other gives it a handler and a level.
+    """Leave the root logger as it is.
 
-    That would print what every library logs, in this process from then on.
+    One quantiser recommends another step to whoever is logged to, and the other gives the logger a handler and a level
+    when it is imported, so that this process would print what every library logs.
     """
     import logging
 
     level, handlers = logging.root.level, list(logging.root.handlers)
-    logging.root.setLevel(logging.ERROR)
     try:
+        import onnxruntime.quantization.matmul_nbits_quantizer  # noqa: F401
+
+        logging.root.setLevel(logging.ERROR)
         yield
     finally:
         logging.root.setLevel(level)
