@@ -90,9 +90,11 @@ class Served(Answering):
 
     def scores(self, histories: Sequence[History]) -> NDArray[np.float32]:
         """Score of every item after each history of item indices (histories, items); higher is better."""
-        made = self.table.scores(self.states(histories))
-        if self.transitions is not None:
-            made += self.transitions.scores(histories)
+        states = self.states(histories)
+        with np.errstate(over="ignore", invalid="ignore"):  # who ranks them looks whether they are numbers
+            made = self.table.scores(states)
+            if self.transitions is not None:
+                made += self.transitions.scores(histories)
         return made
 
     def states(self, histories: Sequence[History]) -> NDArray[np.float32]:
@@ -151,7 +153,8 @@ class Served(Answering):
         for row, (state, found) in enumerate(zip(states, self.nearest.found(states, count), strict=True)):
             left = np.sort(found[found >= 0])
             left = left[np.isin(left, left_out[row], invert=True)]
-            scores = self.table.scores_of(state, left)
+            with np.errstate(over="ignore", invalid="ignore"):
+                scores = self.table.scores_of(state, left)
             if len(left) < k or not np.isfinite(scores).all():
                 return None
             places, values[row] = (each[0] for each in top(scores[None], k))
@@ -241,7 +244,10 @@ def _session(folder: Path, described: Described, threads: int) -> Any:
     options.log_severity_level = 3
     try:
         session = onnxruntime.InferenceSession(
-            (folder / NETWORK).read_bytes(), options, providers=["CPUExecutionProvider"]
+            (folder / NETWORK).read_bytes(),
+            options,
+            providers=["CPUExecutionProvider"],
+            enable_fallback=0,  # it would try the same once more, and print that it does
         )
     except Exception as error:  # it has a class for each way in which a file can be wrong
         said = " ".join(str(error).split())

@@ -126,28 +126,42 @@ def _check_graph(file: Path, shapes: Mapping[str, Mapping[int, Any]]) -> int:
 
 
 def _quantise(plain: Path, file: Path, weights: str) -> None:
-    import logging
+    with _quiet_logging():
+        if weights == "int8":
+            from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    if weights == "int8":
-        level = logging.root.level
-        logging.root.setLevel(logging.ERROR)  # it recommends another step to whoever is logged to
-        try:
             quantize_dynamic(
                 plain, file, op_types_to_quantize=list(PRODUCTS), weight_type=QuantType.QInt8, per_channel=False
             )
-        finally:
-            logging.root.setLevel(level)
-        return
-    import onnx
-    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+            return
+        import onnx
+        from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
-    model = onnx.load(str(plain))
-    _gemm_as_product(model)
-    quantizer = MatMulNBitsQuantizer(model, block_size=BLOCK, is_symmetric=True)
-    quantizer.process()
-    quantizer.model.save_model_to_file(str(file))
+        model = onnx.load(str(plain))
+        _gemm_as_product(model)
+        quantizer = MatMulNBitsQuantizer(model, block_size=BLOCK, is_symmetric=True)
+        quantizer.process()
+        quantizer.model.save_model_to_file(str(file))
+
+
+@contextmanager
+def _quiet_logging() -> Iterator[None]:
+    """Leave the root logger as it is.
+
+    One quantiser recommends another step to whoever is logged to, and the other gives the logger a handler and a level
+    when it is imported, so that this process would print what every library logs.
+    """
+    import logging
+
+    level, handlers = logging.root.level, list(logging.root.handlers)
+    try:
+        import onnxruntime.quantization.matmul_nbits_quantizer  # noqa: F401
+
+        logging.root.setLevel(logging.ERROR)
+        yield
+    finally:
+        logging.root.setLevel(level)
+        logging.root.handlers[:] = handlers
 
 
 def _gemm_as_product(model: Any) -> None:

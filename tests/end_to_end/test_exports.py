@@ -78,9 +78,9 @@ def test_a_bundle_is_ranked_as_one_user_after_the_other_says(run):
     recipe = load_recipe(tiny_recipe.write_recipe(home, TEXT))
     store, plan = Store(home / "store"), make_plan(recipe)
     tiers = plan.tiers(plan.select.stored(store).plan)
-    (exported,) = [each for each in plan.exports(tiers) if each.bundle.name == "drop-2/int8"]
+    (exported,) = [each for each in plan.exports(tiers) if each.bundle.name == "drop-2/plain"]
     ranks = load_file(store.path("ranking", exported.quality.key) / "rankings.safetensors")["model.ranks"]
-    data, served = plan.data.stored(store), lwa_core.open_bundle(folder / "bundles/drop-2/int8")
+    data, served = plan.data.stored(store), lwa_core.open_bundle(folder / "bundles/drop-2/plain")
     for row in range(0, len(data.test), 9):
         one = data.test.take(np.array([row]))
         (history,), (target,) = data.histories(one), data.targets(one)

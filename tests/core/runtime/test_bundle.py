@@ -1,11 +1,12 @@
 """Bundles: the same answers as the model's, without torch, and nothing but words for one that is damaged."""
 
 import json
-import random
 import shutil
 import subprocess
 import sys
-from contextlib import suppress
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -21,8 +22,12 @@ from lwa_core.runtime.served import top
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
-onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnx")
 
+import onnx
+from made_bundles import made_bundle
+
+ROBUSTNESS = Path(__file__).parents[3] / "benchmarks" / "robustness"
 ITEMS = 40
 IDS = [f"i{item:02d}" for item in range(ITEMS)]
 
@@ -202,27 +207,21 @@ def test_a_description_that_is_none_is_refused_in_words(bundle, tmp_path, change
         open_bundle(folder)
 
 
-def test_damaged_bundles_are_refused_in_words_even_where_checksums_fit(bundle, tmp_path):
-    """Bytes are changed, cut off and added in any file, and the checksums made anew."""
-    from lwa_core.store.checksums import checksums
-
-    rng = random.Random(0)
-    for round_ in range(60):
-        folder = tmp_path / str(round_)
-        shutil.copytree(bundle[0], folder)
-        file = rng.choice(sorted(path for path in folder.rglob("*") if path.is_file()))
-        content = bytearray(file.read_bytes())
-        for _ in range(rng.randint(1, 4)):
-            place = rng.randrange(len(content) + 1)
-            content[place : place + rng.choice((0, 1, 9))] = rng.randbytes(rng.choice((0, 1, 9)))
-        file.write_bytes(bytes(content))
-        if file.name != "bundle.json":
-            told = json.loads((folder / "bundle.json").read_text("utf-8"))
-            told["files"] = dict(checksums(folder, but="bundle.json"))
-            (folder / "bundle.json").write_text(json.dumps(told), encoding="utf-8")
-        with suppress(LwaError):
-            open_bundle(folder).recommend(["i01", "i02"], k=3)
-        shutil.rmtree(folder)
+def test_damaged_bundles_are_refused_in_words_even_where_checksums_fit(bundle, tmp_path, monkeypatch):
+    """Some seconds of `benchmarks/robustness/bundles.py`, which says what is done to them, in another process."""
+    monkeypatch.syspath_prepend(ROBUSTNESS)
+    harness, fuzz = import_module("harness"), import_module("bundles")
+    rng = np.random.default_rng(0)
+    names = [f"i{item:04d}" for item in range(6000)]
+    histories = [rng.integers(0, 6000, 4).astype(np.int32) for _ in range(20)]
+    how = {"titles": tuple(names), "popularity": np.arange(6000), "histories": histories, "recall": 0.0}
+    made_bundle(tmp_path / "many", rng.standard_normal((6000, 8)), names, **how, index=find_spec("faiss") is not None)
+    monkeypatch.setattr(fuzz, "BASES", {"real": bundle[0], "many": tmp_path / "many"})
+    outcomes, reasons, *_ = harness.worker("bundles", 0, 250, 20261130, 1, str(tmp_path / "failures"), harness.Limits())
+    fuzz.ASKING.clear()
+    assert {} == dict(reasons)
+    assert outcomes["model"] > 100
+    assert outcomes["answers"] > 10
 
 
 def test_another_folder_is_no_bundle(tmp_path):
