@@ -73,6 +73,7 @@ def merged(model: nn.Module) -> nn.Module:
     if getattr(base, "hf_quantizer", None) is not None:
         with quiet_transformers():
             base = base.dequantize()
+    base.float()  # of half-precision weights the sum would lose most of what an adapter adds
     with torch.no_grad():
         for name, layer in layers.items():
             weight = base.get_submodule(name).weight
