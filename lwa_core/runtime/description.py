@@ -28,16 +28,21 @@ PRIOR = "prior"
 
 TABLES = {"float32": np.float32, "float16": np.float16, "int8": np.int8}
 """Formats of the item table; of `int8` every row has a scale."""
+NONE = "none"
+"""Format of the weights and the item table of a bundle without a network."""
 
 
 class Prior(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Settings and sizes of a table of transitions whose scores are added to the network's."""
+    """Settings and sizes of a table of transitions, whose scores are added to those of the network if there is one.
+
+    They count as logits; where `offset` is None, as they are.
+    """
 
     entries: int
     history: int
     decay: float
     popularity: float
-    offset: float
+    offset: float | None
     factor: float
     features: float = 0.0
     features_decay: float = 1.0
@@ -46,11 +51,15 @@ class Prior(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Described(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What `bundle.json` says."""
+    """What `bundle.json` says.
+
+    Without a network there is a `prior`; `width` and `special` are 0, and `history` is that of the prior.
+    """
 
     format: int
     lwa: str
     recommender: str
+    network: bool
     items: int
     width: int
     history: int
@@ -87,10 +96,21 @@ def read_described(folder: Path) -> Described:
         raise ModelError(f"{file} is damaged: {error}", "copy the bundle again, or export it anew") from error
     if (wrong := difference(folder, described.files, holder=DESCRIPTION)) is not None:
         raise ModelError(f"the bundle in {folder} is damaged: {wrong}", "copy the bundle again, or export it anew")
-    sizes = (described.items, described.width, described.history, described.special)
-    if min(sizes) < 1 or described.table not in TABLES:
-        raise ModelError(f"{file} is damaged: sizes {sizes}, table {described.table!r}")
+    if (odd := _odd(described)) is not None:
+        raise ModelError(f"{file} is damaged: {odd}")
     return described
+
+
+def _odd(said: Described) -> str | None:
+    """What cannot be in a description, if anything."""
+    sizes = (said.items, said.history, said.width, said.special)
+    if min(sizes if said.network else sizes[:2]) < 1 or (not said.network and sizes[2:] != (0, 0)):
+        return f"sizes {sizes}"
+    if said.table not in (TABLES if said.network else (NONE,)):
+        return f"table {said.table!r}"
+    if not said.network and said.prior is None:
+        return "there is neither a network nor a prior"
+    return None
 
 
 def read_array(folder: Path, name: str, kind: type, shape: tuple[int, ...], *, mapped: bool = False) -> NDArray[Any]:

@@ -25,16 +25,16 @@ class Served(Answering):
 
     Args:
         described: What the bundle says of itself.
-        network: A session of ONNX Runtime.
-        table: The items' vectors.
-        transitions: What is added to the network's scores, if anything is.
+        network: A session of ONNX Runtime; None where there is no network.
+        table: The items' vectors, which it takes; None without it.
+        transitions: What is added to the network's scores, if anything is; without it all that scores are.
         ids: Of the items.
         titles: Of the items, where they have any.
     """
 
     described: Described
     network: Any
-    table: ItemTable
+    table: ItemTable | None
     transitions: TransitionScores | None
     _ids: tuple[str, ...]
     _titles: tuple[str, ...] | None
@@ -72,13 +72,19 @@ class Served(Answering):
 
     def scores(self, histories: Sequence[History]) -> NDArray[np.float32]:
         """Score of every item after each history of item indices (histories, items); higher is better."""
+        known = None if self.transitions is None else self.transitions.scores(histories)
+        if self.table is None:
+            assert known is not None
+            return known
         made = self.table.scores(self.states(histories))
-        if self.transitions is not None:
-            made += self.transitions.scores(histories)
+        if known is not None:
+            made += known
         return made
 
     def states(self, histories: Sequence[History]) -> NDArray[np.float32]:
-        """What the network makes of histories (histories, width)."""
+        """What the network makes of histories (histories, width). Raises ModelError where there is none."""
+        if self.table is None:
+            raise ModelError("the bundle has no network, and so no states")
         said = self.described
         room = said.history - said.mask
         newest = [np.asarray(history)[max(0, len(history) - room) :] for history in histories]
@@ -118,7 +124,8 @@ class Served(Answering):
 
     def __repr__(self) -> str:
         said = self.described
-        return f"Served({said.recommender!r}, {said.items} items, weights {said.weights}, table {said.table})"
+        form = f"weights {said.weights}, table {said.table}" if said.network else "no network"
+        return f"Served({said.recommender!r}, {said.items} items, {form})"
 
 
 def top(scores: NDArray[np.float32], k: int) -> tuple[NDArray[np.int32], Floats]:
@@ -146,16 +153,16 @@ def open_bundle(folder: str | Path, *, threads: int = 1) -> Served:
 
     Raises:
         ModelError: There is no bundle, or it is damaged, or of another format.
-        NeedsError: ONNX Runtime is not installed.
+        NeedsError: ONNX Runtime is not installed, and there is a network.
     """
     folder = Path(folder)
     if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
         raise LwaError(f"threads is a whole number of at least 1, not {threads!r}")
     described = read_described(folder)
-    table = ItemTable.read(folder, described)
+    table = ItemTable.read(folder, described) if described.network else None
     ids = read_list(folder, IDS, described.items)
     titles = read_list(folder, TITLES, described.items) if described.titles else None
-    network = _session(folder, described, threads)
+    network = _session(folder, described, threads) if described.network else None
     made = Served(described, network, table, TransitionScores.read(folder, described), ids, titles)
     if len(made.index) < len(ids):
         raise ModelError(f"the bundle in {folder} is damaged: two items have the same id")

@@ -51,12 +51,16 @@ def in_float64(weight):
     return weight.detach().double().numpy()
 
 
+def quantised():
+    return quantise_nf4(LayeredModel(tiny()))[0].eval()
+
+
 MADE = {
     "plain": tiny,
     "half": lambda: tiny().bfloat16(),
     "adapters": lambda: adapted(tiny()),
     "adapters on half": lambda: adapted(tiny().bfloat16()),
-    "4 bits": lambda: quantise_nf4(LayeredModel(tiny()))[0].eval(),
+    "4 bits": quantised,
     "4 bits and adapters": lambda: adapted(tiny(), four_bit=True),
 }
 
@@ -97,7 +101,7 @@ def test_what_computes_in_half_precision_is_told_apart(form):
 
 
 def test_products_of_4_bit_weights_in_half_precision_are_told_apart():
-    model = MADE["4 bits"]()
+    model = quantised()
     next(module for module in model.modules() if hasattr(module, "compute_dtype")).compute_dtype = torch.bfloat16
 
     assert not computes_in_float32(model)
