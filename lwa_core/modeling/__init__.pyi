@@ -2,10 +2,6 @@ from .files.adapters import (
     merged as merged,
     with_adapters as with_adapters,
 )
-from .files.full_precision import (
-    computes_in_float32 as computes_in_float32,
-    full_precision as full_precision,
-)
 from .files.pretrained import (
     open_pretrained as open_pretrained,
     read_config as read_config,

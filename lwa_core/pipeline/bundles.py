@@ -13,7 +13,7 @@ import numpy as np
 
 from lwa_core.data.timed import TimedHistory
 from lwa_core.errors import LwaError, ModelError
-from lwa_core.modeling import computes_in_float32, full_precision
+from lwa_core.modeling.files.full_precision import computes_in_float32, full_precision
 from lwa_core.plugins.protocols import Exportable, ExportedParts, Exporter, TransitionArrays
 from lwa_core.recommendation.ranker import Ranker
 from lwa_core.runtime.description import (

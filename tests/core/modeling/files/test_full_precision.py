@@ -11,8 +11,8 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from lwa_core import LayeredModel, ModelError
-from lwa_core.modeling import computes_in_float32, full_precision
 from lwa_core.modeling.files.adapters import with_adapters
+from lwa_core.modeling.files.full_precision import computes_in_float32, full_precision
 from lwa_core.modeling.files.quantisation import quantise_nf4
 
 RANK, ALPHA = 3, 6.0
