@@ -9,9 +9,8 @@ import torch
 from torch import nn
 
 from lwa_core.errors import ModelError
-from lwa_core.modeling.files.adapters import merged
+from lwa_core.modeling.files.adapters import decoded, merged
 from lwa_core.modeling.layers.packed_weights import packed_module
-from lwa_core.modeling.libraries import quiet_transformers
 
 HALF = (torch.float16, torch.bfloat16)
 
@@ -25,11 +24,7 @@ def full_precision(model: nn.Module) -> nn.Module:
         ModelError: It holds weights in codes of another kind.
     """
     own: Any = copy.deepcopy(model)
-    if hasattr(own, "peft_config"):
-        own = merged(own)
-    elif getattr(own, "hf_quantizer", None) is not None:
-        with quiet_transformers():
-            own = own.dequantize()
+    own = merged(own) if hasattr(own, "peft_config") else decoded(own)
     packed = packed_module(own)
     if packed is not None:
         said = f"the model holds quantised weights ({type(packed).__name__}) that cannot be decoded"

@@ -216,8 +216,9 @@ def test_a_student_with_adapters_is_merged_in_a_copy(recommender, four_bit, tmp_
     histories = [np.arange(length, dtype=np.int32) for length in (0, 1, 3, 8, 12)]
     before = ranker.scores(histories)
 
+    ranker.save(tmp_path / "model")
     plain = export_bundle(ranker, tmp_path / "plain")
-    coded = export_bundle(ranker, tmp_path / "coded", weights="int8")
+    coded = export_bundle(tmp_path / "model", tmp_path / "coded", weights="int8")
 
     np.testing.assert_allclose(plain.scores(histories), before, rtol=1e-5, atol=1e-5)
     assert coded.described.quantised > 0

@@ -124,7 +124,7 @@ def test_a_bundle_of_a_cut_student_answers_as_it_does(family, tmp_path):
         np.testing.assert_allclose(served.scores([history])[0], scores, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("kept", [pytest.param([0, 2], marks=slow), [1]])
+@pytest.mark.parametrize("kept", [pytest.param([0, 2], marks=slow), [0]])
 @families("gpt2")
 def test_in_8_bits_every_product_is_quantised_and_the_ranking_stays(family, kept, tmp_path):
     ranker = ranker_of(family, kept=kept, item_width=12)

@@ -14,6 +14,7 @@ from lwa_core import LayeredModel, ModelError
 from lwa_core.modeling.files.adapters import with_adapters
 from lwa_core.modeling.files.full_precision import computes_in_float32, full_precision
 from lwa_core.modeling.files.quantisation import quantise_nf4
+from lwa_core.modeling.files.saving import load_pretrained, save_model
 
 RANK, ALPHA = 3, 6.0
 IDS = torch.tensor([[1, 2, 3, 4], [9, 8, 7, 6]])
@@ -105,6 +106,19 @@ def test_products_of_4_bit_weights_in_half_precision_are_told_apart():
     next(module for module in model.modules() if hasattr(module, "compute_dtype")).compute_dtype = torch.bfloat16
 
     assert not computes_in_float32(model)
+
+
+@pytest.mark.parametrize("form", MADE)
+def test_a_model_that_was_loaded_has_the_same_copy(form, tmp_path):
+    model = MADE[form]()
+    save_model(model, tmp_path)
+
+    loaded = full_precision(load_pretrained(LlamaForCausalLM, tmp_path))
+
+    expected = full_precision(model).state_dict()
+    assert expected.keys() == loaded.state_dict().keys()
+    for name, value in loaded.state_dict().items():
+        torch.testing.assert_close(value, expected[name])
 
 
 def test_codes_of_another_kind_are_refused():
