@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
+import attrs
 import numpy as np
 import torch
 
@@ -42,21 +44,31 @@ def write_graph(file, width, of=None):
     file.write_bytes(made.SerializeToString())
 
 
+@attrs.frozen(eq=False)
+class MadeRanker:
+    """What `write_bundle` needs of a ranker."""
+
+    recommender: Any
+    catalogue: Catalogue
+    scores: Any
+    layers: int
+    model: torch.nn.Module = attrs.field(factory=torch.nn.Identity)
+    component: str = "made"
+    time_unit: str = "auto"
+    filter_seen: bool = True
+
+
 def made_bundle(folder, table, ids=None, exporter=None, titles=None, layers=3, **known):
     """A bundle of these item vectors (items, width), by the same function that writes any."""
     ids = tuple(ids or (f"i{item}" for item in range(len(table))))
     rows = torch.from_numpy(np.asarray(table, dtype=np.float32))
     parts = ExportedParts(torch.nn.Identity(), rows, torch.zeros(1, rows.shape[1]), history=8)
-    ranker = SimpleNamespace(
-        catalogue=Catalogue(ids, titles),
-        component="made",
-        recommender=SimpleNamespace(parts=lambda model: parts),
-        model=None,
-        time_unit="auto",
-        filter_seen=True,
-        layers=layers,
-        scores=lambda histories: torch.stack(
-            [rows @ (rows[int(each[-1])] if len(each) else torch.zeros(rows.shape[1])) for each in histories]
-        ),
-    )
+
+    def scores(histories):
+        """By the vector of the last item."""
+        states = [rows[int(each[-1])] if len(each) else torch.zeros(rows.shape[1]) for each in histories]
+        return torch.stack([rows @ state for state in states])
+
+    recommender = SimpleNamespace(parts=lambda model: parts)
+    ranker = MadeRanker(recommender, Catalogue(ids, titles), scores, layers)
     return write_bundle(ranker, exporter or LastItem(), folder, known.pop("report", Quiet()), **known)[0]

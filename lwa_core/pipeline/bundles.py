@@ -16,13 +16,15 @@ from numpy.typing import NDArray
 from lwa_core.data import PreparedData
 from lwa_core.data.timed import TimedHistory
 from lwa_core.errors import LwaError, ModelError, NeedsError
+from lwa_core.modeling.files.full_precision import computes_in_float32, full_precision
 from lwa_core.pipeline.indexes import RECALL, SMALLEST, write_index
-from lwa_core.plugins.protocols import Exportable, ExportedParts, Exporter
+from lwa_core.plugins.protocols import Exportable, ExportedParts, Exporter, TransitionArrays
 from lwa_core.recommendation.ranker import Ranker
 from lwa_core.runtime.description import (
     DESCRIPTION,
     FORMAT,
     NETWORK,
+    NONE,
     POPULARITY,
     PRIOR,
     SPECIAL,
@@ -73,7 +75,7 @@ def write_bundle(
 
     Args:
         ranker: The model.
-        exporter: Writes its network, and chooses how the item table is written.
+        exporter: Writes its network, if it has one, and chooses how the item table is written.
         folder: Where the bundle is to lie; there may be nothing yet.
         report: Told how far it is, and where an index is left out.
         provenance: What is known of the run that made the model, JSON-ready.
@@ -96,18 +98,25 @@ def write_bundle(
     recommender = ranker.recommender
     if not isinstance(recommender, Exportable):
         raise ModelError(f"the recommender '{ranker.component}' offers no parts that could be exported")
+    plain = attrs.evolve(ranker, model=full_precision(ranker.model))
+    # In half precision the model's own answers are further from the bundle's than rounding to float32 explains.
+    reference = ranker if computes_in_float32(ranker.model) else plain
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         made = scratch / "bundle"
         made.mkdir()
-        parts = recommender.parts(ranker.model)
-        said = _exported(exporter, parts, made / NETWORK, report)
-        described = _described(ranker, parts, said, made, popularity, provenance or {})
-        _seal(described, made)
+        parts = recommender.parts(plain.model)
+        transitions: TransitionArrays | None
+        if isinstance(parts, TransitionArrays):
+            said, transitions = _without_network(parts), parts
+        else:
+            said, transitions = _network(parts, exporter, made, report), parts.transitions
+        _seal(_described(ranker, said, transitions, made, popularity, provenance or {}), made)
         served = open_bundle(made)
-        agreement = compared(ranker, served)
-        if (said["weights"], said["table"]) == ("float32", "float32") and agreement.difference > TOLERANCE:
+        agreement = compared(reference, served)
+        exact = {served.described.weights, served.described.table} <= {"float32", NONE}
+        if exact and agreement.difference > TOLERANCE:
             raise ModelError(f"the bundle answers differently from the model (off by {agreement.difference:.2g})")
         if index or (index is None and len(served.ids) > SMALLEST):
             served = _indexed(served, histories, made, recall, report, required=bool(index))
@@ -154,20 +163,40 @@ def _exported(exporter: Exporter, parts: ExportedParts, file: Path, report: Repo
     return said
 
 
+def _network(parts: ExportedParts, exporter: Exporter, folder: Path, report: Reporter) -> dict[str, Any]:
+    """Write what a network is and takes; gives what the description says of it."""
+    said = _exported(exporter, parts, folder / NETWORK, report)
+    write_table(parts.table.detach().float().cpu().numpy(), said["table"], folder)
+    np.save(folder / SPECIAL, parts.special.float().cpu().numpy(), allow_pickle=False)
+    return {
+        "network": True,
+        "width": int(parts.table.shape[1]),
+        "history": parts.history,
+        "special": len(parts.special),
+        "mask": parts.mask,
+        "times": parts.times,
+        **said,
+    }
+
+
+def _without_network(parts: TransitionArrays) -> dict[str, Any]:
+    """What the description says where there is none."""
+    sizes = {"width": 0, "history": parts.settings["history"], "special": 0}
+    return {"network": False, **sizes, "mask": False, "times": False, "weights": NONE, "quantised": 0, "table": NONE}
+
+
 def _described(
     ranker: Ranker,
-    parts: ExportedParts,
     said: dict[str, Any],
+    transitions: TransitionArrays | None,
     folder: Path,
     popularity: NDArray[np.int64] | None,
     known: dict[str, Any],
 ) -> Described:
-    """Write all but the network and the description, and say what there is."""
+    """Write all but the network, its tables and the description, and say what there is."""
     from importlib.metadata import version
 
     catalogue = ranker.catalogue
-    write_table(parts.table.detach().float().cpu().numpy(), said["table"], folder)
-    np.save(folder / SPECIAL, parts.special.float().cpu().numpy(), allow_pickle=False)
     write_ids(catalogue.ids, folder)
     if catalogue.titles is not None:
         write_titles(catalogue.titles, folder)
@@ -176,32 +205,25 @@ def _described(
             raise ModelError(f"the popularity of {len(popularity)} items for a catalogue of {len(catalogue)}")
         np.save(folder / POPULARITY, popularity.astype(np.int64), allow_pickle=False)
     prior = None
-    if parts.transitions is not None:
+    if transitions is not None:
         (folder / PRIOR).mkdir()
-        for name, array in parts.transitions.arrays.items():
+        for name, array in transitions.arrays.items():
             np.save(folder / PRIOR / f"{name}.npy", array, allow_pickle=False)
-        prior = Prior(**parts.transitions.settings)
+        prior = Prior(**transitions.settings)
     return Described(
         format=FORMAT,
         lwa=version("lwa"),
         recommender=ranker.component,
         items=len(catalogue),
-        width=int(parts.table.shape[1]),
-        history=parts.history,
-        special=len(parts.special),
-        mask=parts.mask,
-        times=parts.times,
         time_unit=ranker.time_unit,
         filter_seen=ranker.filter_seen,
-        weights=said["weights"],
-        quantised=said["quantised"],
-        table=said["table"],
         titles=catalogue.titles is not None,
         files={},
         layers=ranker.layers,
         popularity=popularity is not None,
         prior=prior,
         provenance=known,
+        **said,
     )
 
 

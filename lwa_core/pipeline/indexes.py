@@ -47,6 +47,8 @@ def write_index(served: Served, histories: Sequence[History], folder: Path, bar:
         import faiss  # noqa: F401
     except ImportError as error:
         raise NeedsError("an index of the items needs faiss", "pip install 'lwa[ann]'") from error
+    if served.table is None:
+        raise ModelError("a bundle without a network has no vectors to index")
     if not histories:
         raise ModelError("an index is measured on histories of users, and there are none", "export without an index")
     rng = np.random.default_rng(0)

@@ -404,7 +404,10 @@ class ExportedParts:
 
 @attrs.frozen(eq=False)
 class TransitionArrays:
-    """A table of transitions as `docs/bundle.md` has it: settings, JSON-ready, and its arrays by name."""
+    """A table of transitions as `docs/bundle.md` has it: settings, JSON-ready, and its arrays by name.
+
+    Of the settings `offset` is None where the scores count as they are, and not as logits.
+    """
 
     settings: Mapping[str, Any]
     arrays: Mapping[str, Any]
@@ -414,8 +417,16 @@ class TransitionArrays:
 class Exportable(Protocol):
     """What a recommender may offer besides, so that exporters can take its models."""
 
-    def parts(self, model: torch.nn.Module) -> ExportedParts:
-        """The model taken apart. Raises ModelError where this one cannot be."""
+    def parts(self, model: torch.nn.Module) -> ExportedParts | TransitionArrays:
+        """The model taken apart; one that has no network is its table of transitions alone.
+
+        Args:
+            model: A copy in float32 on the CPU, in eval mode; adapters are merged into its weights, and weights in 4
+                bits decoded.
+
+        Raises:
+            ModelError: This one cannot be taken apart.
+        """
 
 
 class Exporter(Protocol):

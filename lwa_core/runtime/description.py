@@ -33,16 +33,21 @@ PRIOR = "prior"
 
 TABLES = {"float32": np.float32, "float16": np.float16, "int8": np.int8}
 """Formats of the item table; of `int8` every row has a scale."""
+NONE = "none"
+"""Format of the weights and the item table of a bundle without a network."""
 
 
 class Prior(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Settings and sizes of a table of transitions whose scores are added to the network's."""
+    """Settings and sizes of a table of transitions, whose scores are added to those of the network if there is one.
+
+    They count as logits; where `offset` is None, as they are.
+    """
 
     entries: int
     history: int
     decay: float
     popularity: float
-    offset: float
+    offset: float | None
     factor: float
     features: float = 0.0
     features_decay: float = 1.0
@@ -67,11 +72,15 @@ class Indexed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Described(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What `bundle.json` says."""
+    """What `bundle.json` says.
+
+    Without a network there is a `prior`; `width` and `special` are 0, and `history` is that of the prior.
+    """
 
     format: int
     lwa: str
     recommender: str
+    network: bool
     items: int
     width: int
     history: int
@@ -111,17 +120,31 @@ def read_described(folder: Path) -> Described:
         raise ModelError(f"{file} is damaged: {error}", "copy the bundle again, or export it anew") from error
     if (wrong := difference(folder, described.files, holder=DESCRIPTION, others=(MEASURED,))) is not None:
         raise ModelError(f"the bundle in {folder} is damaged: {wrong}", "copy the bundle again, or export it anew")
+    if (odd := _odd(described)) is not None:
+        raise ModelError(f"{file} is damaged: {odd}")
     if unlisted := sorted(_read(described) - described.files.keys()):
         raise ModelError(f"{file} is damaged: it lists no {unlisted[0]} among the files")
-    sizes = (described.items, described.width, described.history, described.special)
-    if min(sizes) < 1 or described.table not in TABLES:
-        raise ModelError(f"{file} is damaged: sizes {sizes}, table {described.table!r}")
     return described
+
+
+def _odd(said: Described) -> str | None:
+    """What cannot be in a description, if anything."""
+    sizes = (said.items, said.history, said.width, said.special)
+    if min(sizes if said.network else sizes[:2]) < 1 or (not said.network and sizes[2:] != (0, 0)):
+        return f"sizes {sizes}"
+    if said.table not in (TABLES if said.network else (NONE,)):
+        return f"table {said.table!r}"
+    if not said.network and said.prior is None:
+        return "there is neither a network nor a prior"
+    if not said.network and said.index is not None:
+        return "there is an index of no vectors"
+    return None
 
 
 def _read(described: Described) -> set[str]:
     """The files that are read: none without its checksum."""
-    names = {NETWORK, TABLE, SPECIAL, IDS, IDS_ENDS, IDS_SORTED}
+    names = {IDS, IDS_ENDS, IDS_SORTED}
+    names |= {NETWORK, TABLE, SPECIAL} if described.network else set()
     names |= {SCALES} if described.table == "int8" else set()
     names |= {TITLES, TITLES_ENDS} if described.titles else set()
     names |= {POPULARITY} if described.popularity else set()

@@ -45,9 +45,9 @@ class Served(Answering):
 
     Args:
         described: What the bundle says of itself.
-        network: A session of ONNX Runtime.
-        table: The items' vectors.
-        transitions: What is added to the network's scores, if anything is.
+        network: A session of ONNX Runtime; None where there is no network.
+        table: The items' vectors, which it takes; None without it.
+        transitions: What is added to the network's scores, if anything is; without it all that scores are.
         ids: Of the items.
         titles: Of the items, where they have any.
         index: Id -> item.
@@ -58,7 +58,7 @@ class Served(Answering):
 
     described: Described
     network: Any
-    table: ItemTable
+    table: ItemTable | None
     transitions: TransitionScores | None
     ids: StoredTexts
     titles: StoredTexts | None
@@ -90,6 +90,9 @@ class Served(Answering):
 
     def scores(self, histories: Sequence[History]) -> NDArray[np.float32]:
         """Score of every item after each history of item indices (histories, items); higher is better."""
+        if self.table is None:
+            assert self.transitions is not None
+            return self.transitions.scores(histories)
         states = self.states(histories)
         with np.errstate(over="ignore", invalid="ignore"):  # who ranks them looks whether they are numbers
             made = self.table.scores(states)
@@ -98,7 +101,9 @@ class Served(Answering):
         return made
 
     def states(self, histories: Sequence[History]) -> NDArray[np.float32]:
-        """What the network makes of histories (histories, width)."""
+        """What the network makes of histories (histories, width). Raises ModelError where there is none."""
+        if self.table is None:
+            raise ModelError("the bundle has no network, and so no states")
         said = self.described
         room = said.history - said.mask
         newest = [np.asarray(history)[max(0, len(history) - room) :] for history in histories]
@@ -142,7 +147,7 @@ class Served(Answering):
 
     def _near(self, histories: Sequence[History], left_out: Sequence[History], k: int, count: int) -> Best | None:
         """The best of those that the index finds; None where scoring all is left to do."""
-        assert self.nearest is not None
+        assert self.nearest is not None and self.table is not None
         try:
             states = self.states(histories)
         except ModelError:
@@ -184,7 +189,8 @@ class Served(Answering):
 
     def __repr__(self) -> str:
         said = self.described
-        return f"Served({said.recommender!r}, {said.items} items, weights {said.weights}, table {said.table})"
+        form = f"weights {said.weights}, table {said.table}" if said.network else "no network"
+        return f"Served({said.recommender!r}, {said.items} items, {form})"
 
 
 def top(scores: NDArray[np.float32], k: int) -> tuple[NDArray[np.int32], Floats]:
@@ -212,7 +218,7 @@ def open_bundle(folder: str | Path, *, threads: int = 1) -> Served:
 
     Raises:
         ModelError: There is no bundle, or it is damaged, or of another format.
-        NeedsError: ONNX Runtime is not installed.
+        NeedsError: ONNX Runtime is not installed, and there is a network.
     """
     folder = Path(folder)
     if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
@@ -222,8 +228,8 @@ def open_bundle(folder: str | Path, *, threads: int = 1) -> Served:
     ids = StoredTexts.read(folder, IDS, IDS_ENDS, items)
     return Served(
         described,
-        _session(folder, described, threads),
-        ItemTable.read(folder, described),
+        _session(folder, described, threads) if described.network else None,
+        ItemTable.read(folder, described) if described.network else None,
         TransitionScores.read(folder, described),
         ids,
         StoredTexts.read(folder, TITLES, TITLES_ENDS, items) if described.titles else None,

@@ -75,6 +75,8 @@ class TransitionScores:
                 self.evidence.add(made[row], item, said.decay**age)
             if self.terms is not None and last:
                 made[row] += self._cosines(self.terms, last)
+        if said.offset is None:
+            return made * np.float32(said.factor)
         lowest = np.float32(said.popularity) * self.log_shares.min()
         logits: Floats = np.log1p(np.maximum(made - lowest, 0) / np.float32(said.offset))
         return logits * np.float32(said.factor)

@@ -43,7 +43,7 @@ class Onnx:
     )
 
     def export(self, parts: ExportedParts, file: Path, report: Reporter) -> Mapping[str, Any]:
-        """Raises ModelError where a dimension of the graph is not free, or a product stays as it was."""
+        """Raises ModelError where there is no graph of it, with every dimension free, or a product stays as it was."""
         try:
             import onnx  # noqa: F401
             import onnxruntime  # noqa: F401
@@ -79,17 +79,21 @@ def _write_graph(parts: ExportedParts, file: Path) -> int:
     if parts.history == 1:
         del shapes["rows"][1]
     network = parts.network.to("cpu").float().eval()
-    with warnings.catch_warnings(), torch.no_grad(), _quiet("torch.onnx"):
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            network,
-            tuple(given),
-            dynamo=True,
-            input_names=list(shapes),
-            output_names=["state"],
-            dynamic_shapes=shapes,
-            verbose=False,
-        )
+    try:
+        with warnings.catch_warnings(), torch.no_grad(), _quiet("torch.onnx"):
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                network,
+                tuple(given),
+                dynamo=True,
+                input_names=list(shapes),
+                output_names=["state"],
+                dynamic_shapes=shapes,
+                verbose=False,
+            )
+    except Exception as error:  # torch says in pages what it could not follow, and each of its steps raises its own
+        cause = " ".join(str(error.__cause__ or error).split())[:200]
+        raise ModelError(f"the network cannot be written as one graph: {cause}") from error
     assert program is not None
     program.save(str(file))
     return _check_graph(file, shapes)

@@ -237,8 +237,13 @@ def facts_of(table: FittedTransitions) -> dict[str, Any]:
     return {**facts, **sizes, "features_decay": settings.features_decay}
 
 
-def arrays_of(table: TransitionTable) -> TransitionArrays:
-    """The table for exporters, in float32."""
+def arrays_of(table: TransitionTable, *, logits: bool = True) -> TransitionArrays:
+    """The table for exporters, in float32.
+
+    Args:
+        table: Filled.
+        logits: Whether its logits count, or its scores as they are.
+    """
     facts = table.facts
     names = ["entries", "history", "decay", "popularity", "features", "offset"]
     named = {
@@ -251,6 +256,8 @@ def arrays_of(table: TransitionTable) -> TransitionArrays:
         arrays[f"{name}-values"] = values.detach().float().cpu().numpy()
     names += ["features_decay", "terms", "term_entries"] if facts["features"] else []
     settings = {**{name: facts[name] for name in names}, "factor": float(table.scale.detach())}
+    if not logits:
+        settings["offset"] = None
     return TransitionArrays(settings, arrays)
 
 

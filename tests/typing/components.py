@@ -6,6 +6,7 @@ from lwa_core import (
     Component,
     Compressor,
     Dataset,
+    Exportable,
     FastTail,
     Finishing,
     HasUnit,
@@ -60,6 +61,7 @@ with_a_table: list[type[UsesTransitions]] = [Sequential, TransitionTableRecommen
 reading: list[type[ReadsFiles]] = [Sequential]
 timed: list[type[UsesTimes]] = [Sequential]
 fast: list[type[FastTail]] = [Sequential]
+exportable: list[type[Exportable]] = [Backbone, Sequential, Text, TransitionTableRecommender]
 finishing: list[type[Finishing]] = [Fisher]
 with_a_unit: list[type[HasUnit]] = [Fisher, LeaveOneOut]
 naming: list[type[NamesScorers]] = [Borda, RobustRankAggregation]

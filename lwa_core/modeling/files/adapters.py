@@ -69,13 +69,20 @@ def merged(model: nn.Module) -> nn.Module:
 
     adapted: Any = model
     layers = {n: m for n, m in adapted.get_base_model().named_modules() if isinstance(m, LoraLayer)}
-    base: Any = adapted.unload()
-    if getattr(base, "hf_quantizer", None) is not None:
-        with quiet_transformers():
-            base = base.dequantize()
+    base: Any = decoded(adapted.unload())
+    base.float()  # of half-precision weights the sum would lose most of what an adapter adds
     with torch.no_grad():
         for name, layer in layers.items():
             weight = base.get_submodule(name).weight
             weight += layer.get_delta_weight(layer.active_adapters[0]).to(weight)
     base.requires_grad_(True)
     return cast(nn.Module, base)
+
+
+def decoded(model: nn.Module) -> nn.Module:
+    """The model, in place, with weights of bitsandbytes decoded to float32, if it has any."""
+    if getattr(model, "hf_quantizer", None) is None:
+        return model
+    with quiet_transformers():
+        # Of a model that was loaded the configuration says its precision in a word, which transformers cannot cast to.
+        return cast(nn.Module, model.dequantize(dtype=torch.float32))  # type: ignore[operator]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from lwa_core import Batch, Catalogue, History, Losses, Reporter
+    from lwa_core import Batch, Catalogue, ExportedParts, History, Losses, Reporter
 
 
 @attrs.frozen
@@ -194,6 +194,11 @@ class Backbone(WindowOptions):
 
         table = _item_table(model)
         return hidden @ table.T if torch.is_grad_enabled() else product(hidden, table)
+
+    def parts(self, model: torch.nn.Module) -> ExportedParts:
+        from lwa_plugins.recommenders.backbone.exported import parts_of
+
+        return parts_of(model, self.max_length)
 
 
 def _item_table(model: Any) -> torch.Tensor:

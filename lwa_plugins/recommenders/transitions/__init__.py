@@ -13,7 +13,16 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from lwa_core import Batch, Catalogue, FittedTransitions, History, Losses, Reporter, TrainingSettings
+    from lwa_core import (
+        Batch,
+        Catalogue,
+        FittedTransitions,
+        History,
+        Losses,
+        Reporter,
+        TrainingSettings,
+        TransitionArrays,
+    )
 
 
 @attrs.frozen
@@ -99,6 +108,11 @@ class TransitionTableRecommender:
 
         inner = cast(Any, model)
         return cast("torch.Tensor", inner(split_ids(hidden, 0, inner.config.items)[1]))
+
+    def parts(self, model: torch.nn.Module) -> TransitionArrays:
+        from lwa_plugins.recommenders._transitions import arrays_of
+
+        return arrays_of(cast(Any, model).table, logits=False)
 
 
 def _last(model: Any, batch: Batch) -> torch.Tensor:

@@ -1,5 +1,6 @@
 """Bundles: the same answers as the model's, without torch, and nothing but words for one that is damaged."""
 
+import copy
 import json
 import shutil
 import subprocess
@@ -8,15 +9,18 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
+import attrs
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lwa_core import LwaError, ModelError, Quiet, RecipeError, export_bundle, fit, open_bundle
+from lwa_core import LayeredModel, LwaError, ModelError, Quiet, RecipeError, export_bundle, fit, open_bundle
 from lwa_core.cli import main
+from lwa_core.modeling import with_adapters
 from lwa_core.pipeline.bundles import write_bundle
 from lwa_core.runtime.served import top
 
@@ -39,14 +43,27 @@ def frame(users=80, length=12):
 
 
 SMALL = {"layers": 2, "width": 16, "max_length": 8, "epochs": 1, "batch": 16}
-VARIANTS = {"gated": {"block": "gated", "prior": "transitions"}, "masked": {"objective": "masked"}}
+VARIANTS = {
+    "gated": {**SMALL, "block": "gated", "prior": "transitions"},
+    "masked": {**SMALL, "objective": "masked"},
+    "transitions": {"recommender": "transitions"},
+}
 
 
-@pytest.fixture(scope="module", params=["gated", pytest.param("masked", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=["gated", pytest.param("masked", marks=pytest.mark.slow), "transitions"])
 def both(request, tmp_path_factory):
     """A model, and its bundle in float32."""
-    ranker = fit(frame(), **SMALL, **VARIANTS[request.param])
+    ranker = fit(frame(), **VARIANTS[request.param])
     return ranker, export_bundle(ranker, tmp_path_factory.mktemp("bundles") / "plain")
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory):
+    """The folder of a bundle without a network, and the model that it was made of."""
+    ranker = fit(frame(), "transitions")
+    folder = tmp_path_factory.mktemp("bundles") / "untrained"
+    export_bundle(ranker, folder)
+    return folder, ranker
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +159,34 @@ def test_a_process_that_answers_from_a_bundle_has_no_torch(bundle):
     assert not modules & {"torch", "transformers", "polars", "scipy", "sklearn", "pandas", "lwa_plugins"}
 
 
+def test_a_table_of_transitions_is_a_bundle_without_a_network(untrained):
+    folder, ranker = untrained
+    files = {path.name for path in folder.iterdir()}
+    told = json.loads((folder / "bundle.json").read_text("utf-8"))
+
+    served = open_bundle(folder)
+
+    ids = {"ids.npy", "ids-ends.npy", "ids-sorted.npy"}
+    assert {"bundle.json", *ids, "popularity.npy", "prior"} == files
+    assert [False, "none", "none"] == [told[name] for name in ("network", "weights", "table")]
+    assert served.network is None
+    assert repr(served) == "Served('transitions', 40 items, no network)"
+    histories = [np.arange(length, dtype=np.int32) for length in (0, 1, 5, ITEMS)]
+    np.testing.assert_allclose(served.scores(histories), ranker.scores(histories), rtol=1e-6, atol=1e-6)
+    with pytest.raises(ModelError, match="has no network"):
+        served.states(histories)
+
+
+def test_without_a_network_onnx_runtime_is_not_needed(untrained):
+    folder, _ = untrained
+    code = (
+        "import sys, lwa_core; sys.modules['onnxruntime'] = None; "
+        "print(lwa_core.open_bundle(sys.argv[1]).recommend(['i01'], k=3).items); print('torch' in sys.modules)"
+    )
+    told = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True)
+    assert [str(open_bundle(folder).recommend(["i01"], k=3).items), "False"] == told.stdout.splitlines()
+
+
 def test_the_command_asks_a_bundle(bundle):
     folder, _ = bundle
     given_ = CliRunner().invoke(main, ["recommend", str(folder), "--history", "i01,i02", "-k", "3", "--json"])
@@ -155,6 +200,54 @@ def test_the_command_asks_a_bundle(bundle):
     assert refused.exit_code == 2
 
 
+# Students that are no plain models
+
+
+@torch.no_grad()
+def changed(student):
+    """One whose adapters are no longer zero maps."""
+    torch.manual_seed(0)
+    for name, parameter in student.named_parameters():
+        if ".lora_" in name:
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return student.eval()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recommender", ["sequential", "backbone"])
+@pytest.mark.parametrize("four_bit", [True, False])
+def test_a_student_with_adapters_is_merged_in_a_copy(recommender, four_bit, tmp_path):
+    """64 wide, so that every machine decodes the 4-bit weights rightly."""
+    ranker = fit(frame(), recommender, **{**SMALL, "layers": 3, "width": 64})
+    student = changed(
+        with_adapters(LayeredModel(ranker.model).keep([0, 2]), report=Quiet(), rank=2, alpha=4.0, four_bit=four_bit)
+    )
+    ranker = attrs.evolve(ranker, model=student)
+    histories = [np.arange(length, dtype=np.int32) for length in (0, 1, 3, 8, 12)]
+    before = ranker.scores(histories)
+
+    ranker.save(tmp_path / "model")
+    plain = export_bundle(ranker, tmp_path / "plain")
+    coded = export_bundle(tmp_path / "model", tmp_path / "coded", weights="int8")
+
+    np.testing.assert_allclose(plain.scores(histories), before, rtol=1e-5, atol=1e-5)
+    assert coded.described.quantised > 0
+    assert torch.equal(before, ranker.scores(histories))
+
+
+@pytest.mark.slow
+def test_a_model_in_half_precision_stays_so_and_is_exported_in_float32(tmp_path):
+    ranker = fit(frame(), **SMALL)
+    ranker.model.bfloat16()
+    full = attrs.evolve(ranker, model=copy.deepcopy(ranker.model).float())
+    histories = [np.arange(length, dtype=np.int32) for length in (0, 1, 8)]
+
+    served = export_bundle(ranker, tmp_path / "bundle")
+
+    assert {torch.bfloat16} == {parameter.dtype for parameter in ranker.model.parameters()}
+    np.testing.assert_allclose(served.scores(histories), full.scores(histories), rtol=1e-5, atol=1e-5)
+
+
 # What cannot be
 
 
@@ -164,9 +257,9 @@ def test_nothing_is_written_over_and_nothing_is_left_of_a_failure(bundle, tmp_pa
         export_bundle(ranker, folder)
     with pytest.raises(RecipeError, match="weights"):
         export_bundle(ranker, tmp_path / "new", weights="int7")
-    alone = fit(frame(), "transitions")
-    with pytest.raises(ModelError, match="'transitions' offers no parts"):
-        export_bundle(alone, tmp_path / "new")
+    other = attrs.evolve(ranker, recommender=object(), component="other")
+    with pytest.raises(ModelError, match="'other' offers no parts"):
+        export_bundle(other, tmp_path / "new")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -196,6 +289,9 @@ def test_an_exporter_that_does_something_else_is_refused_by_name(bundle, tmp_pat
         ({"width": 0}, "sizes"),
         ({"colour": "red"}, "colour"),
         ({"files": {}}, "lists no ids-ends.npy"),
+        ({"network": False}, "sizes"),
+        ({"table": "none"}, "table 'none'"),
+        ({"network": False, "width": 0, "special": 0, "table": "none"}, "neither a network nor a prior"),
     ],
 )
 def test_a_description_that_is_none_is_refused_in_words(bundle, tmp_path, change, said):
@@ -222,6 +318,16 @@ def test_damaged_bundles_are_refused_in_words_even_where_checksums_fit(bundle, t
     assert {} == dict(reasons)
     assert outcomes["model"] > 100
     assert outcomes["answers"] > 10
+
+
+def test_a_description_without_a_network_has_no_sizes_of_one(untrained, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(untrained[0], folder)
+    told = json.loads((folder / "bundle.json").read_text("utf-8"))
+    for change in ({"width": 4}, {"history": 0}, {"table": "float32"}, {"network": True}, {"prior": None}):
+        (folder / "bundle.json").write_text(json.dumps({**told, **change}), encoding="utf-8")
+        with pytest.raises(ModelError, match="is damaged"):
+            open_bundle(folder)
 
 
 def test_another_folder_is_no_bundle(tmp_path):
