@@ -74,7 +74,8 @@ class ItemTable:
         if self.held is not None:
             return self.held[which]
         rows = self.rows[which].astype(np.float32)
-        return rows if self.scales is None else rows * self.scales[which][..., None]
+        with np.errstate(over="ignore", invalid="ignore"):  # scores are looked at, whether they are numbers
+            return rows if self.scales is None else rows * self.scales[which][..., None]
 
 
 def write_table(table: Floats, form: str, folder: Path) -> None:
