@@ -120,7 +120,9 @@ def _tried(plan: Plan, store: Store) -> LwaError | None:
 def _rows(recipe: Recipe, plan: Plan, store: Store) -> list[dict[str, Any]]:
     def row(stage: Stage[Any]) -> dict[str, Any]:
         state = "stored" if store.has(stage.kind, stage.key) else "to do"
-        return _row(recipe, stage.name, stage.use, state, stage.key, _runs_model(stage))
+        told = _row(recipe, stage.name, stage.use, state, stage.key, _runs_model(stage))
+        told["lacks"] += _lacking_processors(stage)
+        return told
 
     def following(stages: Sequence[Stage[Any]]) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []
@@ -137,6 +139,14 @@ def _rows(recipe: Recipe, plan: Plan, store: Store) -> list[dict[str, Any]]:
     rows, smoke = following(plan.stages), row(plan.smoke)
     needed = smoke["state"] == "stored" or any(each["state"] != "stored" for each in rows)
     return [rows[0], smoke, *rows[1:]] if needed else rows
+
+
+def _lacking_processors(stage: Stage[Any]) -> list[str]:
+    """What a stage lacks that measures with more threads than this machine has processors."""
+    from lwa_core.measuring.load import usable_cores
+
+    wanted = stage.asked.get("threads", 1) if stage.kind == "configurations" else 1
+    return [f"{wanted} processors"] if wanted > usable_cores() else []
 
 
 def _runs_model(stage: Stage[Any]) -> bool:

@@ -12,7 +12,7 @@ from lwa_core.pipeline.graph import Stage, ValueOf
 from lwa_core.pipeline.models import StoredModel
 from lwa_core.pipeline.smoke_test import smoke_stage
 from lwa_core.pipeline.stages.control import Control, controls_of
-from lwa_core.pipeline.stages.exports import Exported, assert_exportable, exports_of
+from lwa_core.pipeline.stages.exports import Exported, exports_of
 from lwa_core.pipeline.stages.optimality import optimality_stage
 from lwa_core.pipeline.stages.performance import configurations_stage, performance_stage
 from lwa_core.pipeline.stages.scores import Table, score_stages
@@ -126,13 +126,10 @@ class Plan:
 
 
 def make_plan(recipe: Recipe, *, refit: bool = True) -> Plan:
-    """The stages of a recipe. Reads the files that it names, for their digests.
-
-    Raises DataError; ModelError where an export can never be made.
+    """The stages of a recipe. Reads the files that it names, for their digests. Raises DataError.
 
     Without `refit` nothing is trained anew, even if the recipe asks for it: what is measured is what was chosen on.
     """
-    assert_exportable(recipe)
     task = task_of(recipe)
     data = task.data()
     teacher = task.teacher(data)

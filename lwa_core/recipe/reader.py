@@ -10,7 +10,7 @@ import attrs
 
 from lwa_core.errors import PluginError, Problem, RecipeError, error_text
 from lwa_core.plugins.loading import loading
-from lwa_core.plugins.protocols import Keeps
+from lwa_core.plugins.protocols import Exportable, Keeps
 from lwa_core.plugins.registry import NOT_ALLOWED, OK, Offer, Registry
 from lwa_core.plugins.trust import Allowing
 from lwa_core.recipe.document import NAME, BadDocumentError, entry_name, parse, read_text
@@ -67,6 +67,7 @@ class Reader:
                 overrides=tuple(overrides),
             )
             self.problems += _too_many_layers(recipe) if self.selects else []
+            self.problems += _not_exportable(recipe)
         problems = [_at_override(problem, applied) for problem in self.problems]
         return (None if problems else recipe), problems
 
@@ -370,6 +371,14 @@ def _too_many_layers(recipe: Recipe) -> Iterator[Problem]:
             if count > depth:
                 hint = f"keep at most {depth}, or give the full model more layers"
                 yield Problem("too-many-layers", f"cannot keep {count} of {depth} layers", place, hint)
+
+
+def _not_exportable(recipe: Recipe) -> Iterator[Problem]:
+    """Exports of models that their recommender never takes apart: said before anything is trained."""
+    if recipe.export and not isinstance(recipe.recommender.instance, Exportable):
+        said = f"the {recipe.recommender.who} offers no parts that could be exported"
+        hint = "leave [[export]] out, or take another recommender"
+        yield Problem("not-exportable", said, recipe.export[0].path, hint)
 
 
 def _at_override(problem: Problem, applied: Sequence[Override]) -> Problem:

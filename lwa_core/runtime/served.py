@@ -147,7 +147,8 @@ class Served(Answering):
 
     def _near(self, histories: Sequence[History], left_out: Sequence[History], k: int, count: int) -> Best | None:
         """The best of those that the index finds; None where scoring all is left to do."""
-        assert self.nearest is not None and self.table is not None
+        assert self.nearest is not None
+        assert self.table is not None
         try:
             states = self.states(histories)
         except ModelError:

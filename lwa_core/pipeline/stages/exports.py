@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
-from lwa_core.errors import ModelError
 from lwa_core.pipeline.graph import Job, Stage
 from lwa_core.pipeline.keys import component_facts
 from lwa_core.pipeline.models import FACTS, StoredModel
 from lwa_core.pipeline.stages.students import Tier
 from lwa_core.pipeline.task import Task
-from lwa_core.plugins.protocols import Exportable
-from lwa_core.recipe.recipe import Recipe, Use
+from lwa_core.recipe.recipe import Use
 from lwa_core.store.files import read_json, write_json
 
 if TYPE_CHECKING:
@@ -81,15 +79,6 @@ def export_stage(task: Task, use: Use, data: Stage[Any], model: Stage[StoredMode
     """One bundle. No model's name has a slash."""
     name, make, inputs = f"{model.name}/{use.name}", partial(_export, task), {"data": data, "model": model}
     return Stage(name, "bundle", VERSION, make, StoredBundle, inputs, {"seed": task.recipe.seed}, use=use)
-
-
-def assert_exportable(recipe: Recipe) -> None:
-    """Raise ModelError where the models of a recipe's recommender can never be exported."""
-    if not recipe.export or isinstance(recipe.recommender.instance, Exportable):
-        return
-    use = recipe.export[0]
-    said = f"{use.who}{recipe.place(use)} cannot export what the {recipe.recommender.who} makes: it offers no parts"
-    raise ModelError(said, "leave [[export]] out, or take another recommender")
 
 
 def _export(task: Task, job: Job) -> None:

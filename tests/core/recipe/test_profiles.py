@@ -74,3 +74,17 @@ def test_a_wrong_file_is_said_with_its_name(tmp_path, content):
     (tmp_path / "own.toml").write_text(content, "utf-8")
     with pytest.raises(RecipeError, match=r"own\.toml"):
         find_profile("own.toml", tmp_path)
+
+
+def test_a_recommender_that_is_never_taken_apart_cannot_be_exported(tmp_path):
+    (tmp_path / "own.py").write_text(
+        "import attrs\nfrom lwa_core import Component, hookimpl\n\n\n"
+        '@attrs.frozen\nclass Own:\n    """No parts."""\n\n\n'
+        "@hookimpl\ndef lwa_recommenders():\n    return [Component('own', Own)]\n",
+        "utf-8",
+    )
+    file = tmp_path / "r.toml"
+    text = HEAD.replace('use = "sequential"', 'use = "own"').replace("[data]", 'plugins = ["own.py"]\n[data]')
+    file.write_text(text + '[[export]]\nuse = "onnx"\n', "utf-8")
+    _, problems = check_recipe(file)
+    assert [(problem.code, problem.line) for problem in problems] == [("not-exportable", 7)]
