@@ -17,6 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import attrs
 import numpy as np
 import torch
 
@@ -49,10 +50,7 @@ def ranker_of(settings, items):
 
 def cut(ranker, kept):
     """The first layers alone."""
-    network = LayeredModel(ranker.model).keep(tuple(range(kept))).model
-    import attrs
-
-    return attrs.evolve(ranker, model=network)
+    return attrs.evolve(ranker, model=LayeredModel(ranker.model).keep(tuple(range(kept))).model)
 
 
 def alternate(calls, rounds):
@@ -80,6 +78,37 @@ def ratio(own, other):
     }
 
 
+def beside(teacher, served, histories, batch, rounds):
+    """Teacher and bundle by turns on the same requests, and the bare session with the product by the table."""
+
+    def sent(column):
+        return [histories[(column + place) % len(histories)] for place in range(batch)]
+
+    ready = []
+    for column in range(8):
+        ids = np.array([list(map(int, each)) for each in sent(column)]) + served.described.special
+        last = np.full(batch, ids.shape[1] - 1, dtype=np.int64)
+        ready.append({"rows": served.table.embedded(ids), "last": last})
+
+    def bare(column):
+        return served.table.scores(served.network.run(None, ready[column % len(ready)])[0])
+
+    times = alternate(
+        [
+            lambda column: teacher.recommend_many(sent(column), 10),
+            lambda column: served.recommend_many(sent(column), 10),
+            bare,
+        ],
+        rounds,
+    )
+    medians = [round(float(each), 3) for each in np.median(times, axis=1)]
+    return {
+        **dict(zip(("torch_ms", "bundle_ms", "bare_ms"), medians, strict=True)),
+        "added_ms": round(float(np.median(times[1] - times[2])), 3),
+        **ratio(times[0], times[1]),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("shape", choices=SHAPES)
@@ -99,39 +128,7 @@ def main() -> None:
         served = open_bundle(folder)
         row = {"shape": asked.shape, "weights": asked.weights, "layers": [settings["layers"], kept], **settings}
         for batch, rounds in ((1, asked.rounds), (32, max(BLOCKS, asked.rounds // 10))):
-
-            def sent(column, batch=batch):
-                return [histories[(column + place) % len(histories)] for place in range(batch)]
-
-            indices = [np.array(list(map(int, each)), dtype=np.int32) for each in histories]
-
-            def bare(column, batch=batch):
-                """The session and the product by the table, inputs made ready before."""
-                states = served.network.run(None, ready[column % len(ready)])[0]
-                return served.table.scores(states)
-
-            ready = []
-            for column in range(8):
-                part = [indices[(column + place) % len(indices)] for place in range(batch)]
-                ids = np.stack(part).astype(np.int64) + served.described.special
-                last = np.full(batch, length - 1, dtype=np.int64)
-                ready.append({"rows": served.table.embedded(ids), "last": last})
-            times = alternate(
-                [
-                    lambda column: teacher.recommend_many(sent(column), 10),
-                    lambda column: served.recommend_many(sent(column), 10),
-                    bare,
-                ],
-                rounds,
-            )
-            medians = np.median(times, axis=1)
-            row[f"batch_{batch}"] = {
-                "torch_ms": round(float(medians[0]), 3),
-                "bundle_ms": round(float(medians[1]), 3),
-                "bare_ms": round(float(medians[2]), 3),
-                "added_ms": round(float(np.median(times[1] - times[2])), 3),
-                **ratio(times[0], times[1]),
-            }
+            row[f"batch_{batch}"] = beside(teacher, served, histories, batch, rounds)
         requests = [{"history": each} for each in histories]
         row["fresh_process"] = measure_configurations({"bundle": folder}, requests, 1, Quiet())["bundle"]
     row |= {"cpu": cpu_name(), "python": platform.python_version(), "torch": torch.__version__}
