@@ -241,7 +241,7 @@ def _session(folder: Path, described: Described, threads: int) -> Any:
         raise NeedsError("a bundle needs onnxruntime", "pip install 'lwa[onnx]'") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what is an error is raised, and need not be printed as well
     try:
         session = onnxruntime.InferenceSession(
             (folder / NETWORK).read_bytes(),
