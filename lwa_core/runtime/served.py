@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -62,7 +62,7 @@ class Served(Answering):
     transitions: TransitionScores | None
     ids: StoredTexts
     titles: StoredTexts | None
-    index: StoredIndex
+    index: Mapping[str, int]
     popularity: NDArray[np.int64] | None = None
     nearest: Nearest | None = None
     fingerprint: str | None = None
@@ -201,10 +201,8 @@ def top(scores: NDArray[np.float32], k: int) -> tuple[NDArray[np.int32], Floats]
     values = np.full((len(scores), k), -np.inf)
     for row, own in enumerate(scores):
         border = np.partition(own, -found)[-found] if found else np.inf
-        above = np.flatnonzero(own > border)
-        equal = np.flatnonzero(own == border)[: found - len(above)]
-        chosen = np.union1d(above, equal)
-        chosen = chosen[np.argsort(-own[chosen], kind="stable")]
+        chosen = np.flatnonzero(own >= border)  # those that tie at the border are more than are wanted
+        chosen = chosen[np.argsort(-own[chosen], kind="stable")][:found]
         chosen = chosen[own[chosen] > -np.inf]
         items[row, : len(chosen)], values[row, : len(chosen)] = chosen, own[chosen]
     return items, values
@@ -248,7 +246,7 @@ def _session(folder: Path, described: Described, threads: int) -> Any:
         raise NeedsError("a bundle needs onnxruntime", "pip install 'lwa[onnx]'") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what is an error is raised, and need not be printed as well
     try:
         session = onnxruntime.InferenceSession(
             (folder / NETWORK).read_bytes(),

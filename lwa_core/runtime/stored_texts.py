@@ -13,6 +13,9 @@ import numpy as np
 from lwa_core.errors import ModelError
 from lwa_core.runtime.description import IDS, IDS_ENDS, IDS_SORTED, TITLES, TITLES_ENDS, read_array
 
+FEW = 100_000
+"""Ids of which a dictionary is made: some ten megabytes, and a tenth of a second."""
+
 CONTINUES = 0b10
 """First two bits of a byte that is inside a character of UTF-8."""
 
@@ -78,12 +81,17 @@ class StoredIndex(Mapping[str, int]):
     order: memoryview
 
     @classmethod
-    def read(cls, folder: Path, ids: StoredTexts) -> StoredIndex:
-        """That of a bundle. Raises ModelError where it is none."""
+    def read(cls, folder: Path, ids: StoredTexts) -> Mapping[str, int]:
+        """That of a bundle; of few ids a dictionary, which is found in sooner. Raises ModelError where it is none."""
         order = read_array(folder, IDS_SORTED, np.int32, (len(ids),), mapped=True)
         if order.min() < 0 or order.max() >= len(ids):
             raise ModelError(f"the bundle in {folder} is damaged: {IDS_SORTED} names items that there are not")
-        return cls(ids, order.data)
+        if len(ids) > FEW:
+            return cls(ids, order.data)
+        found = dict(zip(ids, range(len(ids)), strict=True))
+        if len(found) < len(ids):
+            raise ModelError(f"the bundle in {folder} is damaged: two items have the same id")
+        return found
 
     def __getitem__(self, name: str) -> int:
         place = self._place(name) if isinstance(name, str) else None

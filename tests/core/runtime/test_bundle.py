@@ -132,6 +132,7 @@ def test_every_product_is_in_8_bits_and_every_size_is_free(bundle):
     }
     assert sizes == {"rows": ["batch", "time", 16], "last": ["batch"]}
     assert np.load(folder / "items.npy").dtype == np.int8
+    assert b"stack_trace" not in (folder / "network.onnx").read_bytes()  # it holds paths of who exported
     assert open_bundle(folder).described.quantised == len(maps) - drawn_in
 
 
