@@ -16,6 +16,7 @@ from harness import Fuzz, main
 from lwa_core.bench.document import BenchReader, load_bench
 from lwa_core.plugins.registry import Registry
 from lwa_core.recipe.locate import render
+from lwa_core.recipe.profiles import BUILT_IN, Limits, Profile
 from lwa_core.recipe.reader import check_recipe
 from lwa_core.recipe.tables import TASKS
 from lwa_core.settings import describe
@@ -150,7 +151,10 @@ def whole(rng):
     for table in TASKS[task]:
         if not table.required and rng.random() < 0.3:
             continue
-        if isinstance(table.holds, type):
+        if table.holds is Profile:
+            own = {name: value for name, value in settings(rng, describe(Limits), share).items() if rng.random() < 0.5}
+            document[table.name] = [{"use": rng.choice(list(BUILT_IN)), **own}]
+        elif isinstance(table.holds, type):
             document[table.name] = settings(rng, describe(table.holds), share)
         elif table.several:
             many = rng.choice([1, 1, 2, 3, 8])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 
+import attrs
 import pytest
 import tomli
 import tomli_w
@@ -13,6 +14,7 @@ from documents import ROOT, Block, blocks
 from lwa_core.bench.document import load_bench
 from lwa_core.cli.init import recipe_text
 from lwa_core.plugins.registry import Registry
+from lwa_core.recipe.profiles import Limits, find_profile
 from lwa_core.recipe.reader import check_recipe
 
 EXAMPLE = ROOT / "examples" / "third_party_scorer" / "lwa_gini.py"
@@ -31,7 +33,12 @@ def test_toml_is_sound(block: Block, tmp_path):
         (tmp_path / "bench.toml").write_text(block.text, encoding="utf-8")
         assert load_bench(tmp_path / "bench.toml").cells
         return
+    if set(document) <= {field.name for field in attrs.fields(Limits)}:
+        (tmp_path / "phone.toml").write_text(block.text, encoding="utf-8")
+        assert find_profile("phone.toml", tmp_path).limits == Limits(**document)
+        return
     shutil.copy(EXAMPLE, tmp_path)
+    (tmp_path / "phone.toml").write_text("memory_mb = 80\n", encoding="utf-8")
     file = tmp_path / "recipe.toml"
     whole = {"name", "data", "recommender", "score", "select", "compress"} <= set(document)
     if whole or document.get("task") == "text":
@@ -48,7 +55,7 @@ def test_toml_is_sound(block: Block, tmp_path):
 
 
 def test_the_readme_shows_a_whole_recipe():
-    (block,) = blocks("toml", ROOT / "README.md")
+    block = blocks("toml", ROOT / "README.md")[0]
     assert set(BASE) - {"calibration", "evaluate"} == set(tomli.loads(block.text))
 
 
