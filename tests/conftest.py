@@ -38,6 +38,7 @@ NEED_TORCH = [
     "core/training",
     "docs/test_docs_torch.py",
     "end_to_end",
+    "plugins_builtin/test_exporters_conform.py",
     "plugins_builtin/compressors",
     "plugins_builtin/recommenders",
     "plugins_builtin/scorers",
