@@ -38,11 +38,11 @@ NEED_TORCH = [
     "core/training",
     "docs/test_docs_torch.py",
     "end_to_end",
-    "plugins_builtin/test_exporters_conform.py",
     "plugins_builtin/compressors",
     "plugins_builtin/recommenders",
     "plugins_builtin/scorers",
     "plugins_builtin/selectors",
+    "plugins_builtin/test_exporters_conform.py",
 ]
 
 collect_ignore = [] if find_spec("torch") else NEED_TORCH
