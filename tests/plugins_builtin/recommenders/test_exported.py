@@ -118,7 +118,7 @@ def test_a_bundle_of_a_cut_student_answers_as_it_does(family, tmp_path):
 
 
 @slow
-@pytest.mark.parametrize("kept", [None, [0, 2]])
+@pytest.mark.parametrize("kept", [[0, 2]])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_in_8_bits_every_product_is_quantised_and_the_ranking_stays(family, kept, tmp_path):
     ranker = ranker_of(family, kept=kept, item_width=12)
@@ -130,7 +130,7 @@ def test_in_8_bits_every_product_is_quantised_and_the_ranking_stays(family, kept
 
 
 @slow
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ["llama", "gpt2", "bert"])  # a map of each kind
 def test_in_4_bits_every_product_is_quantised(family, tmp_path):
     ranker = ranker_of(family, kept=[0, 2], item_width=12)
 
