@@ -68,5 +68,7 @@ def _numbers(plan: DepthPlan, tier: int | None) -> list[int]:
 
 
 def _told(plan: DepthPlan, number: int) -> dict[str, Any]:
+    from lwa_core.pipeline.export import removed_layers
+
     kept = plan.tiers[number]
-    return {"tier": number, "kept": list(kept), "removed": [i for i in range(plan.depth) if i not in set(kept)]}
+    return {"tier": number, "kept": list(kept), "removed": removed_layers(kept, plan.depth)}

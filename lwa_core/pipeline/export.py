@@ -44,6 +44,11 @@ def teacher_of(run: Path) -> tuple[Path, str]:
     return folder, str(config.get("dtype") or config.get("torch_dtype") or "float32")
 
 
+def removed_layers(kept: Sequence[int], depth: int) -> list[int]:
+    """The layers of `depth` that go, rising."""
+    return [layer for layer in range(depth) if layer not in set(kept)]
+
+
 def stretches(kept: Sequence[int]) -> list[tuple[int, int]]:
     """The runs of neighbouring layers, half-open: (0, 1, 2, 5) -> [(0, 3), (5, 6)]."""
     found: list[tuple[int, int]] = []
@@ -80,7 +85,7 @@ def as_llama_cpp(kept: Sequence[int], depth: int) -> str:
     Raises:
         LwaError: No layer is kept, or all are.
     """
-    removed = [str(layer) for layer in range(depth) if layer not in set(kept)]
+    removed = [str(layer) for layer in removed_layers(kept, depth)]
     if not kept or not removed:
         raise LwaError(f"a plan that keeps {'all' if kept else 'no'} layers leaves nothing for llama-quantize to do")
     return f"llama-quantize --prune-layers {','.join(removed)} teacher.gguf student.gguf COPY\n"
@@ -94,7 +99,7 @@ def _quoted(text: str) -> str:
 
 def as_text(kept: Sequence[int], depth: int) -> str:
     """A sentence for people: which layers of `depth` to remove."""
-    removed = [layer for layer in range(depth) if layer not in set(kept)]
+    removed = removed_layers(kept, depth)
     if not removed:
         return "remove no layer"
     return f"remove layer{'s' if len(removed) > 1 else ''} {', '.join(map(str, removed))} (0-based)"

@@ -13,7 +13,7 @@ from lwa_core.measuring.configurations import REQUESTS, measure_configurations
 from lwa_core.recipe.profiles import Profile
 from lwa_core.recommendation.users import HISTORIES, KnownUsers
 from lwa_core.results.as_json import from_json
-from lwa_core.results.devices import Device, Fit, busy, checks, share_kept
+from lwa_core.results.devices import Device, busy, fit_of
 from lwa_core.results.reading import Results, read_results
 from lwa_core.results.schema import Configuration, ModelResult
 from lwa_core.runtime.description import DESCRIPTION, IDS, IDS_ENDS, MEASURED, read_described
@@ -114,9 +114,6 @@ def _device(
     headline: str,
     taken: Mapping[str, Mapping[str, Any]],
 ) -> Device:
-    fits, every = [], {name: from_json(own, Configuration) for name, own in taken.items()}
-    for name, model in models.items():
-        own = every[name]
-        depth, kept = (None, None) if model is None else (model.depth, share_kept(model, headline))
-        fits.append(Fit(name, depth, own.p95.mean, checks(profile.limits, own, kept)))
+    every = {name: from_json(own, Configuration) for name, own in taken.items()}
+    fits = [fit_of(name, model, headline, profile.limits, every[name]) for name, model in models.items()]
     return Device(profile.name, profile.limits, tuple(fits), busy(every.values()))

@@ -469,15 +469,9 @@ class RecommendationTask:
         return [sent(history, data) for history in histories]
 
     def answering(self, model: Any) -> Timed:
-        from lwa_core.measuring.performance import Timed
+        from lwa_core.measuring.served import timed
 
-        ranker: Ranker = model.ranker
-
-        def answer(asked: Sequence[Mapping[str, Any]]) -> object:
-            times = [each["times"] for each in asked] if ranker.uses_times else None
-            return ranker.recommend_many([each["history"] for each in asked], 10, times, time_unit="ms")
-
-        return Timed(answer, ranker.network)
+        return timed(model.ranker, model.ranker.network)
 
 
 def _as_torch(served: Served) -> Scores:

@@ -12,6 +12,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from lwa_core.data.moments import AUTO
 from lwa_core.errors import LwaError
 from lwa_core.recommendation.requests import (
     Context,
@@ -188,6 +189,14 @@ class Answering(ABC):
         [(known, _)] = self._read(histories, None if times is None else [times], users, time_unit)
         scores = self.scores_of(known, wanted.astype(np.int64)).tolist()
         return {self.ids[item]: score for item, score in zip(wanted, scores, strict=True)}
+
+    def histories_of(self, sent: Sequence[Mapping[str, Any]]) -> list[History]:
+        """The known items of requests, arguments of `recommend` with a `history`."""
+        histories = []
+        for each in sent:
+            times = each.get("times") if self.uses_times else None
+            histories.append(read_history(each["history"], self.index, times, each.get("time_unit") or AUTO)[0])
+        return histories
 
     def _read(
         self,

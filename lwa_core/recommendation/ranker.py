@@ -27,7 +27,6 @@ from lwa_core.plugins.restoring import (
 from lwa_core.recommendation.answering import Answering, Best
 from lwa_core.recommendation.fitting import score_histories, scoring
 from lwa_core.recommendation.ranking import top_items
-from lwa_core.recommendation.requests import read_history
 from lwa_core.recommendation.users import KnownUsers
 from lwa_core.store.checksums import checksums
 from lwa_core.store.files import write_json
@@ -126,11 +125,7 @@ class Ranker(Answering):
 
     def network(self, sent: Sequence[Mapping[str, Any]]) -> Callable[[], torch.Tensor]:
         """What the network alone does for requests, arguments of `recommend`: from a batch to scores of all items."""
-        histories = []
-        for each in sent:
-            times = each.get("times") if self.uses_times else None
-            histories.append(read_history(each["history"], self.index, times, each.get("time_unit") or AUTO)[0])
-        return scoring(self.recommender, self.model, histories)
+        return scoring(self.recommender, self.model, self.histories_of(sent))
 
     def save(self, folder: str | Path) -> None:
         """Write the model (safetensors), its catalogue and description (JSON); `lwa_core.load` reads them.

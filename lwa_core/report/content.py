@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 import tomli_w
 
+from lwa_core.pipeline.export import removed_layers
 from lwa_core.report import certainty
 from lwa_core.report.answer import answer
 from lwa_core.report.tables import Table
@@ -241,8 +242,7 @@ def loads(results: Results) -> Table | None:
     depth = results.teacher.depth or 0
     rows = []
     for model in models:
-        kept = set(model.layers or ())
-        gone = [str(layer) for layer in range(depth) if layer not in kept]
+        gone = [str(layer) for layer in removed_layers(model.layers or (), depth)]
         taken = [f"--prune-layers {','.join(gone)}" if gone and model.kind == "student" else ""] if texts else []
         rows.append((model.name, ", ".join(model.loads), *taken))
     columns = ("model", "read back by", *(["llama-quantize (of the teacher's file)"] if texts else []))

@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 
+from lwa_core.measuring.configurations import disk_bytes
 from lwa_core.measuring.performance import folder_bytes
 from lwa_core.recipe.recipe import Recipe
 from lwa_core.results.as_json import to_json
@@ -206,7 +207,7 @@ def _bundle(name: str, made: ExportFound, figures: dict[str, Any]) -> ModelResul
         tier=made.tier,
         layers=tuple(made.facts["layers"]),
         depth=made.facts["depth"],
-        bytes_disk=sum(path.stat().st_size for path in made.folder.rglob("*") if path.is_file()),
+        bytes_disk=disk_bytes(made.folder),
         loads=("ONNX Runtime", "lwa_core.open_bundle"),
         exported=Exported(of=made.of, **how, kept={} if beside is None else beside.kept),
         **figures,

@@ -157,9 +157,14 @@ def fits_of(results: Results, limits: Limits, taken: Mapping[str, Configuration]
     for model in results.models:
         if model.name not in taken:
             continue
-        own, kept = taken[model.name], share_kept(model, results.headline)
-        fits.append(Fit(model.name, model.depth, own.p95.mean, checks(limits, own, kept)))
+        fits.append(fit_of(model.name, model, results.headline, limits, taken[model.name]))
     return tuple(fits)
+
+
+def fit_of(name: str, model: ModelResult | None, headline: str, limits: Limits, taken: Configuration) -> Fit:
+    """A configuration beside limits; `model`: what its run found out of it, None where nobody knows."""
+    depth, kept = (None, None) if model is None else (model.depth, share_kept(model, headline))
+    return Fit(name, depth, taken.p95.mean, checks(limits, taken, kept))
 
 
 def share_kept(model: ModelResult, headline: str) -> Figure | None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
-import numpy as np
 
 from lwa_core.pipeline.graph import Job, Stage
 from lwa_core.pipeline.keys import component_facts
@@ -24,9 +23,6 @@ if TYPE_CHECKING:
 
 VERSION = 1
 BUNDLE = "bundle"
-
-MOST_QUERIES = 1000
-"""Histories of validation users that an index is measured on."""
 
 
 @attrs.frozen(eq=False, slots=False)
@@ -103,7 +99,7 @@ def _export(task: Task, job: Job) -> None:
             job.report,
             known,
             popularity=popularity_of(data),
-            histories=data.histories(data.validation.take(np.arange(min(len(data.validation), MOST_QUERIES)))),
+            histories=data.histories(data.validation),
         )
     described = served.described
     facts = {"weights": described.weights, "table": described.table, "quantised": described.quantised}
