@@ -189,6 +189,11 @@ def lwa_compressors() -> list[Component[Any]]:
             reference="Hinton et al. 2015; Romero et al. 2015, FitNets; Sanh et al. 2019, DistilBERT",
         ),
         Component("fine-tune", f"{at}.fine_tune:FineTune", reference="Sajjad et al. 2023"),
+        Component(
+            "patch",
+            f"{at}.patch:Patch",
+            reference="Shopkhoev et al. 2025, ReplaceMe; Chen et al. 2025, Prune&Comp; LinearPatch (Chen et al. 2025)",
+        ),
         Component("qlora", f"{at}.qlora:QLoRA", reference="Dettmers et al. 2023, QLoRA"),
     ]
 

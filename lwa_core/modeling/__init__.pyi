@@ -27,6 +27,11 @@ from .layers.packed_weights import (
     assert_plain_weights as assert_plain_weights,
     layer_weights as layer_weights,
 )
+from .layers.state_maps import (
+    StateMap as StateMap,
+    maps_of as maps_of,
+    put_map as put_map,
+)
 from .libraries import quiet_transformers as quiet_transformers
 from .posterior.laplace import (
     FittedLaplace as FittedLaplace,

@@ -61,10 +61,12 @@ class LiveText:
 
     @property
     def loads(self) -> Sequence[str]:
-        """Its class in transformers reads it, unless a compressor has to restore what it left or layers have adapters
-        beside them.
+        """Its class in transformers reads it, unless a compressor has to restore what it left, maps stand between its
+        layers, or layers have adapters beside them.
         """
-        if self.subject.restorers:
+        from lwa_core.modeling.layers.state_maps import has_maps
+
+        if self.subject.restorers or has_maps(self.subject.model):
             return ("lwa_core.load_text",)
         return ("peft" if hasattr(self.subject.model, "peft_config") else "transformers", "lwa_core.load_text")
 

@@ -116,26 +116,50 @@ def _where_from(provider: Mapping[str, str]) -> str:
     return "it has to be in an installed package, or in a file that is given"
 
 
-def save_restorable(model: torch.nn.Module, restorers: Sequence[Restorer], folder: Path) -> None:
-    """Write a model's configuration, and its weights by the compressor that replaced its modules last."""
-    from lwa_core.modeling.files.saving import save_config
+def save_network(
+    model: torch.nn.Module, restorers: Sequence[Restorer], folder: Path, blocks: str | None = None
+) -> None:
+    """Write a model's configuration and weights, by the compressor that replaced its modules last where one did.
 
-    save_config(model, folder)
-    restorers[-1].instance.save(model, folder)
+    Maps between its layers lie apart, so that without one the folder is a plain checkpoint. `blocks` is the path of its
+    list of layers; None: it is found.
+    """
+    from lwa_core.modeling.files.map_files import write_maps
+    from lwa_core.modeling.files.saving import save_config, save_model
+    from lwa_core.modeling.layers.state_maps import maps_apart
+
+    with maps_apart(model) as maps:
+        if restorers:
+            save_config(model, folder)
+            restorers[-1].instance.save(model, folder)
+        else:
+            save_model(model, folder)
+    if maps:
+        write_maps(model, blocks, folder)
 
 
-def restored(load: Callable[[], torch.nn.Module], restorers: Sequence[Restorer], folder: Path) -> torch.nn.Module:
-    """The modules that each compressor left, made one after the other; the weights are read by the last one.
+def load_network(
+    load: Callable[[], torch.nn.Module], restorers: Sequence[Restorer], folder: Path, blocks: str | None = None
+) -> torch.nn.Module:
+    """What `save_network` wrote.
 
     Args:
-        load: Loads a model of the configuration in the folder, here without weights.
-        restorers: In their order.
+        load: Loads a model of the configuration in the folder.
+        restorers: The compressors that replaced modules, in their order. Each makes its own anew, of a model without
+            weights; these are read by the last one.
         folder: Where all lies.
+        blocks: Path of the list of layers; None: it is found.
 
     Raises:
-        ModelError: A compressor cannot restore it.
+        ModelError: It is damaged, or a compressor cannot restore it.
         PluginError: A compressor gives no model.
     """
+    from lwa_core.modeling.files.map_files import with_saved_maps
+
+    return with_saved_maps(_restored(load, restorers, folder) if restorers else load(), blocks, folder)
+
+
+def _restored(load: Callable[[], torch.nn.Module], restorers: Sequence[Restorer], folder: Path) -> torch.nn.Module:
     from lwa_core.modeling.files.saving import without_weights
 
     with without_weights():

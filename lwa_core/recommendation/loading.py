@@ -14,9 +14,10 @@ from lwa_core.data import Catalogue, TimedHistory
 from lwa_core.data.moments import AUTO, UNITS
 from lwa_core.data.timed import asks_for_times
 from lwa_core.errors import LwaError, ModelError, PluginError, StoreError
+from lwa_core.modeling.probing.subject import named_blocks
 from lwa_core.plugins.protocols import Recommender
 from lwa_core.plugins.registry import Registry
-from lwa_core.plugins.restoring import component_of, restored, restorers_of
+from lwa_core.plugins.restoring import component_of, load_network, restorers_of
 from lwa_core.recommendation.fitting import score_histories
 from lwa_core.recommendation.ranker import DESCRIPTION, FORMAT, ITEMS, Ranker, assert_ranks
 from lwa_core.store.checksums import difference, fingerprint
@@ -43,7 +44,7 @@ def load_ranker(folder: Path, registry: Registry | None = None) -> Ranker:
     recommender = component_of(registry, "recommender", component, settings, folder, description.provider)
     restorers = restorers_of(description.restored_by, registry, folder)
     load = partial(_loaded, recommender, component, folder)
-    model = restored(load, restorers, folder) if restorers else load()
+    model = load_network(load, restorers, folder, named_blocks(recommender))
     try:
         _check_loaded(model, f"recommender '{component}' of {registry.find('recommender', component).provider}")
         ranked = score_histories(recommender, model, [_nothing(recommender)])  # what cannot be asked is no model

@@ -15,15 +15,10 @@ from lwa_core.data import Catalogue
 from lwa_core.data.moments import AUTO
 from lwa_core.data.timed import asks_for_times
 from lwa_core.errors import ModelError
-from lwa_core.modeling.files.saving import save_model
 from lwa_core.modeling.probing.asked import layered
+from lwa_core.modeling.probing.subject import named_blocks
 from lwa_core.plugins.protocols import Recommender
-from lwa_core.plugins.restoring import (
-    Restorer,
-    described,
-    save_restorable,
-    told_settings,
-)
+from lwa_core.plugins.restoring import Restorer, described, save_network, told_settings
 from lwa_core.recommendation.answering import Answering, Best
 from lwa_core.recommendation.fitting import score_histories, scoring
 from lwa_core.recommendation.ranking import top_items
@@ -133,10 +128,7 @@ class Ranker(Answering):
         The description holds the sha256 of every other file, and a folder that is not as it was saved is refused.
         """
         folder = Path(folder)
-        if self.restorers:
-            save_restorable(self.model, self.restorers, folder)
-        else:
-            save_model(self.model, folder)
+        save_network(self.model, self.restorers, folder, named_blocks(self.recommender))
         self.describe(folder)
 
     def describe(self, folder: Path) -> None:

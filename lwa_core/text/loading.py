@@ -13,10 +13,10 @@ from torch import nn
 
 from lwa_core.errors import ModelError
 from lwa_core.modeling.files.model_folder import SUBJECT, json_object, read_values
-from lwa_core.modeling.files.saving import load_pretrained, save_model
+from lwa_core.modeling.files.saving import load_pretrained
 from lwa_core.modeling.layers.layered import base_of
 from lwa_core.plugins.registry import Registry
-from lwa_core.plugins.restoring import described, restored, restorers_of, save_restorable
+from lwa_core.plugins.restoring import described, load_network, restorers_of, save_network
 from lwa_core.store.checksums import checksums, difference
 from lwa_core.store.files import write_json
 from lwa_core.store.sealing import MANIFEST
@@ -74,7 +74,7 @@ def load_text_model(
     load = partial(load_pretrained, getattr(transformers, TASKS["encode" if bare else task]), folder, spare)
     made_by = None if said is None else said.get("restored_by")
     restorers = restorers_of(made_by, registry or Registry.discover(), folder) if made_by else ()
-    model: Any = restored(load, restorers, folder) if restorers else load()
+    model: Any = load_network(load, restorers, folder)
     if getattr(model.config, "is_encoder_decoder", False):
         raise ModelError(f"{type(model).__name__} has an encoder and a decoder; one stack of layers is needed")
     tokenizer = load_tokenizer(folder)
@@ -93,10 +93,7 @@ def save_text_model(asked: TextModel, folder: Path) -> None:
 
     Not so where a compressor replaced modules: `load_text_model` then has them again from that.
     """
-    if asked.restorers:
-        save_restorable(asked.model, asked.restorers, folder)
-    else:
-        save_model(asked.model, folder)
+    save_network(asked.model, asked.restorers, folder)
     asked.tokenizer.save_pretrained(folder)
     describe(asked, folder)
 

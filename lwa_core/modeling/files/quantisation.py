@@ -7,6 +7,7 @@ start anew with every row. So no quantised layer is trusted before its decoded w
 
 from __future__ import annotations
 
+import copy
 import tempfile
 from typing import Any
 
@@ -18,6 +19,7 @@ from lwa_core.modeling.devices import device
 from lwa_core.modeling.files.saving import forbid_repacking
 from lwa_core.modeling.layers.layered import LayeredModel
 from lwa_core.modeling.layers.packed_weights import assert_decodes, decode_nf4
+from lwa_core.modeling.layers.state_maps import maps_apart, maps_of, put_map
 from lwa_core.modeling.libraries import quiet_transformers
 
 BLOCK = 64
@@ -72,7 +74,8 @@ def quantise_nf4(student: LayeredModel) -> tuple[nn.Module, list[str], list[str]
         llm_int8_skip_modules=[*(name for name in linears if not name.startswith(inside)), *unsafe] or ["none"],
     )
     with tempfile.TemporaryDirectory() as folder, quiet_transformers():
-        student.base.save_pretrained(folder)  # type: ignore[operator]
+        with maps_apart(student.base):
+            student.base.save_pretrained(folder)  # type: ignore[operator]
         model: Any = type(student.base).from_pretrained(  # type: ignore[attr-defined]
             folder,
             quantization_config=config,
@@ -81,6 +84,8 @@ def quantise_nf4(student: LayeredModel) -> tuple[nn.Module, list[str], list[str]
             use_safetensors=True,
         )
     forbid_repacking(model)
+    for boundary, state_map in maps_of(student).items():
+        put_map(LayeredModel(model, student.path), boundary, copy.deepcopy(state_map))
     model.config._name_or_path = model.name_or_path = ""  # else the adapter would name the temporary folder
     for name in set(layered) - set(unsafe):
         weight = model.get_submodule(name).weight

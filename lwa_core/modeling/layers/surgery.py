@@ -19,6 +19,7 @@ from torch import nn
 from lwa_core.errors import ModelError
 from lwa_core.modeling.layers.cut_config import Values, proposals
 from lwa_core.modeling.layers.equivalence import difference_of_layers, ties
+from lwa_core.modeling.layers.state_maps import has_maps
 from lwa_core.modeling.libraries import quiet_transformers
 
 HANDED_ON = ("relative_attention_bias", "global_relative_attention_bias", "rel_attn_embed")
@@ -39,6 +40,8 @@ def cut_model(model: nn.Module, path: str, kept: Sequence[int]) -> nn.Module:
     depth = len(model.get_submodule(path))  # type: ignore[arg-type]
     if getattr(model, "hf_quantizer", None) is not None:
         raise ModelError("layers of a quantised model cannot be removed", "remove layers first, then quantise")
+    if has_maps(model):
+        raise ModelError("layers of a model with maps between them cannot be removed", "remove layers first, then map")
     reasons = []
     if hasattr(config, "to_dict"):
         for values in proposals(config.to_dict(), _sections(model, path), path, kept, depth):

@@ -15,7 +15,7 @@ from lwa_core.modeling.layers.layered import LayeredModel
 from lwa_core.modeling.probing.batches import checked, moved
 from lwa_core.modeling.probing.batching import Batching, batching_of, chunked
 from lwa_core.modeling.probing.example_metrics import at_least_single
-from lwa_core.modeling.probing.subject import NamesBlocks, Subject
+from lwa_core.modeling.probing.subject import Subject, named_blocks
 from lwa_core.types import Batch, History, Reporter
 
 BROKEN = "lower the learning rate that trained it, or take precision = 'float32'"
@@ -173,4 +173,4 @@ def own_words(asked: AskedModel, how: str) -> Iterator[None]:
 
 def layered(model: torch.nn.Module, subject: object) -> LayeredModel:
     """The model's layers: found by themselves, or where the subject says that they are."""
-    return LayeredModel(model, subject.blocks if isinstance(subject, NamesBlocks) else None)
+    return LayeredModel(model, named_blocks(subject))

@@ -58,3 +58,8 @@ class NamesBlocks(Protocol):
 
     blocks: str | None
     """Dotted path of the list of blocks in the model; None: it is found."""
+
+
+def named_blocks(subject: object) -> str | None:
+    """Where a subject says that the layers are; None where it says nothing."""
+    return subject.blocks if isinstance(subject, NamesBlocks) else None

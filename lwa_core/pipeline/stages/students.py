@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from lwa_core.errors import ModelError
-from lwa_core.modeling.probing.subject import NamesBlocks
+from lwa_core.modeling.probing.subject import named_blocks
 from lwa_core.pipeline.graph import Job, Stage
 from lwa_core.pipeline.models import Healing, LiveModel, StoredModel, write_model
 from lwa_core.pipeline.task import Task
@@ -122,7 +122,7 @@ def _compress(task: Task, layers: tuple[int, ...], job: Job) -> None:
     teacher.live.sample()  # what a model makes ready at its first call is not a change that others made
     with lent(use.who, work.seed, models={"the teacher": work.teacher.model}):
         returned = use.instance.compress(work)
-    blocks = before.subject.blocks if isinstance(before.subject, NamesBlocks) else None
+    blocks = named_blocks(before.subject)
     network = checked_student(use.who, returned, work.teacher, layers, blocks).eval()
     restorer = use if isinstance(use.instance, Restoring) else None
     student = task.with_network(before, network, restorer)

@@ -276,13 +276,18 @@ class SequentialModel(PreTrainedModel):  # type: ignore[misc]  # transformers is
             return None
         return gap_buckets(times.gather(1, places[:, None]), times)
 
+    def has_plain_weights(self) -> bool:
+        """Whether its last block is one of ours, with weights neither in 4 bits nor with adapters beside them."""
+        last = self.blocks[-1] if len(self.blocks) else None
+        if not isinstance(last, Block) or type(last) not in BLOCKS.values():
+            return False
+        return all(type(linear) is nn.Linear for linear in (last.attention.k_proj, last.attention.v_proj))
+
     def can_be_asked_at(self) -> bool:
         """Whether `at` is what `forward` gives: the last block is plain, and nobody listens to it or to the model."""
-        last = self.blocks[-1] if len(self.blocks) else None
-        if self.training or not isinstance(last, Block) or type(last) not in BLOCKS.values():
+        if self.training or not self.has_plain_weights():
             return False
-        if any(type(linear) is not nn.Linear for linear in (last.attention.k_proj, last.attention.v_proj)):
-            return False  # 4-bit, or with an adapter
+        last = self.blocks[-1]
         bypassed: list[nn.Module] = [self, *last.modules()]
         return not any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in bypassed)
 

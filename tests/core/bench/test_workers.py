@@ -71,7 +71,7 @@ def sleepers():
 
 
 def say_and_sleep():
-    print("here", flush=True)
+    os.write(1, b"here\n")  # in one piece: two of them write to one pipe
     time.sleep(600)
 
 
@@ -79,7 +79,8 @@ def test_processes_end_when_their_parent_is_killed(tmp_path):
     (tmp_path / "parent.py").write_text(KILLED)
     command = [sys.executable, tmp_path / "parent.py", Path(__file__).parent]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
-        assert ["here", "here"] == [parent.stdout.readline().strip() for _ in range(2)]
+        said = [parent.stdout.readline().strip() for _ in range(2)]
         parent.kill()
 
+        assert said == ["here", "here"]
         assert parent.stdout.read() == ""  # the pipe ends when the last of those who hold it has ended
