@@ -12,7 +12,10 @@ from .kernels.matmul import (
     fast_linear_maps as fast_linear_maps,
     product as product,
 )
-from .layers.attention import Attention as Attention
+from .layers.attention import (
+    Attention as Attention,
+    attention_probabilities as attention_probabilities,
+)
 from .layers.blocks import (
     block_input as block_input,
     block_output as block_output,

@@ -71,7 +71,7 @@ class Plan:
 
     def tiers(self, plan: DepthPlan) -> list[Tier]:
         """The students that follow from the chosen layers."""
-        return tiers_of(self.task, self.data, self.teacher, plan, self.refitted)
+        return tiers_of(self.task, self.data, self.teacher, plan, self.scores, self.refitted)
 
     def optimality(self, plan: DepthPlan) -> Stage[Any]:
         """The comparison of the chosen layers with all subsets."""

@@ -90,9 +90,9 @@ def _try(task: Task, selectors: Sequence[Use], job: Job) -> None:
         plans = [tried.ask(f"selector {use.name}", partial(Trial.plan, use=use, tables=tables)) for use in selectors]
         plan = plans[0] if plans else DepthPlan(depth := tried.few.depth, [range(0, depth, 2)])
         for step, use in enumerate(recipe.compress):
-            tried.ask(f"compressor {use.name}", partial(Trial.student, plan=plan, step=step))
+            tried.ask(f"compressor {use.name}", partial(Trial.student, plan=plan, step=step, tables=tables))
         for use in recipe.export:
-            tried.ask(f"exporter {use.name}", partial(Trial.bundle, plan=plan, use=use))
+            tried.ask(f"exporter {use.name}", partial(Trial.bundle, plan=plan, use=use, tables=tables))
 
 
 @attrs.define(eq=False)
@@ -161,23 +161,25 @@ class Trial:
 
     def plan(self, use: Use, tables: Mapping[str, Table]) -> DepthPlan:
         """What a selector chooses."""
-        known = tuple(_known(scorer, tables) for scorer in self.task.recipe.scorers)
-        stage = selection_stage(self.task, self.data, self.teacher, known)
+        stage = selection_stage(self.task, self.data, self.teacher, self._scores(tables))
         return self.run.value(attrs.evolve(stage, use=use)).plan
 
-    def student(self, plan: DepthPlan, step: int) -> None:
+    def student(self, plan: DepthPlan, step: int, tables: Mapping[str, Table]) -> None:
         """Carry a compression step out on the smallest tier, after those before it; save and load what it leaves."""
-        self.run.path(self._smallest(plan)[step])
+        self.run.path(self._smallest(plan, tables)[step])
 
-    def bundle(self, plan: DepthPlan, use: Use) -> None:
+    def bundle(self, plan: DepthPlan, use: Use, tables: Mapping[str, Table]) -> None:
         """Write what the last step leaves of the smallest tier as a bundle, and compare what both answer."""
-        model = [self.teacher, *self._smallest(plan)][-1]
+        model = [self.teacher, *self._smallest(plan, tables)][-1]
         self.run.path(export_stage(self.task, use, self.data, model))
 
-    def _smallest(self, plan: DepthPlan) -> Sequence[Stage[StoredModel]]:
+    def _scores(self, tables: Mapping[str, Table]) -> tuple[Stage[Table], ...]:
+        return tuple(_known(scorer, tables) for scorer in self.task.recipe.scorers)
+
+    def _smallest(self, plan: DepthPlan, tables: Mapping[str, Table]) -> Sequence[Stage[StoredModel]]:
         """The models that the steps make of the smallest tier."""
         smallest = attrs.evolve(plan, tiers=[min(plan.tiers, key=len)])
-        (tier,) = tiers_of(self.task, self.data, self.teacher, smallest)
+        (tier,) = tiers_of(self.task, self.data, self.teacher, smallest, self._scores(tables))
         return tier.models
 
 

@@ -240,11 +240,14 @@ Scorer: TypeAlias = ObservingScorer | QueryingScorer | CombiningScorer
 
 @runtime_checkable
 class NamesScorers(Protocol):
-    """What a combining scorer has besides, where a recipe may say whose scores it gets. A setting will do."""
+    """What a combining scorer or a compressor has besides, where a recipe may say whose scores it gets.
+
+    A setting will do.
+    """
 
     @property
     def of(self) -> Sequence[str]:
-        """Names of scorers, as the recipe calls them; empty: all but the baselines."""
+        """Names of scorers, as the recipe calls them; empty: all but the baselines, for a compressor none."""
 
 
 @runtime_checkable
@@ -325,6 +328,9 @@ class CompressionJob(Protocol):
 
     subject: TrainableSubject
     """How the models are asked and trained."""
+
+    board: ScoreBoard
+    """The scores of the scorers that the compressor names (`NamesScorers`); empty where it names none."""
 
     windows: Sequence[History]
     """The training examples. Nothing else of the data is lent: no validation, calibration or test target."""

@@ -230,9 +230,9 @@ def combined_by(use: Use, scorers: Sequence[Use]) -> tuple[Use, ...]:
     return tuple(scorer for scorer in own if (scorer.name in named if named else not scorer.baseline))
 
 
-def named_by(scorer: object) -> Sequence[str]:
-    """The scorers that a combining one names."""
-    return scorer.of if isinstance(scorer, NamesScorers) else ()
+def named_by(component: object) -> Sequence[str]:
+    """The scorers that a combining scorer or a compressor names."""
+    return component.of if isinstance(component, NamesScorers) else ()
 
 
 def _without_none(settings: Mapping[str, Any]) -> dict[str, Any]:

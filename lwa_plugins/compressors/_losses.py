@@ -8,8 +8,10 @@ import torch
 import torch.nn.functional as F
 
 from lwa_core import Subject
+from lwa_core.modeling import Attention
 
 CHUNK = 1024
+TINY = 1e-12
 
 
 def soft_cross_entropy(
@@ -45,19 +47,76 @@ def _single(logits: torch.Tensor) -> torch.Tensor:
 
 
 class HiddenTargets:
-    """Which of the teacher's states each of the student's states is to match."""
+    """Which of the teacher's states each of the student's states is to match, and how much that counts.
 
-    def __init__(self, kept: Sequence[int], depth: int) -> None:
+    Args:
+        kept: The teacher's layers that the student has.
+        depth: How many the teacher has.
+        matches: Which of the teacher's states that leaving a student's layer is held to: what the teacher hands to the
+            next kept layer (`next-kept`), what the same layer hands on in it (`same`), or of M layers that of layer
+            round(i L / M) (`uniform`).
+        weights: Of the student's layers (layers,), not negative; made to add up to 1. Uniform where left out.
+    """
+
+    def __init__(
+        self, kept: Sequence[int], depth: int, matches: str = "next-kept", weights: Sequence[float] | None = None
+    ) -> None:
         # Boundary states are numbered by the layer they enter; the last one enters the final norm.
-        self.boundaries = [*kept[1:], depth]
+        self.boundaries = {
+            "next-kept": [*kept[1:], depth],
+            "same": [layer + 1 for layer in kept],
+            "uniform": [round((place + 1) * depth / len(kept)) for place in range(len(kept))],
+        }[matches]
+        given = [1.0] * len(kept) if weights is None else list(weights)
+        self.weights = [weight / sum(given) for weight in given]
 
     def error(self, seen: Sequence[torch.Tensor], taught: Sequence[torch.Tensor], valid: torch.Tensor) -> torch.Tensor:
-        """Mean over the layers of ‖student − teacher‖² / ‖teacher‖², over valid positions.
+        """Weighted mean over the layers of ‖student − teacher‖² / ‖teacher‖², over valid positions.
 
         seen, taught: boundary states (examples, time, width); valid (examples, time).
         """
         errors = []
-        for state, boundary in zip(seen[1:], self.boundaries, strict=True):
+        for state, boundary, weight in zip(seen[1:], self.boundaries, self.weights, strict=True):
             wanted = taught[boundary][valid].detach()
-            errors.append((state[valid] - wanted).square().sum() / wanted.square().sum().clamp(min=1e-12))
-        return torch.stack(errors).mean()
+            errors.append(weight * (state[valid] - wanted).square().sum() / wanted.square().sum().clamp(min=1e-12))
+        return torch.stack(errors).sum()
+
+    def relation_error(
+        self, seen: Sequence[torch.Tensor], taught: Sequence[torch.Tensor], valid: torch.Tensor
+    ) -> torch.Tensor:
+        """Weighted mean over the layers of KL(teacher ‖ student) of the relations of the states of each example.
+
+        The relation of a position is the softmax of its state's products with the states of the example's valid
+        positions, over √width, averaged over valid positions (Wang et al. 2020, MiniLM, whose relations are of values).
+        Widths may differ.
+        """
+        hidden = ~valid[:, None, :]
+        errors = []
+        for state, boundary, weight in zip(seen[1:], self.boundaries, self.weights, strict=True):
+            student, teacher = (_relations(each, hidden) for each in (state, taught[boundary].detach()))
+            divergence = (teacher.exp() * (teacher - student)).masked_fill(hidden, 0.0).sum(dim=2)
+            errors.append(weight * divergence[valid].sum() / valid.sum().clamp(min=1))
+        return torch.stack(errors).sum()
+
+    def attention_error(
+        self, seen: Sequence[Attention], taught: Sequence[Attention], valid: torch.Tensor
+    ) -> torch.Tensor:
+        """Weighted mean over the layers of KL(teacher ‖ student) of what heads look at, averaged over valid queries.
+
+        seen, taught: by layer, of as many heads. That of student layer i is compared with that of the teacher's layer
+        which made the state that i is held to.
+        """
+        errors = []
+        for own, boundary, weight in zip(seen, self.boundaries, self.weights, strict=True):
+            wanted = taught[boundary - 1].probabilities.detach()
+            student, teacher = (each.clamp(min=TINY) for each in (own.probabilities, wanted))
+            divergence = (teacher * (teacher.log() - student.log())).sum(dim=3).mean(dim=1)  # (examples, queries)
+            errors.append(weight * divergence[valid].sum() / valid.sum().clamp(min=1))
+        return torch.stack(errors).sum()
+
+
+def _relations(states: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+    """Log-probabilities (examples, time, time), finite in place of those that are hidden."""
+    logits = states @ states.transpose(1, 2) * states.shape[2] ** -0.5
+    shown: torch.Tensor = logits.masked_fill(hidden, torch.finfo(logits.dtype).min)
+    return shown.log_softmax(dim=2)

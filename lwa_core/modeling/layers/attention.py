@@ -29,12 +29,13 @@ class Attention:
 
 
 @contextmanager
-def attention_probabilities(model: LayeredModel) -> Iterator[list[Attention]]:
+def attention_probabilities(model: LayeredModel, *, differentiable: bool = False) -> Iterator[list[Attention]]:
     """Collect what every layer's attention looks at in the next forward pass.
 
     The list that is yielded holds, after the pass, one entry a layer. Computed again from the arguments of each call of
     `torch.nn.functional.scaled_dot_product_attention`, which is replaced meanwhile; where a layer calls it more than
-    once (self and cross attention), its first call counts.
+    once (self and cross attention), its first call counts. Gradients flow through them only where they are to be
+    `differentiable`.
 
     Raises:
         ModelError: A layer did not call it (when the list is read).
@@ -45,7 +46,7 @@ def attention_probabilities(model: LayeredModel) -> Iterator[list[Attention]]:
 
     def listening(*args: Any, **kwargs: Any) -> torch.Tensor:
         if current and current[-1] not in found:
-            with torch.no_grad():
+            with torch.set_grad_enabled(differentiable and torch.is_grad_enabled()):
                 found[current[-1]] = _seen(*args, **kwargs)
         return original(*args, **kwargs)
 

@@ -28,6 +28,9 @@ from lwa_core.types import LayerScores, ScoreBoard
 
 VERSION = 3
 
+NAMED = "of"
+"""The input of a stage that holds the scores which its component names."""
+
 ALL_ASKED = "asked.json"
 """Lies with the result of a stage that asked for every subset of the layers."""
 
@@ -69,7 +72,7 @@ def scoring_stage(
 
 def combining_stage(task: Task, use: Use, parts: Sequence[Stage[Table]]) -> Stage[Table]:
     """The stage of a scorer that makes its table out of those of others."""
-    inputs = {"of": tuple(parts)}
+    inputs = {NAMED: tuple(parts)}
     make = partial(_combine, task.recipe.seed)
     return Stage(f"score {use.name}", "scores", VERSION, make, partial(_read, use.name), inputs, use=use)
 
@@ -79,6 +82,14 @@ def board_of(uses: Sequence[Use], tables: Sequence[Table]) -> ScoreBoard:
     scores = {use.name: table.scores for use, table in zip(uses, tables, strict=True)}
     baselines = frozenset(use.name for use in uses if use.baseline)
     return ScoreBoard(scores, baselines, frozenset(use.name for use in uses if use.combines))
+
+
+def named_scores(job: Job) -> ScoreBoard:
+    """The scores that a job's component names; none where it names none."""
+    parts = job.stage.inputs.get(NAMED, ())
+    assert isinstance(parts, tuple)
+    uses = [stage.use for stage in parts if stage.use is not None]
+    return board_of(uses, job[NAMED] if parts else ())
 
 
 def _score(task: Task, observing: Sequence[Stage[Table]], job: Job) -> None:
@@ -103,10 +114,7 @@ def _score(task: Task, observing: Sequence[Stage[Table]], job: Job) -> None:
 def _combine(seed: int, job: Job) -> None:
     use = job.stage.use
     assert use is not None
-    parts = job.stage.inputs["of"]
-    assert isinstance(parts, tuple)
-    uses = [stage.use for stage in parts if stage.use is not None]
-    write_scores(job.folder, combined_scores(use, board_of(uses, job["of"]), seed))
+    write_scores(job.folder, combined_scores(use, named_scores(job), seed))
 
 
 def _read(name: str, folder: Path) -> Table:

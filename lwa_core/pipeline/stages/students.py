@@ -13,10 +13,12 @@ from lwa_core.errors import ModelError
 from lwa_core.modeling.probing.subject import named_blocks
 from lwa_core.pipeline.graph import Job, Stage
 from lwa_core.pipeline.models import Healing, LiveModel, StoredModel, write_model
+from lwa_core.pipeline.scoring import board_arrays
+from lwa_core.pipeline.stages.scores import NAMED, Table, named_scores
 from lwa_core.pipeline.task import Task
 from lwa_core.plugins.protocols import Restoring, TrainableSubject
-from lwa_core.recipe.recipe import Use
-from lwa_core.types import Batch, DepthPlan, History, Reporter, TrainingSettings
+from lwa_core.recipe.recipe import Use, named_by
+from lwa_core.types import Batch, DepthPlan, History, Reporter, ScoreBoard, TrainingSettings
 
 if TYPE_CHECKING:
     import torch
@@ -41,9 +43,10 @@ def tiers_of(
     data: Stage[Any],
     teacher: Stage[StoredModel],
     plan: DepthPlan,
+    scores: Sequence[Stage[Table]],
     refitted: tuple[Stage[Any], Stage[StoredModel]] | None = None,
 ) -> list[Tier]:
-    """The stages that follow from the chosen layers.
+    """The stages that follow from the chosen layers; `scores` are those of the recipe's scorers.
 
     With `refitted` data and teacher each student is made twice: first as without, for how long it is to be healed, then
     of the refitted teacher, on those data and just as long. The second one counts.
@@ -51,9 +54,9 @@ def tiers_of(
     made = []
     for number, layers in enumerate(plan.tiers):
         names = [student_name(use.name, layers, number, plan) for use in task.recipe.compress]
-        models = _steps(task, names, layers, data, teacher)
+        models = _steps(task, names, layers, data, teacher, scores)
         if refitted is not None:
-            models = _steps(task, names, layers, *refitted, tuned=models)
+            models = _steps(task, names, layers, *refitted, scores, tuned=models)
         measured = [task.quality(f"rank {model.name}", refitted[0] if refitted else data, model) for model in models]
         made.append(Tier(layers, tuple(models), tuple(stage for stage in measured if stage is not None)))
     return made
@@ -65,6 +68,7 @@ def _steps(
     layers: tuple[int, ...],
     data: Stage[Any],
     teacher: Stage[StoredModel],
+    scores: Sequence[Stage[Table]],
     tuned: Sequence[Stage[StoredModel]] = (),
 ) -> list[Stage[StoredModel]]:
     """The compression steps of one tier, one after the other."""
@@ -72,7 +76,7 @@ def _steps(
     for step, (name, use) in enumerate(zip(names, task.recipe.compress, strict=True)):
         before = models[-1] if models else teacher
         first = attrs.evolve(tuned[step], name=f"{name}, tuned") if tuned else None
-        models.append(student_stage(task, name, use, layers, data, teacher, before, first))
+        models.append(student_stage(task, name, use, layers, data, teacher, before, scores, first))
     return models
 
 
@@ -84,10 +88,22 @@ def student_stage(
     data: Stage[Any],
     teacher: Stage[StoredModel],
     student: Stage[StoredModel],
+    scores: Sequence[Stage[Table]] = (),
     tuned: Stage[StoredModel] | None = None,
 ) -> Stage[StoredModel]:
-    """One compression step. Keyed by the layers, not by how they were chosen: two selections of the same share it."""
-    inputs = {"data": data, "teacher": teacher, "student": student, **({} if tuned is None else {"tuned": tuned})}
+    """One compression step. Keyed by the layers, not by how they were chosen: two selections of the same share it.
+
+    Of the scores it takes those that the compressor names.
+    """
+    named = named_by(use.instance)
+    weighing = tuple(stage for stage in scores if stage.use is not None and stage.use.name in named)
+    inputs: dict[str, Any] = {
+        "data": data,
+        "teacher": teacher,
+        "student": student,
+        **({} if tuned is None else {"tuned": tuned}),
+        **({NAMED: weighing} if weighing else {}),
+    }
     asked = {"layers": list(layers), "seed": task.recipe.seed, "precision": task.recipe.precision}
     make = partial(_compress, task, layers)
     read = partial(StoredModel, open=task.open)
@@ -108,6 +124,7 @@ def _compress(task: Task, layers: tuple[int, ...], job: Job) -> None:
     assert use is not None
     data, teacher, before = job["data"], job["teacher"], job["student"].load()
     tuned: StoredModel | None = job["tuned"] if "tuned" in job.stage.inputs else None
+    board = named_scores(job)
     work = Compression(
         task=task,
         data=data,
@@ -117,10 +134,11 @@ def _compress(task: Task, layers: tuple[int, ...], job: Job) -> None:
         seed=task.recipe.seed,
         workspace=job.workspace,
         report=job.report,
+        board=board,
         tuned=None if tuned is None else tuned.healing,
     )
     teacher.live.sample()  # what a model makes ready at its first call is not a change that others made
-    with lent(use.who, work.seed, models={"the teacher": work.teacher.model}):
+    with lent(use.who, work.seed, models={"the teacher": work.teacher.model}, arrays=board_arrays(board)):
         returned = use.instance.compress(work)
     blocks = named_blocks(before.subject)
     network = checked_student(use.who, returned, work.teacher, layers, blocks).eval()
@@ -145,6 +163,7 @@ class Compression:
     seed: int
     workspace: Path
     report: Reporter
+    board: ScoreBoard = attrs.field(factory=partial(ScoreBoard, {}))
     tuned: Sequence[Healing] | None = None
     """How it was trained when validation said for how long; None: it still does."""
     trained: Trained | None = None

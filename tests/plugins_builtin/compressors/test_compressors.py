@@ -7,8 +7,10 @@ import pytest
 import torch
 from bitsandbytes.nn import Linear4bit
 from compression_jobs import KEPT, made_data, make_job, same, scores, weights
+from heard import Heard
 
-from lwa_core import LayeredModel, ModelError
+from lwa_core import LayeredModel, LayerScores, LwaError, ModelError, ScoreBoard
+from lwa_core.modeling import Attention
 from lwa_core.modeling.files.quantisation import quantise_nf4
 from lwa_core.modeling.files.saving import save_model
 from lwa_core.recommendation.fitting import score_histories
@@ -177,7 +179,157 @@ def test_the_hidden_error_gives_the_teacher_no_gradient():
     assert all(state.grad is not None for state in seen[1:])
 
 
+@pytest.mark.parametrize(
+    ("matches", "kept", "depth", "boundaries"),
+    [
+        ("next-kept", (1, 4), 8, [4, 8]),
+        ("same", (1, 4), 8, [2, 5]),
+        ("uniform", (1, 4), 8, [4, 8]),
+        ("uniform", (0, 1, 2), 8, [3, 5, 8]),
+    ],
+)
+def test_which_state_teaches_which(matches, kept, depth, boundaries):
+    assert HiddenTargets(kept, depth, matches).boundaries == boundaries
+
+
+def made_states(rng, *shape, count=5):
+    return [torch.from_numpy(rng.normal(size=shape)) for _ in range(count)]
+
+
+def test_weights_count_at_the_same_sum_whatever_their_size():
+    rng = np.random.default_rng(0)
+    taught, seen = made_states(rng, 3, 5, 4), made_states(rng, 3, 5, 4, count=3)
+    valid = torch.ones(3, 5, dtype=torch.bool)
+    first, last = (HiddenTargets(KEPT, 4, weights=w).error(seen, taught, valid).item() for w in ((1, 0), (0, 1)))
+
+    weighted = [HiddenTargets(KEPT, 4, weights=w).error(seen, taught, valid).item() for w in ((1, 3), (100, 300))]
+
+    assert weighted == pytest.approx([first / 4 + 3 * last / 4] * 2)
+    assert HiddenTargets(KEPT, 4).error(seen, taught, valid).item() == pytest.approx((first + last) / 2)
+
+
+def test_relations_are_those_of_the_valid_states_of_an_example():
+    rng = np.random.default_rng(0)
+    taught, seen = made_states(rng, 3, 5, 4), made_states(rng, 3, 5, 6, count=3)  # the student is wider
+    valid = torch.from_numpy(rng.random((3, 5)) < 0.6)
+    valid[:, 0] = True
+
+    error = HiddenTargets(KEPT, 4, weights=(1, 3)).relation_error(seen, taught, valid)
+
+    def relation(states, t, places):
+        logits = np.array([float(states[t] @ states[u]) / np.sqrt(states.shape[1]) for u in places])
+        odds = np.exp(logits - logits.max())
+        return odds / odds.sum()
+
+    expected = 0.0
+    for state, wanted, weight in ((seen[1], taught[2], 0.25), (seen[2], taught[4], 0.75)):
+        divergences = []
+        for example in range(3):
+            places = [t for t in range(5) if valid[example, t]]
+            for t in places:
+                p, q = relation(wanted[example], t, places), relation(state[example], t, places)
+                divergences.append(sum(p * np.log(p / q)))
+        expected += weight * np.mean(divergences)
+    assert error.item() == pytest.approx(expected)
+
+
+def test_the_error_of_attention_is_that_of_the_layer_that_made_the_state():
+    rng = np.random.default_rng(0)
+
+    def looked(count):
+        drawn = [torch.from_numpy(rng.dirichlet(np.ones(5), size=(3, 2, 5))) for _ in range(count)]
+        return [Attention(each, torch.full((1, 1, 5), 5)) for each in drawn]
+
+    taught, seen = looked(4), looked(2)
+    valid = torch.from_numpy(rng.random((3, 5)) < 0.6)
+
+    error = HiddenTargets(KEPT, 4).attention_error(seen, taught, valid)
+
+    divergences = [
+        np.mean([sum(p * np.log(p / q)) for p, q in zip(teacher[n, :, t], student[n, :, t], strict=True)])
+        for student, teacher in (
+            (seen[0].probabilities.numpy(), taught[1].probabilities.numpy()),
+            (seen[1].probabilities.numpy(), taught[3].probabilities.numpy()),
+        )
+        for n in range(3)
+        for t in range(5)
+        if valid[n, t]
+    ]
+    assert error.item() == pytest.approx(np.mean(divergences))
+
+
+def test_a_student_that_is_its_teacher_has_none_of_these_errors():
+    rng = np.random.default_rng(0)
+    states, valid = made_states(rng, 3, 5, 4), torch.ones(3, 5, dtype=torch.bool)
+    targets = HiddenTargets(range(4), 4, "same")
+
+    assert targets.error(states, states, valid).item() == 0
+    assert targets.relation_error(states, states, valid).item() == pytest.approx(0, abs=1e-12)
+
+
 # distill
+
+
+SCORES = LayerScores("fisher", np.array([[4.0, 1.0, -2.0, 9.0]] * 3))
+
+
+@pytest.mark.parametrize(
+    ("how", "kept", "weights"),
+    [
+        ("uniform", (0, 1, 3), None),
+        ("last", (0, 1, 3), [0, 0, 1]),
+        ("scores", (0, 1, 3), [4, 1, 9]),
+        ("reversed", (0, 1, 3), [4, 9, 1]),
+        ("scores", (0, 2, 3), [4, 0, 9]),
+        ("scores", (2,), None),
+    ],
+)
+def test_layers_are_weighted_by_their_scores(data, tmp_path, how, kept, weights):
+    job = make_job(data, tmp_path, kept=kept, report=Heard())
+    job.board = ScoreBoard({"fisher": SCORES})
+
+    assert weights == Distill(layer_weights=how, of=("fisher",))._weights(job)
+    assert bool(job.report.notes) is (kept == (2,))
+
+
+def test_shuffled_weights_are_the_same_numbers_in_an_order_of_the_seed(data, tmp_path):
+    job = make_job(data, tmp_path, kept=(0, 1, 3))
+    job.board = ScoreBoard({"fisher": SCORES})
+    drawn = []
+    for seed in range(20):
+        job.seed = seed
+        drawn.append(tuple(Distill(layer_weights="shuffled", of=("fisher",))._weights(job)))
+
+    assert {tuple(sorted(each)) for each in drawn} == {(1, 4, 9)}
+    assert len(set(drawn)) > 3
+
+
+@pytest.mark.parametrize("of", [(), ("fisher", "cka")])
+def test_weights_by_scores_are_those_of_one_scorer(data, tmp_path, of):
+    with pytest.raises(LwaError, match="takes the scores of one scorer"):
+        Distill(layer_weights="shuffled", of=of).compress(make_job(data, tmp_path))
+
+
+@pytest.mark.parametrize("compare", ["relations", "attention"])
+def test_what_is_compared_comes_nearer(data, tmp_path, compare):
+    """With next to nothing else in the loss."""
+    job = make_job(data, tmp_path)
+    step = Distill(compare=compare, hidden=1000.0, epochs=4, batch=8, learning_rate=3e-3, patience=4)
+    batch = job.subject.training_batch(job.windows)
+    real = batch["attention_mask"].bool()
+
+    def left(model):
+        with torch.no_grad(), step._watched(job.teacher) as taught:
+            job.subject.encode(job.teacher.model, batch)
+        with torch.no_grad(), step._watched(LayeredModel(model)) as seen:
+            job.subject.encode(model.eval(), batch)
+        targets = HiddenTargets(KEPT, 4)
+        error = targets.relation_error if compare == "relations" else targets.attention_error
+        return float(error(list(seen), list(taught), real))
+
+    before = left(job.teacher.keep(KEPT).model)
+
+    assert left(step.compress(job)) < 0.8 * before
 
 
 def test_distill_changes_the_student_and_nothing_else(data, tmp_path):
