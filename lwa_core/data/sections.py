@@ -63,6 +63,12 @@ class Measurement:
     control: bool = setting(
         False, help="train the teacher for as long as each student was healed, and hold the student against it too"
     )
+    random_sets: int = setting(
+        3,
+        help="random sets of as many layers that each choice is measured beside, as cut, with the evenly spaced one; "
+        "0 measures none of them",
+        minimum=0,
+    )
     bootstrap: int = setting(2000, help="resamples of the test examples for each interval", minimum=100)
     confidence: float = setting(0.95, help="confidence of every interval", minimum=0.5, maximum=0.999)
     requests: int = setting(300, help="timed requests a model at batch 1; 0 measures no time", minimum=0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import attrs
 
@@ -20,10 +20,15 @@ if TYPE_CHECKING:
     import torch
 
     from lwa_core.modeling.layers.layered import LayeredModel
+    from lwa_core.pipeline.graph import Job
     from lwa_core.training.trainer import Trained
 
 MODEL = "model"
 FACTS = "facts.json"
+UNCUT = "uncut.json"
+"""Lies with the result of a stage that was to cut a model to layers that its family cannot do with."""
+
+T = TypeVar("T")
 
 
 @attrs.frozen
@@ -106,6 +111,21 @@ class StoredModel:
 def restorer_of(use: Use) -> Restorer:
     """A compressor of a recipe, as what restores the models that it made."""
     return Restorer(use.component, use.settings, use.instance, facts_of(use.offer.provider))
+
+
+def cut_or_note(model: LayeredModel, layers: Sequence[int], job: Job) -> torch.nn.Module | None:
+    """A model cut to these layers; None where its family cannot be, which is noted with the stage's result."""
+    try:
+        return model.keep(layers).model.eval()
+    except ModelError as error:
+        job.report.note(f"layers {list(layers)} alone cannot be measured: {error.message}")
+        write_json(job.folder / UNCUT, {"why": error.message})
+        return None
+
+
+def read_unless_uncut(read: Callable[[Path], T], folder: Path) -> T | None:
+    """What a stage left of a model cut to some layers; None where it could not be cut to them."""
+    return None if (folder / UNCUT).is_file() else read(folder)
 
 
 def write_model(

@@ -14,6 +14,7 @@ from lwa_core.pipeline.smoke_test import smoke_stage
 from lwa_core.pipeline.stages.control import Control, controls_of
 from lwa_core.pipeline.stages.exports import Exported, exports_of
 from lwa_core.pipeline.stages.optimality import optimality_stage
+from lwa_core.pipeline.stages.other_sets import MeasuredSet, qualities_of, sets_of
 from lwa_core.pipeline.stages.performance import configurations_stage, performance_stage
 from lwa_core.pipeline.stages.scores import Table, score_stages
 from lwa_core.pipeline.stages.selection import Selected, selection_stage
@@ -73,6 +74,10 @@ class Plan:
         """The students that follow from the chosen layers."""
         return tiers_of(self.task, self.data, self.teacher, plan, self.scores, self.refitted)
 
+    def other_sets(self, plan: DepthPlan) -> list[MeasuredSet]:
+        """The chosen layers and others of their number, as cut, where the recipe makes students."""
+        return sets_of(self.task, *self.measured, plan) if self.recipe.compress else []
+
     def optimality(self, plan: DepthPlan) -> Stage[Any]:
         """The comparison of the chosen layers with all subsets."""
         return optimality_stage(self.task, self.data, self.teacher, plan)
@@ -113,6 +118,7 @@ class Plan:
         made: list[Stage[Any]] = [self.optimality(selected.plan)] if compared else []
         made += [model for tier in tiers for model in tier.models]
         made += [quality for tier in tiers for quality in tier.qualities]
+        made += qualities_of(self.other_sets(selected.plan))
         last = self.last(tiers)
         if self.recipe.measurement.control and self.recipe.compress:
             # How long a student was trained is known once it is there, and the last stage comes after all of them.
@@ -148,6 +154,8 @@ def make_plan(recipe: Recipe, *, refit: bool = True) -> Plan:
     promises: list[tuple[str, Use | None]] = [(f"{use.name}, each tier", use) for use in recipe.compress]
     if recipe.compress:
         promises.append(("rank students", None))
+        if recipe.measurement.random_sets:
+            promises.append(("rank evenly spaced and random layers, as cut", None))
     if recipe.export:
         promises += [(f"{use.name}, each tier", use) for use in recipe.export]
         promises.append(("rank exports", None))

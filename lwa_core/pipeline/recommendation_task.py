@@ -18,7 +18,7 @@ from lwa_core.data.timed import TimedHistory, asks_for_times
 from lwa_core.errors import PluginError
 from lwa_core.pipeline.graph import Inputs, Job, Stage, core_part, given
 from lwa_core.pipeline.keys import digests_of
-from lwa_core.pipeline.models import StoredModel, restorer_of, write_model
+from lwa_core.pipeline.models import StoredModel, cut_or_note, read_unless_uncut, restorer_of, write_model
 from lwa_core.pipeline.stages.exports import StoredBundle
 from lwa_core.pipeline.task import Asked, drawn
 from lwa_core.plugins.protocols import ReadsFiles, Recommender, TrainableSubject, uses_transitions
@@ -347,6 +347,20 @@ class RecommendationTask:
         inputs: Inputs = {"data": data, "model": model}
         return Stage(name, "ranking", RANKING_VERSION, self._rank, read_rankings, inputs, self._ranked_how())
 
+    def cut_quality(
+        self, name: str, data: Stage[PreparedData], teacher: Stage[StoredModel], layers: Sequence[int]
+    ) -> Stage[Rankings | None]:
+        inputs: Inputs = {"data": data, "teacher": teacher}
+        asked = {**self._ranked_how(), "layers": list(layers)}
+        make, read = partial(self._rank_cut, layers), partial(read_unless_uncut, read_rankings)
+        return Stage(name, "ranking", RANKING_VERSION, make, read, inputs, asked)
+
+    def _rank_cut(self, layers: Sequence[int], job: Job) -> None:
+        network = cut_or_note(job["teacher"].live.layered, layers, job)
+        if network is not None:
+            ranker = self.with_network(job["teacher"].live, network, None).ranker
+            write_rankings(job.folder, {"model": self._ranking(ranker.scores, job["data"], job.report)})
+
     def _ranked_how(self) -> dict[str, Any]:
         evaluate = self.recipe.evaluate
         how = {"filter_seen": evaluate.filter_seen, "depth": max(evaluate.k)}
@@ -424,19 +438,24 @@ class RecommendationTask:
         return float(ndcg(ranking.ranks, 10, ranking.tied).mean())
 
     def figures(
-        self, data: PreparedData, qualities: Mapping[str, Rankings], baselines: Baselines, controls: Mapping[str, str]
+        self,
+        data: PreparedData,
+        qualities: Mapping[str, Rankings],
+        baselines: Baselines | None,
+        controls: Mapping[str, str],
     ) -> Quality:
         from lwa_core.results.assembly import Quality
         from lwa_core.results.summary import cold_start, summarise, trivial
 
-        rankings = {**{name: ranked["model"] for name, ranked in qualities.items()}, **baselines.rankings}
+        rankings = {name: ranked["model"] for name, ranked in qualities.items()}
+        rankings |= {} if baselines is None else baselines.rankings
         evaluate, seed = self.recipe.evaluate, self.recipe.seed
         return Quality(
             headline=f"ndcg@{headline_cutoff(evaluate.k)}",
             figures=summarise(rankings, data.catalogue, evaluate, seed, controls=controls),
             cold_start=cold_start(rankings, data, evaluate, seed),
             trivial=trivial(rankings, data, evaluate),
-            fitted=baselines.fitted,
+            fitted={} if baselines is None else baselines.fitted,
         )
 
     def account(self, data: PreparedData) -> dict[str, Any]:

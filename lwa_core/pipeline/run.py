@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,13 @@ from lwa_core.pipeline.plan import Plan, make_plan
 from lwa_core.pipeline.smoke_test import try_first
 from lwa_core.pipeline.stages.control import Control
 from lwa_core.pipeline.stages.exports import BUNDLE
+from lwa_core.pipeline.stages.other_sets import MeasuredSet
 from lwa_core.pipeline.stages.scores import board_of
 from lwa_core.pipeline.stages.students import Tier
 from lwa_core.plugins.requirements import lacking_device
 from lwa_core.recipe.recipe import Recipe
 from lwa_core.recommendation.users import HISTORIES
-from lwa_core.results.assembly import ExportFound, Found, assemble, tables_of_bundles
+from lwa_core.results.assembly import ExportFound, Found, SetFound, assemble, tables_of_bundles
 from lwa_core.results.reading import UNFINISHED, is_finished
 from lwa_core.results.writing import METRICS, metrics_content, write_metrics, write_performance
 from lwa_core.runtime.description import MEASURED
@@ -170,6 +172,7 @@ def found(plan: Plan, run: Run, tiers: Sequence[Tier], controls: Sequence[Contro
     made_of = {each.bundle.name: each.model.name for each in exports}
     qualities |= {each.bundle.name: run.value(each.quality) for each in exports if each.quality is not None}
     scorers = plan.recipe.scorers
+    sets = [] if selected is None else plan.other_sets(selected.plan)
     return Found(
         recipe=plan.recipe,
         data=task.account(run.value(plan.data)),
@@ -201,5 +204,20 @@ def found(plan: Plan, run: Run, tiers: Sequence[Tier], controls: Sequence[Contro
         calibration_examples=task.calibration_size(run.value(plan.data)),
         plan=None if selected is None else selected.plan,
         optimality=run.value(plan.optimality(selected.plan)) if compared and selected is not None else None,
+        sets=_sets(plan, run, sets),
         warnings=run.warnings,
     )
+
+
+def _sets(plan: Plan, run: Run, sets: Sequence[MeasuredSet]) -> list[SetFound]:
+    """How good the teacher is with each set alone, beside the others of its tier; those that could be cut to."""
+    found: list[SetFound] = []
+    for _, group in groupby(sets, lambda each: each.tier):
+        own = {each.name: each for each in group}
+        values = {name: run.value(each.quality) for name, each in own.items()}
+        qualities = {name: value for name, value in values.items() if value is not None}
+        assert plan.quality is not None  # without test examples there is no set to measure
+        teacher = {plan.measured[1].name: run.value(plan.quality)}
+        figures = plan.task.figures(run.value(plan.measured[0]), {**teacher, **qualities}, None, {}).figures
+        found += [SetFound(own[name].tier, name, own[name].how, own[name].layers, figures[name]) for name in qualities]
+    return found

@@ -115,6 +115,13 @@ class Task(Protocol):
     def quality(self, name: str, data: Stage[Any], model: Stage[Any]) -> Stage[Any] | None:
         """The stage that measures a model on the test examples; None where there are none."""
 
+    def cut_quality(
+        self, name: str, data: Stage[Any], teacher: Stage[StoredModel], layers: Sequence[int]
+    ) -> Stage[Any] | None:
+        """The stage that measures the teacher with nothing but these layers; its value is None where it cannot be cut
+        to them. None where there are no test examples.
+        """
+
     def baselines(self, data: Stage[Any], teacher: Stage[StoredModel], chosen_on: Stage[Any]) -> Stage[Any] | None:
         """The stage that measures what needs no layers; `chosen_on`: the data by whose validation part it is set."""
 

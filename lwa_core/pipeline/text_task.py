@@ -20,7 +20,7 @@ from lwa_core.modeling.probing.batches import checked, moved
 from lwa_core.modeling.probing.probe import Probe
 from lwa_core.pipeline.graph import Inputs, Job, Stage, given
 from lwa_core.pipeline.keys import path_digests
-from lwa_core.pipeline.models import StoredModel, restorer_of, write_model
+from lwa_core.pipeline.models import StoredModel, cut_or_note, read_unless_uncut, restorer_of, write_model
 from lwa_core.pipeline.task import Asked, drawn_rows
 from lwa_core.plugins.protocols import TrainableSubject
 from lwa_core.recipe.recipe import Recipe, Use
@@ -310,6 +310,22 @@ class TextTask:
         inputs: Inputs = {"data": data, "model": model}
         asked = {"length": self.texts.length, "seed": self.recipe.seed}
         return Stage(name, "text-quality", QUALITY_VERSION, self._measure, _read_qualities, inputs, asked)
+
+    def cut_quality(
+        self, name: str, data: Stage[TextData], teacher: Stage[StoredModel], layers: Sequence[int]
+    ) -> Stage[Any] | None:
+        if not self.texts.test:
+            return None
+        inputs: Inputs = {"data": data, "teacher": teacher}
+        asked = {"length": self.texts.length, "seed": self.recipe.seed, "layers": list(layers)}
+        make, read = partial(self._measure_cut, layers), partial(read_unless_uncut, _read_qualities)
+        return Stage(name, "text-quality", QUALITY_VERSION, make, read, inputs, asked)
+
+    def _measure_cut(self, layers: Sequence[int], job: Job) -> None:
+        network = cut_or_note(job["teacher"].live.layered, layers, job)
+        if network is not None:
+            subject = self.with_network(job["teacher"].live, network, None).subject
+            _write_qualities(job.folder, {"model": self._quality(subject, job["data"], job.report)})
 
     def _measure(self, job: Job) -> None:
         subject = job["model"].load().subject

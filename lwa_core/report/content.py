@@ -103,6 +103,7 @@ def sections(results: Results) -> dict[str, Any]:
         "plan": metrics.plan,
         "strips": None if metrics.plan is None else strips(metrics.plan, metrics.scores),
         "plan_table": None if metrics.plan is None else plan_table(metrics.plan, metrics.scores),
+        "choices": choices(results),
         "trace": "" if metrics.plan is None else tomli_w.dumps(_tomlable(metrics.plan.trace)).strip(),
         "training": [training(entry) for entry in metrics.training],
         "steps": _steps(metrics.data.steps) if metrics.data.steps else None,
@@ -233,6 +234,26 @@ def exports(results: Results) -> Table | None:
     ]
     columns = ("bundle", "weights", "item table", "quantised products", "largest difference", "of the top 10")
     return Table((*columns, "share of its model's"), rows) if rows else None
+
+
+def choices(results: Results) -> Table | None:
+    """The chosen layers of each tier beside sets of their size that nobody looked for, all as cut."""
+    rows = []
+    for choice in results.metrics.choices:
+        for each in (choice.chosen, *choice.others):
+            same = each is not choice.chosen and each.layers == choice.chosen.layers
+            rows.append(
+                (
+                    f"{len(each.layers)}, {each.how}",
+                    ", ".join(map(str, each.layers)),
+                    with_interval(each.figure, number),
+                    with_interval(each.kept, percent),
+                    "" if each is choice.chosen else "the same" if same else with_interval(each.ahead, signed),
+                )
+            )
+    name = metric_name(results.headline)
+    columns = ("layers", "which", name, "of the teacher's", "the chosen set's advantage")
+    return Table(columns, rows) if rows else None
 
 
 def loads(results: Results) -> Table | None:

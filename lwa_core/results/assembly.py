@@ -20,18 +20,22 @@ from lwa_core.results.schema import (
     AgainstControl,
     CalibrationUsed,
     Caution,
+    Choice,
     ColdStart,
     Data,
     Exported,
+    Figure,
     Metrics,
     ModelQuality,
     ModelResult,
     Optimality,
     PlanResult,
     RecipeRead,
+    SetResult,
     Training,
 )
 from lwa_core.results.summary import agreement_of, scores_of
+from lwa_core.results.verdict import advantage
 from lwa_core.results.warnings import warnings_for
 from lwa_core.store.files import digest
 from lwa_core.types import DepthPlan, ScoreBoard
@@ -78,6 +82,25 @@ class ExportFound:
 
 
 @attrs.frozen(eq=False)
+class SetFound:
+    """The teacher with nothing but some layers, measured.
+
+    Args:
+        tier: Whose number of layers they are.
+        name: Of its own in the tier.
+        how: `chosen`, `evenly spaced` or `random`.
+        layers: Of the teacher.
+        quality: Beside the teacher and the other sets of the tier, by their names.
+    """
+
+    tier: int
+    name: str
+    how: str
+    layers: tuple[int, ...]
+    quality: ModelQuality
+
+
+@attrs.frozen(eq=False)
 class Found:
     """What the stages of a run found out, apart from what is timed.
 
@@ -88,13 +111,14 @@ class Found:
         folders: Where each model lies.
         made_by: The component that made each student, and the number of its tier.
         controls: By the name of a student that of the teacher that was trained as much longer.
-        exports: The bundles, by name.
         quality: Of all models.
         board: The scores; None where nothing was scored.
         calibration_examples: How many examples the scorers and selectors looked at.
         plan: The selected layers; None where none were.
         optimality: The comparison with all subsets, where there is one.
         warnings: What the stages warned of.
+        exports: The bundles, by name.
+        sets: The chosen layers of each tier and those that they are held against, as cut.
     """
 
     recipe: Recipe
@@ -110,6 +134,7 @@ class Found:
     optimality: Optimality | None
     warnings: Sequence[Mapping[str, str]]
     exports: Mapping[str, ExportFound] = attrs.field(factory=dict)
+    sets: Sequence[SetFound] = ()
 
 
 def assemble(found: Found) -> Metrics:
@@ -146,6 +171,7 @@ def assemble(found: Found) -> Metrics:
         if plan is None or recipe.select is None
         else PlanResult(selector=recipe.select.component, depth=plan.depth, tiers=plan.tiers, trace=plan.trace),
         optimality=found.optimality,
+        choices=_choices(found),
         training=tuple(
             Training(
                 name=name,
@@ -163,6 +189,32 @@ def assemble(found: Found) -> Metrics:
     results = Results(metrics)
     first = convergence_warnings(results)
     return attrs.evolve(metrics, warnings=(*first, *metrics.warnings, *warnings_for(results)))
+
+
+def _choices(found: Found) -> tuple[Choice, ...]:
+    """Each tier's chosen layers beside sets that nobody looked for, as cut."""
+    headline, made = found.quality.headline, []
+    for tier in sorted({each.tier for each in found.sets}):
+        own = [each for each in found.sets if each.tier == tier]
+        chosen = next((each for each in own if each.how == "chosen"), None)
+        if chosen is None:
+            continue  # the family cannot be cut to it, which ends the run elsewhere
+        less = headline in found.quality.lower_is_better
+        ahead = {name: advantage(figures.get(headline), less) for name, figures in chosen.quality.versus.items()}
+        others = [_set(each, headline, ahead.get(each.name)) for each in own if each is not chosen]
+        made.append(Choice(tier=tier, chosen=_set(chosen, headline), others=tuple(others)))
+    return tuple(made)
+
+
+def _set(found: SetFound, headline: str, ahead: Figure | None = None) -> SetResult:
+    kept = found.quality.kept or {}
+    return SetResult(
+        how=found.how,
+        layers=found.layers,
+        figure=found.quality.metrics.get(headline),
+        kept=kept.get(headline),
+        ahead=ahead,
+    )
 
 
 def _healed(found: Found, name: str, tier: int) -> bool:

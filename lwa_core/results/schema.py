@@ -471,6 +471,41 @@ class Optimality:
 
 
 @attrs.frozen(kw_only=True)
+class SetResult:
+    """The teacher with nothing but some of its layers, untrained, on the test examples.
+
+    Args:
+        how: How they were found: `chosen`, `evenly spaced` or `random`.
+        layers: Of the teacher.
+        figure: The headline metric; null where it is not defined.
+        kept: Over the teacher's, 1: the same.
+        ahead: What the chosen set is ahead by in the headline metric, paired: above 0 it is the better one, whichever
+            way the metric goes; null for the chosen set.
+    """
+
+    how: str
+    layers: tuple[int, ...]
+    figure: Figure | None = None
+    kept: Figure | None = None
+    ahead: Figure | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Choice:
+    """The chosen layers beside sets of their size that nobody looked for, all as cut.
+
+    Args:
+        tier: Number of the tier.
+        chosen: The layers that were chosen.
+        others: Evenly spaced layers, and random ones.
+    """
+
+    tier: int
+    chosen: SetResult
+    others: tuple[SetResult, ...]
+
+
+@attrs.frozen(kw_only=True)
 class Training:
     """How a model was trained.
 
@@ -530,6 +565,8 @@ class Metrics:
         agreement: Null where nothing was scored.
         plan: Null where no layers were chosen.
         optimality: Null where not every subset was measured.
+        choices: For each tier that leaves layers out what its choice is worth on test examples; empty where that was
+            not measured.
         training: Of every model that was trained in this run.
         warnings: Of the stages, then about the figures.
     """
@@ -550,6 +587,7 @@ class Metrics:
     agreement: Agreement | None = None
     plan: PlanResult | None = None
     optimality: Optimality | None = None
+    choices: tuple[Choice, ...] = ()
     training: tuple[Training, ...] = ()
     warnings: tuple[Caution, ...] = ()
 

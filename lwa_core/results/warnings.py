@@ -36,6 +36,7 @@ def warnings_for(results: Results) -> list[Caution]:
         *_seen_targets(results),
         *_unstable(results),
         *_random_selection(results),
+        *_no_better_choice(results),
         *_touches_zero(results),
     ]
 
@@ -146,6 +147,22 @@ def _random_selection(results: Results) -> Iterator[Caution]:
     components = {scores.name: scores.component for scores in results.metrics.scores}
     if select.get("use") == "random" or components.get(select.get("by", "")) == "random":
         yield Caution("random-selection", "the layers were drawn at random: a baseline for selectors, not a selection")
+
+
+def _no_better_choice(results: Results) -> Iterator[Caution]:
+    """Of each tier the sets that nobody looked for and that its choice is not shown to be better than."""
+    for choice in results.metrics.choices:
+        layers = ", ".join(map(str, choice.chosen.layers))
+        said = f"the choice of layers {layers}, as cut,"
+        found: dict[Verdict, list[str]] = {}
+        for other in choice.others:
+            if other.ahead is not None and other.layers != choice.chosen.layers:
+                told = f"{other.how} ones ({', '.join(map(str, other.layers))}; advantage "
+                found.setdefault(verdict(other.ahead), []).append(f"{told}{_figure(results, other.ahead)})")
+        for shown in (Verdict.WORSE, Verdict.EITHER, Verdict.UNKNOWN):
+            if shown in found:
+                how = compared(shown, results.words.rank)
+                yield Caution("choice-no-better", f"{said} {how} {', '.join(found[shown])}")
 
 
 def _touches_zero(results: Results) -> Iterator[Caution]:

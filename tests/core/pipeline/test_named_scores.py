@@ -38,7 +38,7 @@ def test_students_follow_from_the_scores_that_are_named_and_no_others(tmp_path):
 
 
 def test_a_scorer_that_is_not_there_is_named_at_its_place(tmp_path):
-    with pytest.raises(RecipeError, match="names no .*score.*: 'fishy'") as caught:
+    with pytest.raises(RecipeError, match=r"names no .*score.*: 'fishy'") as caught:
         load_recipe(write_recipe(tmp_path, WEIGHED.replace('of = ["fisher"]', 'of = ["fishy"]')))
 
     assert "did you mean 'fisher'?" in str(caught.value)
