@@ -45,6 +45,7 @@ FLOW = (
     Part("calibration", "What the scorers and the selector look at."),
     Part("select", "Which layers stay: by measuring again after every removal.", "greedy", {"keep": 1}),
     Part("compress", "How the smaller model is made, step by step.", "drop"),
+    Part("compress", "", "patch"),
     Part("compress", "", "distill"),
     Part("evaluate", "What is measured, on data that no choice above has seen."),
 )

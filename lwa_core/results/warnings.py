@@ -28,6 +28,7 @@ FEW_CALIBRATION = 100
 def warnings_for(results: Results) -> list[Caution]:
     """What is to be said about the figures of `metrics.json`."""
     return [
+        *_healed_for_nothing(results),
         *_trivial(results),
         *_not_finite(results),
         *_below_baseline(results),
@@ -44,6 +45,24 @@ def warnings_for(results: Results) -> list[Caution]:
 def performance_warnings(results: Results) -> list[Caution]:
     """What is to be said about timed figures, which `metrics.json` does not hold."""
     return [*_unreliable(results), *_slower(results)]
+
+
+def _healed_for_nothing(results: Results) -> Iterator[Caution]:
+    """Of each step that healed the students of before, untrained, that it is not shown to be better than."""
+    for student in results.of_kind("student"):
+        if not student.healed or results.source(student).healed:
+            continue
+        found: dict[Verdict, list[str]] = {}
+        for other in results.of_kind("student"):
+            if other.tier != student.tier or other.healed:
+                continue
+            ahead = results.ahead(student, other)
+            if ahead is not None:
+                found.setdefault(verdict(ahead), []).append(f"{other.name} (advantage {_figure(results, ahead)})")
+        for shown in (Verdict.WORSE, Verdict.EITHER, Verdict.UNKNOWN):
+            if shown in found:
+                said = f"{student.name} was trained, and {compared(shown, results.words.rank)}"
+                yield Caution("healing-no-better", f"{said} {', '.join(found[shown])}, which was not")
 
 
 def _below_baseline(results: Results) -> Iterator[Caution]:

@@ -207,3 +207,27 @@ def test_nothing_is_said_of_how_few_where_there_are_none():
     told["data"]["facts"]["counts"]["test"] = 0
 
     assert [] == messages(warnings_for(example_run.results(told)), "few-test-texts")
+
+
+@pytest.mark.parametrize(
+    ("advantage", "said"),
+    [
+        ((0.01, 0.004), None),
+        ((0.001, 0.004), "is not shown to rank better or worse than"),
+        ((-0.01, 0.004), "is shown to rank worse than"),
+    ],
+)
+def test_healing_that_is_not_shown_to_have_helped_comes_before_all_else(advantage, said):
+    def beside(metrics):
+        model(metrics, "distill-4")["healed"] = True
+        model(metrics, "distill-4")["versus"] = {"drop-4": {"ndcg@10": example_run.figure(*advantage)}}
+        model(metrics, "distill-2")["healed"] = False
+
+    warnings = told(beside)
+
+    if said is None:
+        assert messages(warnings, "healing-no-better") == []
+    else:
+        (message,) = messages(warnings, "healing-no-better")
+        assert message.startswith(f"distill-4 was trained, and {said} drop-4 (advantage")
+        assert warnings[0].code == "healing-no-better"
