@@ -14,8 +14,8 @@ from lwa_core.statistics.means import FEWEST
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-UTILITIES = {"loss": "minus the cross-entropy", "ndcg": "NDCG"}
-UNITS = {"loss": "nats", "ndcg": ""}
+UTILITIES = {"loss": "minus the cross-entropy", "kl": "minus the divergence from the full model", "ndcg": "NDCG"}
+UNITS = {"loss": "nats", "kl": "nats", "ndcg": ""}
 
 
 def told(metrics: Metrics) -> dict[str, Any] | None:

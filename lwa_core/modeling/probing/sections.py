@@ -14,7 +14,8 @@ class Calibration:
     examples: int = setting(1024, help="at most this many calibration examples, drawn with the seed", minimum=2)
     utility: str = setting(
         "loss",
-        help="how good the model is on one example: minus its cross-entropy, or its NDCG@k as the report has it",
-        choices=("loss", "ndcg"),
+        help="how good the model is on one example: minus its cross-entropy, minus how far its answer is from the full "
+        "model's (Kullback-Leibler), or its NDCG@k as the report has it",
+        choices=("loss", "kl", "ndcg"),
     )
     batch: int = setting(64, help="examples in one micro-batch", minimum=1)
