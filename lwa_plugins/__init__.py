@@ -194,6 +194,9 @@ def lwa_compressors() -> list[Component[Any]]:
             f"{at}.patch:Patch",
             reference="Shopkhoev et al. 2025, ReplaceMe; Chen et al. 2025, Prune&Comp; LinearPatch (Chen et al. 2025)",
         ),
+        Component(
+            "quantise", f"{at}.quantise:Quantise", reference="Nagel et al. 2021, section 2; Dettmers et al. 2022"
+        ),
         Component("qlora", f"{at}.qlora:QLoRA", reference="Dettmers et al. 2023, QLoRA"),
     ]
 

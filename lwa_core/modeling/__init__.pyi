@@ -6,6 +6,10 @@ from .files.pretrained import (
     open_pretrained as open_pretrained,
     read_config as read_config,
 )
+from .files.sizes import (
+    memory_bytes as memory_bytes,
+    parameter_count as parameter_count,
+)
 from .gradients.parameter_gradients import EmbeddingByExample as EmbeddingByExample
 from .kernels.cross_entropy import cross_entropy as cross_entropy
 from .kernels.matmul import (
@@ -29,6 +33,12 @@ from .layers.layered import (
 from .layers.packed_weights import (
     assert_plain_weights as assert_plain_weights,
     layer_weights as layer_weights,
+    packed_module as packed_module,
+)
+from .layers.row_codes import (
+    CodedEmbedding as CodedEmbedding,
+    CodedLinear as CodedLinear,
+    coded as coded,
 )
 from .layers.state_maps import (
     StateMap as StateMap,

@@ -11,6 +11,7 @@ from torch import nn
 from lwa_core.errors import ModelError
 from lwa_core.modeling.files.adapters import decoded, merged
 from lwa_core.modeling.layers.packed_weights import packed_module
+from lwa_core.modeling.layers.row_codes import coded
 
 HALF = (torch.float16, torch.bfloat16)
 
@@ -18,13 +19,15 @@ HALF = (torch.float16, torch.bfloat16)
 def full_precision(model: nn.Module) -> nn.Module:
     """A copy of a model in float32, on the CPU, in eval mode; the model stays as it is.
 
-    Weights of bitsandbytes are decoded, and adapters beside weights are added to them afterwards, in float32.
+    Weights in codes are decoded, and adapters beside weights are added to them afterwards, in float32.
 
     Raises:
         ModelError: It holds weights in codes of another kind.
     """
     own: Any = copy.deepcopy(model)
     own = merged(own) if hasattr(own, "peft_config") else decoded(own)
+    for name, module in coded(own).items():
+        own.set_submodule(name, module.plain())
     packed = packed_module(own)
     if packed is not None:
         said = f"the model holds quantised weights ({type(packed).__name__}) that cannot be decoded"

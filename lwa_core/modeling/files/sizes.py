@@ -8,12 +8,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from lwa_core.modeling.layers.row_codes import RowCodes
 from lwa_core.store.files import digest
 
 
 def parameter_count(module: nn.Module) -> int:
-    """Parameters, a 4-bit weight counted as the numbers it stands for and not as its packed bytes."""
-    return sum(_shape(p).numel() for p in (*module.parameters(), *_packed(module)))
+    """Parameters, weights in codes counted as the numbers that they stand for and not as their packed bytes."""
+    kept = sum(each.shape.numel() for each in module.modules() if isinstance(each, RowCodes))
+    return kept + sum(_shape(p).numel() for p in (*module.parameters(), *_packed(module)))
 
 
 def memory_bytes(module: nn.Module) -> int:
