@@ -202,7 +202,10 @@ def all_metrics(results: Results) -> Table:
 def size(results: Results) -> Table:
     """Parameters, disk and memory of every model that has layers."""
     models = _layered(results)
-    columns = ("model", "layers", "parameters", "weights on disk", "weights in memory", "memory of the process")
+    columns = (
+        *("model", "layers", "parameters", "weights on disk", "weights in memory", "bits a parameter: disk, memory"),
+        "memory of the process",
+    )
     rows = [
         (
             model.name,
@@ -210,11 +213,19 @@ def size(results: Results) -> Table:
             _shown(model.parameters, lambda n: f"{n:,}") if model.kind != "export" else "",
             _shown(model.bytes_disk, megabytes),
             _shown(model.bytes_memory, megabytes) if model.kind != "export" else "",
+            ", ".join(_bits(each, model.parameters) for each in (model.bytes_disk, model.bytes_memory))
+            if model.kind != "export"
+            else "",
             _shown(process_memory(results, model.name), megabytes),
         )
         for model in models
     ]
     return Table(columns, rows, kinds=[model.kind for model in models])
+
+
+def _bits(size: int | None, parameters: int | None) -> str:
+    """Bits for each number that a model stands for, all that lies beside the weights counted with them."""
+    return NOT_MEASURED if size is None or not parameters else f"{8 * size / parameters:.1f}"
 
 
 def exports(results: Results) -> Table | None:

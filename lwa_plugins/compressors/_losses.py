@@ -23,22 +23,52 @@ def soft_cross_entropy(
     labels: torch.Tensor,
     soft: float,
     temperature: float,
+    listed: int = 0,
 ) -> torch.Tensor:
     """(1 − soft) · CE(labels) + soft · T² · KL(teacher ‖ student), averaged over the targets (Hinton et al. 2015).
 
     given, wanted: hidden states of student and teacher (targets, width); labels (targets,). T² keeps the size of the
-    gradients when the temperature changes. In chunks, as `lwa_core.modeling.kernels.cross_entropy.cross_entropy` is.
+    gradients when the temperature changes. With `listed` the second term is `list_loss` of the teacher's so many best
+    items, which knows no temperature. In chunks, as `lwa_core.modeling.kernels.cross_entropy.cross_entropy` is.
     """
     total = given.new_zeros(())
     for g, w, label in zip(given.split(CHUNK), wanted.split(CHUNK), labels.split(CHUNK), strict=True):
         logits = _single(subject.head(student, g))
         total = total + (1 - soft) * F.cross_entropy(logits, label, reduction="sum")
-        if soft:
+        if soft and listed:
+            with torch.no_grad():
+                best = _single(subject.head(teacher, w))
+            total = total + soft * list_loss(logits, best, listed).sum()
+        elif soft:
             with torch.no_grad():
                 target = F.log_softmax(_single(subject.head(teacher, w)) / temperature, dim=-1)
             answer = F.log_softmax(logits / temperature, dim=-1)
             total = total + soft * temperature**2 * F.kl_div(answer, target, reduction="sum", log_target=True)
     return total / max(1, len(labels))
+
+
+def list_loss(logits: torch.Tensor, taught: torch.Tensor, top: int, others: int = 256) -> torch.Tensor:
+    """How unlikely the teacher's list is when items are drawn one after the other by the student's scores (targets,).
+
+    The relaxed Plackett-Luce likelihood (Kang et al. 2020, DE-RRD, equation 8): each of the teacher's `top` items is
+    drawn before those behind it and before `others` items drawn at random, which have no order. Places are weighted by
+    1 / log2(1 + place), as in a discounted gain, at a sum of 1.
+
+    Args:
+        logits: The student's (targets, items).
+        taught: The teacher's (targets, items).
+        top: Items of the list; at most as many as there are.
+        others: Items drawn from torch's generator, the same for all targets; of a target, those of its list drop out.
+    """
+    best = taught.topk(min(top, taught.shape[1]), dim=1).indices
+    drawn = torch.randint(taught.shape[1], (others,), device=logits.device)
+    in_list = (drawn[None, :, None] == best[:, None, :]).any(dim=2)
+    rest = logits[:, drawn].masked_fill(in_list, -torch.inf).logsumexp(dim=1)
+    scores = logits.gather(1, best)
+    behind = scores.flip(1).logcumsumexp(dim=1).flip(1)  # of this place and all behind it
+    weights = 1 / torch.log2(2 + torch.arange(best.shape[1], device=logits.device, dtype=logits.dtype))
+    likely = scores - torch.logaddexp(behind, rest[:, None])
+    return -(likely * (weights / weights.sum())).sum(dim=1)
 
 
 def _single(logits: torch.Tensor) -> torch.Tensor:

@@ -25,7 +25,8 @@ class Distill(TrainingOptions):
     """Knowledge distillation into a student that starts from the kept layers.
 
     Loss: (1 − soft) · cross-entropy of the next item
-          + soft · T² · KL(teacher ‖ student) at temperature T over the full catalogue
+          + soft · T² · KL(teacher ‖ student) at temperature T over the full catalogue, or with `top` soft · the
+            list-wise loss of the teacher's best items (Kang et al. 2020, DE-RRD)
           + hidden · Σᵢ wᵢ errorᵢ, of the state that leaves student layer i, with Σᵢ wᵢ = 1.
     That state is matched by default with the one that the teacher hands to the next kept layer (after the last one: to
     the final norm), so that each layer learns to stand in for those that were removed behind it. Its error is relative
@@ -37,6 +38,12 @@ class Distill(TrainingOptions):
         0.7, help="share of the teacher's answers in the loss; the rest is the next item", minimum=0, maximum=1
     )
     temperature: float = setting(2.0, help="T: softens both distributions", above=0)
+    top: int = setting(
+        0,
+        help="match the order of the teacher's so many best items, before others drawn at random, in place of its "
+        "distribution over all; 0: the distribution",
+        minimum=0,
+    )
     hidden: float = setting(0.1, help="weight of matching hidden states", minimum=0)
     compare: str = setting("states", help="what of them is compared", choices=("states", "relations", "attention"))
     matches: str = setting(
@@ -73,7 +80,7 @@ class Distill(TrainingOptions):
             with layered.observe() as states:
                 given, _ = job.subject.encode(model, batch)
             answer = soft_cross_entropy(
-                job.subject, model, job.teacher.model, given, wanted, labels, self.soft, self.temperature
+                job.subject, model, job.teacher.model, given, wanted, labels, self.soft, self.temperature, self.top
             )
             if self.compare == "states":
                 return answer + self.hidden * targets.error(states, taught, batch["labels"] > 0)

@@ -1,5 +1,7 @@
 """Every compressor does what its text says, to the student and to nothing else."""
 
+from itertools import permutations
+
 import bitsandbytes.functional as bnb
 import four_bit
 import numpy as np
@@ -16,7 +18,7 @@ from lwa_core.modeling.files.saving import save_model
 from lwa_core.recommendation.fitting import score_histories
 from lwa_core.testing import tiny_probe, tiny_recommender
 from lwa_plugins.compressors import _losses
-from lwa_plugins.compressors._losses import HiddenTargets, soft_cross_entropy
+from lwa_plugins.compressors._losses import HiddenTargets, list_loss, soft_cross_entropy
 from lwa_plugins.compressors.distill import Distill
 from lwa_plugins.compressors.drop import Drop
 from lwa_plugins.compressors.qlora import QLoRA
@@ -119,6 +121,57 @@ def test_the_teacher_gets_no_gradient():
     assert wanted.grad is None
     assert all(parameter.grad is None for parameter in teacher.parameters())
     assert given.grad is not None
+
+
+def test_the_loss_of_a_list_is_that_of_drawing_it_item_by_item(monkeypatch):
+    rng = np.random.default_rng(0)
+    logits, taught = (torch.from_numpy(rng.normal(size=(4, 12))) for _ in range(2))
+    drawn = torch.tensor([3, 7, 7, 0, 11])
+    monkeypatch.setattr(torch, "randint", lambda *_, **__: drawn)
+
+    loss = list_loss(logits, taught, top=5, others=5)
+
+    expected = []
+    for own, wanted in zip(logits.numpy(), taught.numpy(), strict=True):
+        listed = list(np.argsort(-wanted)[:5])
+        others = [item for item in drawn.tolist() if item not in listed]
+        weights = [1 / np.log2(1 + place) for place in range(1, 6)]
+        total = 0.0
+        for place, item in enumerate(listed):
+            odds = np.exp(own[item]) / (sum(np.exp(own[i]) for i in [*listed[place:], *others]))
+            total -= weights[place] * np.log(odds)
+        expected.append(total / sum(weights))
+    np.testing.assert_allclose(loss.numpy(), expected)
+
+
+def test_no_order_has_a_smaller_loss_than_the_teachers():
+    taught = torch.arange(6.0)[None]
+    losses = {
+        order: list_loss(torch.tensor(order, dtype=torch.float)[None], taught, top=6, others=6).item()
+        for order in permutations(range(6))
+    }
+
+    assert min(losses, key=losses.get) == tuple(range(6))
+
+
+def test_a_list_longer_than_the_catalogue_is_all_of_it():
+    assert torch.isfinite(list_loss(torch.zeros(2, 5), torch.arange(10.0).view(2, 5), top=50)).all()
+
+
+def test_distillation_of_lists_brings_the_best_items_together(data, tmp_path):
+    job = make_job(data, tmp_path)
+    sequences = data.training_sequences()
+
+    def shared(model):
+        own, taught = (
+            score_histories(job.subject, m.eval(), sequences).topk(5).indices for m in (model, job.teacher.model)
+        )
+        return float((own[:, :, None] == taught[:, None, :]).any(dim=2).float().mean())
+
+    before = shared(Drop().compress(job))
+    step = Distill(soft=1.0, top=10, hidden=0.0, epochs=6, batch=8, learning_rate=3e-3, patience=6)
+
+    assert shared(step.compress(job)) > before + 0.1
 
 
 def test_no_targets_cost_nothing():
