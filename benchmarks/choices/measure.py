@@ -64,6 +64,9 @@ def tables(teacher):
     probe = make_probe(teacher.task, teacher.data, teacher.live, Quiet())
     sets = [kept for size in range(1, teacher.depth + 1) for kept in combinations(range(teacher.depth), size)]
     chosen_by = {utility: probe.evaluate(sets, utility).mean(axis=1) for utility in UTILITIES}
+    probe = make_probe(teacher.task, teacher.data, teacher.live, Quiet())
+    probe.repair = "least-squares"
+    chosen_by |= {f"{utility}, repaired": probe.evaluate(sets, utility).mean(axis=1) for utility in ("loss", "kl")}
     histories, targets = teacher.task.held_out(teacher.data, teacher.live, 10**9)
     test = Probe(
         teacher.live.layered, teacher.live.subject, histories, targets, **teacher.task.ranked, batch=probe.batch
@@ -71,9 +74,8 @@ def tables(teacher):
     return sets, chosen_by, test.evaluate(sets, "ndcg").mean(axis=1), probe.examples, test.examples
 
 
-def by_size(teacher):
+def by_size(teacher, sets, chosen_by, tested, calibration, test):
     """For every size: rank correlations with the test figure, and the share that each utility's best set keeps."""
-    sets, chosen_by, tested, calibration, test = tables(teacher)
     sizes, full = np.array([len(kept) for kept in sets]), tested[-1]
     told = []
     for size in range(1, teacher.depth):
@@ -148,17 +150,23 @@ def main():
     found = []
     for seed in asked.seeds:
         teacher = teacher_of(asked.recipe, [*asked.overrides, f"seed={seed}"], asked.store)
-        told = {"seed": seed, **by_size(teacher), "repaired": {}}
+        sets, chosen_by, *measured = tables(teacher)
+        told = {"seed": seed, **by_size(teacher, sets, chosen_by, *measured), "repaired": {}}
         for row in told["sizes"]:
             print(json.dumps(row), flush=True)
         for size in asked.repair:
             chosen = {name: each["chosen"] for name, each in told["sizes"][size - 1]["utilities"].items()}
             chosen |= {"evenly spaced": spaced(teacher.depth, size), "first": range(size)}
             chosen |= {"last": range(teacher.depth - size, teacher.depth)}
-            told["repaired"][size] = repaired(teacher, size, chosen, asked.sets, Path(asked.store), FORMS)
+            rows = repaired(teacher, size, chosen, asked.sets, Path(asked.store), FORMS)
+            for row in rows:
+                place = sets.index(tuple(row["layers"]))
+                row["utilities"] = {name: float(values[place]) for name, values in chosen_by.items()}
+            told["repaired"][size] = rows
         found.append(told)
         if asked.save:
             file = HERE / "results" / f"{asked.save}.json"
+            file.parent.mkdir(exist_ok=True)
             file.write_text(json.dumps({"recipe": asked.recipe.name, "teachers": found}, indent=1) + "\n", "utf-8")
 
 

@@ -266,6 +266,7 @@ class _Cell:
             plain.histories,
             plain.targets,
             utility=plain.utility,
+            repair=plain.repair,
             k=plain.k,
             filter_seen=plain.filter_seen,
             batch=plain.batch,

@@ -25,6 +25,11 @@ from .layers.blocks import (
     block_output as block_output,
     with_output as with_output,
 )
+from .layers.gap_maps import (
+    Fit as Fit,
+    Moments as Moments,
+    fit as fit,
+)
 from .layers.folder_depth import depth_of_folder as depth_of_folder
 from .layers.layered import (
     LayeredModel as LayeredModel,

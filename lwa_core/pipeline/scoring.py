@@ -238,7 +238,7 @@ def lent_probe(who: str, probe: Probe) -> Iterator[Loan]:
             probe.answers_only_if(None)
 
 
-PROBE = ("model", "subject", "histories", "batch", "seed", "utility", "report", "training_targets")
+PROBE = ("model", "subject", "histories", "batch", "seed", "utility", "repair", "report", "training_targets")
 """What the core relies on in a probe that others were lent."""
 
 

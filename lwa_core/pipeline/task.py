@@ -203,6 +203,7 @@ def make_probe(
         histories,
         targets,
         utility=calibration.utility,
+        repair=calibration.repair,
         **task.ranked,
         batch=calibration.batch,
         seed=task.recipe.seed,

@@ -14,9 +14,8 @@ if TYPE_CHECKING:
     import torch
 
     from lwa_core import Batch, History
-    from lwa_core.modeling import LayeredModel
+    from lwa_core.modeling import Fit, LayeredModel, Moments
     from lwa_plugins.compressors._branches import Branch
-    from lwa_plugins.compressors._gaps import Fit, Moments
 
 FORMS = ("scalar", "diagonal", "least-squares")
 HELD_OUT = 5
@@ -70,7 +69,7 @@ class Patch:
     ) -> None:
         import torch
 
-        from lwa_plugins.compressors._gaps import fit
+        from lwa_core.modeling import fit
 
         branch = self._branch(job, student, windows, boundary)
         parts: list[Moments] = []
@@ -112,8 +111,8 @@ class Patch:
         branch: Branch | None,
     ) -> Moments:
 
+        from lwa_core.modeling import Moments
         from lwa_plugins.compressors._branches import seen
-        from lwa_plugins.compressors._gaps import Moments
 
         moments: Moments | None = None
         for batch in _batches(job, windows, self.batch):
@@ -139,20 +138,12 @@ class Patch:
         return moments
 
     def _put(self, student: LayeredModel, boundary: int, branch: Branch | None, found: Fit) -> None:
-        import torch
+        from lwa_core.modeling import put_map
 
-        from lwa_core.modeling import StateMap, put_map
-
-        width = len(found.correction)
-        weight, bias = torch.eye(width, dtype=torch.float64) + found.correction[:, :width], found.correction[:, width]
-        if branch is not None:
-            branch.fold(weight, bias)
-        elif self.form == "least-squares":
-            put_map(student, boundary, StateMap(weight, bias))
-        elif self.form == "diagonal":
-            put_map(student, boundary, StateMap(weight.diagonal().clone(), bias))
+        if branch is None:
+            put_map(student, boundary, found.as_map(self.form))
         else:
-            put_map(student, boundary, StateMap(weight[0, 0].clone()))
+            branch.fold(found.weight, found.bias)
 
 
 def _gaps(kept: Sequence[int], depth: int) -> list[tuple[int, int]]:

@@ -7,7 +7,7 @@ pass, which is the first path of all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -45,10 +45,18 @@ class Walk:
         asked: The model.
         batch: Its micro-batch.
         judge: Turns logits (examples, items) into an answer.
+        repairs: Maps over gaps, by the boundaries on both sides.
     """
 
-    def __init__(self, asked: AskedModel, batch: Batch, judge: Callable[[torch.Tensor], Any]) -> None:
+    def __init__(
+        self,
+        asked: AskedModel,
+        batch: Batch,
+        judge: Callable[[torch.Tensor], Any],
+        repairs: Mapping[tuple[int, int], nn.Module] | None = None,
+    ) -> None:
         self.asked, self.batch, self.judge = asked, batch, judge
+        self.repairs = repairs or {}
         self.layers = list(asked.model.layers)
         self.calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
         self.outputs: list[Any] = []  # of the full pass
@@ -97,7 +105,7 @@ class Walk:
         """`keeps` all keep the layers `before`, and no other one of those up to `index`, which led to `state`."""
         ending = [kept for kept in keeps if not kept or kept[-1] < index]
         if ending:
-            answers[ending[0]] = self.judge(self._tail(state))
+            answers[ending[0]] = self.judge(self._tail(self._across(before, len(self.layers), state)))
             keeps = [kept for kept in keeps if kept is not ending[0]]
         if not keeps:
             return
@@ -108,6 +116,7 @@ class Walk:
         if self.fast is not None and index + 1 == len(self.layers):
             # Nothing comes after the last layer but the target's position. Whether a subset takes this way depends on
             # the subset alone, so that an answer never depends on what else was asked.
+            state = self._across(before, index, state)
             hidden = self.fast.last_layer(self.asked.model.model, self.layers[index], state, self.batch)
             answers[holding[0]] = self.judge(self.asked.subject.head(self.asked.model.model, hidden))
             return
@@ -119,10 +128,15 @@ class Walk:
             return self.full[len(kept)]
         if kept in self.held:
             return self.held[kept]
-        after = self._apply(kept[-1], state)
+        after = self._apply(kept[-1], self._across(kept[:-1], kept[-1], state))
         if self.hold:
             self.held[kept] = after
         return after
+
+    def _across(self, kept: Kept, index: int, state: torch.Tensor) -> torch.Tensor:
+        """The state that enters layer `index` behind the layers kept so far: mapped where there is a gap."""
+        repair = self.repairs.get((kept[-1] + 1 if kept else 0, index))
+        return state if repair is None else repair(state)
 
     def _apply(self, index: int, state: torch.Tensor) -> torch.Tensor:
         args, kwargs = self.calls[index]

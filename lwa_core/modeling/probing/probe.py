@@ -23,6 +23,7 @@ from lwa_core.modeling.layers.layered import LayeredModel
 from lwa_core.modeling.probing.asked import BROKEN, AskedModel
 from lwa_core.modeling.probing.example_metrics import ExampleMetrics
 from lwa_core.modeling.probing.prefix_trie import Walk, evaluations, fast_tail
+from lwa_core.modeling.probing.repairs import fit_repairs
 from lwa_core.modeling.probing.state_cache import CACHED_BYTES, StateCache
 from lwa_core.modeling.probing.subject import Subject
 from lwa_core.modeling.probing.subset_answers import SubsetAnswers
@@ -48,6 +49,7 @@ class Probe(AskedModel):
             model ‖ cut model) over the catalogue.
         k: Cut-off of that NDCG; None where the model's report has none.
         filter_seen: Whether the items of a history are left out where its target is ranked.
+        repair: The form of the maps that close the gaps of every set of layers that is asked about; `"none"`: as cut.
         answers: What was answered before about this model and these examples, shared by all who ask.
         how: `batch`, `seed`, `report`, `training_targets`, `batching`, as for `AskedModel`.
     """
@@ -62,6 +64,7 @@ class Probe(AskedModel):
         utility: str = "loss",
         k: int | None = 10,
         filter_seen: bool = False,
+        repair: str = "none",
         answers: SubsetAnswers | None = None,
         **how: Any,
     ) -> None:
@@ -69,6 +72,8 @@ class Probe(AskedModel):
         self.utility = utility
         self.k = k
         self.filter_seen = filter_seen
+        self.repair = repair
+        self._repairs: Mapping[tuple[int, int], torch.nn.Module] | None = None
         self.facts: dict[str, Any] = {}
         self._answers = answers if answers is not None else SubsetAnswers()
         self._asked: set[Kept] = set()
@@ -95,6 +100,21 @@ class Probe(AskedModel):
     def replays(self) -> bool:
         """Whether the states after a prefix of layers are all that the layers behind it need (seen, not believed)."""
         return replays(self)
+
+    @property
+    def repairs(self) -> Mapping[tuple[int, int], torch.nn.Module]:
+        """The maps over gaps, by the boundaries on both sides; fitted on all examples when first asked for.
+
+        Raises:
+            ModelError: The layers hand on more than their states.
+        """
+        if self._repairs is None:
+            if self.repair != "none" and not self.replays:
+                said = f"the gaps between layers of {type(self.model.base).__name__} cannot be closed while it is asked"
+                raise ModelError(f"{said}: they hand on more than their states", 'set repair = "none"')
+            self._repairs = {} if self.repair == "none" else fit_repairs(self, self.repair)
+            self._passes += 0.0 if self.repair == "none" else 1.0
+        return self._repairs
 
     def tell(self, name: str, value: Any) -> None:
         """Note a JSON-ready fact about the score that is being made; it is kept with it and shown in the report."""
@@ -127,11 +147,13 @@ class Probe(AskedModel):
             utility=self.utility,
             k=self.k,
             filter_seen=self.filter_seen,
+            repair=self.repair,
             batch=self.batch,
             seed=self.seed,
             training_targets=self.training_targets,
             batching=self.batching,
         )
+        part._repairs = self.repairs
         part.generator = self.generator
         return part
 
@@ -271,9 +293,10 @@ class Probe(AskedModel):
         return ExampleMetrics(batch["targets"], kl, seen)
 
     def _found(self, new: list[Kept], batch: Batch, judge: ExampleMetrics, which: tuple[int, bool]) -> dict[Kept, Any]:
+        repairs = self.repairs
         if not self.replays:
             return WholePasses(self, batch, judge).run(new)
-        walk = Walk(self, batch, judge)
+        walk = Walk(self, batch, judge, repairs)
         return walk.run(new) if self._held is None else self._held.run(which, walk, new)
 
     # Gates

@@ -18,4 +18,10 @@ class Calibration:
         "model's (Kullback-Leibler), or its NDCG@k as the report has it",
         choices=("loss", "kl", "ndcg"),
     )
+    repair: str = setting(
+        "none",
+        help="sets of layers are judged as cut, or with their gaps closed by a map of this form, fitted on the full "
+        "model's states: for a cut that `patch` is to repair",
+        choices=("none", "scalar", "diagonal", "least-squares"),
+    )
     batch: int = setting(64, help="examples in one micro-batch", minimum=1)

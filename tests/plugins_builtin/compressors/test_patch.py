@@ -83,7 +83,7 @@ def test_every_gap_is_nearer_to_the_teacher_than_before(data, tmp_path, form, on
 
 def test_maps_are_those_of_least_squares_one_after_the_other(data, tmp_path, monkeypatch):
     """The second gap is that of the student with the first one closed."""
-    monkeypatch.setattr("lwa_plugins.compressors._gaps.RIDGES", (1e-12,))
+    monkeypatch.setattr("lwa_core.modeling.layers.gap_maps.RIDGES", (1e-12,))
     job = patch_job(data, tmp_path)
     student = LayeredModel(Drop().compress(job))
 
@@ -123,7 +123,7 @@ def test_layers_that_are_linear_maps_are_replaced_exactly(data, tmp_path):
 @pytest.mark.parametrize("block", ["pre-norm", "gated"])
 def test_no_other_weights_of_the_last_projection_are_better(data, tmp_path, monkeypatch, block):
     """Of the branch the folded map is the least-squares one: what moves it makes the gap wider."""
-    monkeypatch.setattr("lwa_plugins.compressors._gaps.RIDGES", (1e-12,))
+    monkeypatch.setattr("lwa_core.modeling.layers.gap_maps.RIDGES", (1e-12,))
     job = patch_job(data, tmp_path, block=block, kept=(0, 3))
     start = Drop().compress(job)
 

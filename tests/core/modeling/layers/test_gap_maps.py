@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from lwa_plugins.compressors._gaps import Moments, correction, fit
+from lwa_core.modeling.layers.gap_maps import FORMS, Moments, correction, fit
 
-FORMS = ("scalar", "diagonal", "least-squares")
 WIDTH = 4
 
 

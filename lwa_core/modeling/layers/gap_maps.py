@@ -5,6 +5,10 @@ from __future__ import annotations
 import attrs
 import torch
 
+from lwa_core.modeling.layers.state_maps import StateMap
+
+FORMS = ("scalar", "diagonal", "least-squares")
+
 RIDGES = (1e-8, 1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Shares of the mean square of a coordinate that are tried."""
 
@@ -111,6 +115,25 @@ class Fit:
 
     correction: torch.Tensor
     left: float
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """What the states are multiplied with (width, width)."""
+        width = len(self.correction)
+        return torch.eye(width, dtype=torch.float64) + self.correction[:, :width]
+
+    @property
+    def bias(self) -> torch.Tensor:
+        """What is added to that (width,)."""
+        return self.correction[:, -1]
+
+    def as_map(self, form: str) -> StateMap:
+        """The map, in as many numbers as its form has."""
+        if form == "least-squares":
+            return StateMap(self.weight, self.bias)
+        if form == "diagonal":
+            return StateMap(self.weight.diagonal().clone(), self.bias)
+        return StateMap(self.weight[0, 0].clone())
 
 
 def fit(chosen_on: Moments, held_out: Moments, form: str, *, intercept: bool = True) -> Fit:
