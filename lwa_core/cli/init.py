@@ -42,7 +42,7 @@ FLOW = (
     Part("score", "How much each layer matters; add as many as you like.", "leave-one-out", {"utility": "kl"}),
     Part("score", "", "gate-fisher"),
     Part("score", "A baseline: what does not beat it says nothing.", "random"),
-    Part("calibration", "What the scorers and the selector look at."),
+    Part("calibration", "What the scorers and the selector look at.", None, {"utility": "kl"}),
     Part("select", "Which layers stay: by measuring again after every removal.", "greedy", {"keep": 1}),
     Part("compress", "How the smaller model is made, step by step.", "drop"),
     Part("compress", "", "patch"),

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
-from lwa_core import CompressionJob, LayeredModel, ModelError, load_weights, save_weights, setting
+from lwa_core import CompressionJob, ModelError, setting
 
 if TYPE_CHECKING:
     import torch
+
+    from lwa_core import LayeredModel
 
 BITS = {"int8": 8, "int4": 4}
 
@@ -45,9 +47,13 @@ class Quantise:
         return model
 
     def save(self, model: torch.nn.Module, folder: Path) -> None:
+        from lwa_core import save_weights
+
         save_weights(model, folder)
 
     def restore(self, model: torch.nn.Module, folder: Path) -> torch.nn.Module:
+        from lwa_core import LayeredModel, load_weights
+
         return load_weights(self._coded(LayeredModel(model)), folder)
 
     def _coded(self, student: LayeredModel) -> torch.nn.Module:

@@ -66,8 +66,7 @@ def test_init_writes_what_the_guide_advises():
     advised = tomli.loads(section.partition("```toml\n")[2].partition("```")[0])
     written = tomli.loads(recipe_text(Registry.discover(), "mine", "synthetic"))
 
-    assert advised == {table: written[table] for table in ("score", "select", "compress")}
-    assert {} == written["calibration"]
+    assert advised == {table: written[table] for table in ("score", "calibration", "select", "compress")}
     start = re.search(r"^Start with `([\w-]+)`", guide, re.MULTILINE)
     assert start is not None
     assert start[1] == advised["select"]["use"]

@@ -149,6 +149,7 @@ def test_plan_before_the_run(tiny):
         **dict.fromkeys(["teacher", "score fisher", "score block-influence", "score leave-one-out"], "to do"),
         "select": "to do",
         **dict.fromkeys(["drop, each tier", "distill, each tier", "rank students"], "after select"),
+        "rank evenly spaced and random layers, as cut": "after select",
         **dict.fromkeys(["rank teacher", "tune transitions", "rank baselines"], "to do"),
         "measure time and memory": "after select",
     }
