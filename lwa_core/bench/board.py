@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from lwa_core.statistics.means import mean_estimate
 
+TREATED = ("repaired", "healed")
+"""What may follow a cut."""
+
 
 @attrs.frozen
 class OverCells:
@@ -42,8 +45,10 @@ class Row:
         stability: Mean rank correlation between halves of the samples; None for selectors and single rows.
         leave_one_out: Mean rank correlation with leave-one-out.
         shapley: Mean rank correlation with the exact Shapley values.
+        kept_quality: Share of the teacher's quality, mean over all depths of the regret; None where it is not a ranking.
         cut: Share of the teacher's quality (NDCG@10, or what the task measures) after the removal, for each share of
             removed layers.
+        repaired: The same after the repair; None where nothing was repaired.
         healed: The same after the healing budget; None where nothing was healed.
         planted: Kind of planted layer -> in how many of the cells it came last.
         plantings: Kind of planted layer -> in how many of the cells there was one.
@@ -67,7 +72,9 @@ class Row:
     stability: float | None
     leave_one_out: float | None
     shapley: float | None
+    kept_quality: float | None
     cut: tuple[float, ...]
+    repaired: tuple[float, ...] | None
     healed: tuple[float, ...] | None
     planted: Mapping[str, int]
     plantings: Mapping[str, int]
@@ -127,7 +134,7 @@ def _row(name: str, made: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]])
     for entry in controlled:
         for kind, place in entry["planted"].items():
             planted.setdefault(kind, []).append(place)
-    healed = [[step["healed"] for step in entry["healed"]] for entry in entries]
+    steps = {name: [[step.get(name) for step in entry["healed"]] for entry in entries] for name in TREATED}
     return Row(
         name=name,
         kind=entries[0]["kind"],
@@ -145,8 +152,9 @@ def _row(name: str, made: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]])
         stability=_mean([entry.get("stability") for entry in entries]),
         leave_one_out=_mean([told["leave-one-out"] for told in agrees]),
         shapley=_mean([told["shapley"] for told in agrees]),
+        kept_quality=_mean([entry.get("kept_quality") for entry in entries]),
         cut=_shares(cells, [[step["cut"] for step in entry["healed"]] for entry in entries]),
-        healed=None if any(value is None for row in healed for value in row) else _shares(cells, healed),
+        **{name: _shares(cells, rows) if _all_known(rows) else None for name, rows in steps.items()},
         planted={kind: places.count(1) for kind, places in planted.items()},
         plantings={kind: len(places) for kind, places in planted.items()},
         controls=len(controlled),
@@ -173,7 +181,9 @@ def _random(cells: Sequence[Mapping[str, Any]]) -> Row:
         stability=None,
         leave_one_out=None,
         shapley=None,
+        kept_quality=_mean([cell["random"].get("kept") for cell in cells]),
         cut=(),
+        repaired=None,
         healed=None,
         planted={},
         plantings={},
@@ -210,6 +220,10 @@ def _shares(cells: Sequence[Mapping[str, Any]], values: Sequence[Sequence[float]
     teachers = np.array([cell["teacher"][cell.get("metric", "ndcg@10")] for cell in cells])
     table: NDArray[np.float64] = np.asarray(values) / teachers[:, None]
     return tuple(float(value) for value in table.mean(axis=0))
+
+
+def _all_known(rows: Sequence[Sequence[float | None]]) -> bool:
+    return all(value is not None for row in rows for value in row)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lwa_core.bench.document import Bench, Cell
 from lwa_core.bench.layer_calls import LayerCalls
-from lwa_core.bench.regret import compared
+from lwa_core.bench.regret import best_share, compared, random_share, share_of
 from lwa_core.bench.telling_apart import told_apart
 from lwa_core.errors import LwaError, ModelError
 from lwa_core.modeling.devices import use_device
@@ -69,8 +69,8 @@ def measure_cell(bench: Bench, cell: Cell, store: Store, listeners: Sequence[Lis
     folder = below(store.root, "bench", f"{bench.name}-{cell.name}-{cell.seed}")
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    heal = () if bench.heal is None else (bench.heal,)
-    recipe = cell.recipe.replaced(folder.name, score=bench.scorers, select=None, compress=heal)
+    treated = tuple(use for use in (bench.repair, bench.heal) if use is not None)
+    recipe = cell.recipe.replaced(folder.name, score=bench.scorers, select=None, compress=treated)
     assert_able(recipe)
     bus = Bus(recipe.registry, RunContext(folder.name, folder), listeners)
     with use_device(recipe.device):
@@ -99,7 +99,8 @@ class _Cell:
     def carry_out(self) -> dict[str, Any]:
         made = {use.name: self._entry(use) for use in self.bench.entries}
         test = self._table("test", self.test_probe)
-        entries = [self._told(use, made[use.name], test) for use in self.bench.entries]
+        ranked = self._ranked()
+        entries = [self._told(use, made[use.name], test, ranked) for use in self.bench.entries]
         chosen = {use.name: [tuple(kept) for kept in made[use.name]["kept"]] for use in self.bench.entries}
         assert self.plan.quality is not None
         quality = self.task.headline(self.run.value(self.plan.quality))
@@ -109,7 +110,11 @@ class _Cell:
             "teacher": {self.task.metric: quality, "loss": -float(test[-1].mean())},
             "examples": {"calibration": self.probe().examples, "test": test.shape[1]},
             "table_cpu_seconds": self.table_cpu,
-            "random": compared(test, self.depth, None, self.removals),
+            "random": {
+                **compared(test, self.depth, None, self.removals),
+                "kept": None if ranked is None else random_share(ranked, self.depth, self.removals),
+            },
+            "best": {"kept": None if ranked is None else best_share(ranked, self.depth, self.removals)},
             **told_apart(test, chosen),
             "entries": entries,
         }
@@ -176,6 +181,11 @@ class _Cell:
     @property
     def table_cpu(self) -> float:
         return self.calibration[1]
+
+    def _ranked(self) -> NDArray[np.float64] | None:
+        """NDCG of every test example of the table under every subset (2^layers, examples); None: it has none."""
+        probe = self.test_probe
+        return None if probe.k is None else probe.evaluate(probe.subsets(), "ndcg")
 
     # What the scorers and selectors answer
 
@@ -327,7 +337,9 @@ class _Cell:
 
     # What is told of an entry
 
-    def _told(self, use: Use, made: Mapping[str, Any], test: NDArray[np.float64]) -> dict[str, Any]:
+    def _told(
+        self, use: Use, made: Mapping[str, Any], test: NDArray[np.float64], ranked: NDArray[np.float64] | None
+    ) -> dict[str, Any]:
         kept = [tuple(tier) for tier in made["kept"]]
         told = {key: value for key, value in made.items() if key != "folder"}
         measure = self.bench.measure
@@ -337,6 +349,7 @@ class _Cell:
             "kind": use.kind,
             **told,
             **compared(test, self.depth, kept, self.removals),
+            "kept_quality": None if ranked is None else share_of(ranked, kept),
             "agrees": self._agrees(made["folder"]) if use.kind == "scorer" else None,
             "healed": [self._healed(kept[self._removed(share) - 1]) for share in measure.healed],
         }
@@ -358,18 +371,20 @@ class _Cell:
         return {"leave-one-out": alone, "shapley": shapley_weights(self.depth) @ table}
 
     def _healed(self, kept: Kept) -> dict[str, Any]:
-        """The quality on all test examples, of the cut model and after the healing budget."""
+        """The quality on all test examples: of the cut model, repaired, and after the healing budget."""
         asked = {**self.asked, "kept": list(kept)}
         name = f"rank cut {_shown(kept)}"
         make, read = partial(self._rank_cut, kept), _read("cut.json")
         cut = self.run.value(Stage(name, "bench-cut", VERSION, make, read, self.inputs, asked))
-        told: dict[str, Any] = {"kept": list(kept), "cut": cut[self.task.metric], "healed": None}
-        if self.bench.heal is not None:
+        told: dict[str, Any] = {"kept": list(kept), "cut": cut[self.task.metric], "repaired": None, "healed": None}
+        names = [name for name in ("repair", "heal") if getattr(self.bench, name) is not None]
+        if names:
             (tier,) = self.plan.tiers(DepthPlan(self.depth, [kept]))
-            (model,), (quality,) = tier.models, tier.qualities
-            model = attrs.evolve(model, name=f"heal {_shown(kept)}")
-            quality = attrs.evolve(quality, name=f"rank {_shown(kept)}", inputs={**quality.inputs, "model": model})
-            told["healed"] = self.task.headline(self.run.value(quality))
+            for name, model, quality in zip(names, tier.models, tier.qualities, strict=True):
+                model = attrs.evolve(model, name=f"{name} {_shown(kept)}")
+                inputs = {**quality.inputs, "model": model}
+                quality = attrs.evolve(quality, name=f"rank {name} {_shown(kept)}", inputs=inputs)
+                told[f"{name}ed"] = self.task.headline(self.run.value(quality))
         return told
 
     def _rank_cut(self, kept: Kept, job: Job) -> None:

@@ -53,7 +53,7 @@ class Measure:
 
     test: int = setting(2048, help="at most this many test examples in the table of all layer subsets", minimum=50)
     healed: tuple[float, ...] = setting(
-        (0.25, 0.5), help="shares of the layers after whose removal the students are healed", above=0.0, maximum=0.9
+        (0.25, 0.5), help="shares of the layers after whose removal the students are repaired and healed", above=0.0, maximum=0.9
     )
     controls: int = setting(
         8, help="planted and untrained controls for models of at most this many layers; 0: none", minimum=0, maximum=12
@@ -83,6 +83,7 @@ class Bench:
     cells: tuple[Cell, ...]
     scorers: tuple[Use, ...]
     selectors: tuple[Use, ...]
+    repair: Use | None
     heal: Use | None
     measure: Measure
     registry: Registry
@@ -104,6 +105,7 @@ class BenchReader(Reader):
     tables = (
         Table("score", "scorer", several=True),
         Table("select", "selector", several=True),
+        Table("repair", "compressor"),
         Table("heal", "compressor"),
         Table("measure", Measure),
         CELLS,
@@ -126,6 +128,7 @@ class BenchReader(Reader):
                 cells=cells,
                 scorers=parts["score"],
                 selectors=parts["select"],
+                repair=parts["repair"],
                 heal=parts["heal"],
                 measure=parts["measure"],
                 registry=self.registry,

@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 
 from lwa_core.statistics.regret import Floats, gain_over_random, mean_regret, oracle_values, random_expectation
-from lwa_core.statistics.subsets import row_of
+from lwa_core.statistics.subsets import row_of, rows_of_size
 
 
 def compared(
@@ -33,6 +33,29 @@ def compared(
         "gain": attrs.asdict(gain),
         "loss": [-float(table[row_of(kept)].mean()) for kept in sets],
     }
+
+
+def share_of(table: Floats, sets: Sequence[Sequence[int]]) -> float:
+    """What sets keep of the full model's mean, averaged over them.
+
+    Args:
+        table: A metric of every test example under every subset (2^depth, examples).
+        sets: The layers that stay.
+    """
+    means = table.mean(axis=1)
+    return float(np.mean([means[row_of(kept)] for kept in sets]) / means[-1])
+
+
+def random_share(table: Floats, depth: int, removals: Sequence[int]) -> float:
+    """What a random set keeps, in expectation, averaged over the numbers of removed layers."""
+    means = table.mean(axis=1)
+    return float(np.mean([means[rows_of_size(depth, depth - removed)].mean() for removed in removals]) / means[-1])
+
+
+def best_share(table: Floats, depth: int, removals: Sequence[int]) -> float:
+    """What the best set keeps, chosen on one half of the examples and measured on the other."""
+    values = [oracle_values(table, depth, depth - removed)[0].mean() for removed in removals]
+    return float(np.mean(values) / table[-1].mean())
 
 
 def _chance_regret(table: Floats, depth: int, size: int) -> float:

@@ -79,7 +79,8 @@ def run_bench(
         "measured": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "machine": {**machine(), "threads": 1},
         "entries": [_made_by(use) for use in bench.entries],
-        "heal": None if bench.heal is None else {"use": bench.heal.component, **_made_by(bench.heal)},
+        "repair": _treatment(bench.repair),
+        "heal": _treatment(bench.heal),
         "measure": attrs.asdict(bench.measure),
         "leaderboard": [attrs.asdict(row) for row in leaderboard(measured)],
         "cells": measured,
@@ -90,6 +91,11 @@ def _local_files(bench: Bench) -> OnlyThese:
     """The files that this process was allowed to run: the others run the same, and nothing that changed meanwhile."""
     registries = [bench.registry, *(cell.recipe.registry for cell in bench.cells)]
     return OnlyThese(frozenset(str(info.digest) for registry in registries for info in registry.local_files))
+
+
+def _treatment(use: Use | None) -> dict[str, Any] | None:
+    """What was done to the cut models, if anything was."""
+    return None if use is None else {"use": use.component, **_made_by(use)}
 
 
 def _made_by(use: Use) -> dict[str, Any]:

@@ -104,12 +104,24 @@ def _controls(result: Mapping[str, Any]) -> Table:
 
 def _quality(result: Mapping[str, Any]) -> Table:
     shares = [f"{round(100 * share)} %" for share in result["measure"]["healed"]]
-    columns = ["", *(f"cut by {share}" for share in shares)]
-    if result["heal"] is not None:
-        columns += [f"cut by {share}, healed" for share in shares]
+    board = result["leaderboard"]
+    ranked = any(row.get("kept_quality") is not None for row in board)
+    columns = ["", *(["as cut, all sizes"] if ranked else []), *(f"cut by {share}" for share in shares)]
+    for table, treated in (("repair", "repaired"), ("heal", "healed")):
+        if result.get(table) is not None:
+            columns += [f"cut by {share}, {treated}" for share in shares]
     rows = [
-        [_name(row), *(percent(value) for value in (*row["cut"], *(row["healed"] or ())))] for row in _compared(result)
+        [
+            _name(row),
+            *([percent(row["kept_quality"])] if ranked else []),
+            *(percent(value) for name in ("cut", "repaired", "healed") for value in row.get(name) or ()),
+        ]
+        for row in (board if ranked else _compared(result))
     ]
+    if ranked:
+        rows = [[*row, *[""] * (len(columns) - len(row))] for row in rows]
+        best = [cell["best"]["kept"] for cell in result["cells"]]
+        rows.append(["best set (cross-fitted)", percent(sum(best) / len(best)), *[""] * (len(columns) - 2)])
     note = "" if result["heal"] is None else f"healed: {UNCONTROLLED}"
     return Table(columns, rows, title=f"share of the teacher's {_metrics(result)}, mean over the cells", note=note)
 

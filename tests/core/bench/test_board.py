@@ -139,6 +139,19 @@ def test_the_markdown_has_a_line_an_entry():
     assert "| t (set) | 2 | 0.200 | 0.100 |" in markdown(result)
 
 
+def test_the_board_of_quality_has_chance_and_the_best_set_beside_what_was_chosen():
+    steps = [{"kept": [0], "cut": 0.05, "repaired": 0.08, "healed": 0.09}]
+    made = cell("a", 0, entry("s", 0.1, 0.2, 0.1, kept_quality=0.7, healed=steps))
+    made |= {"random": {**made["random"], "kept": 0.6}, "best": {"kept": 0.75}}
+    result = {"bench": "b", **shown([made]), "repair": {"use": "patch"}}
+
+    board = boards(result)[-1]
+
+    assert ["", "as cut, all sizes", "cut by 50 %", "cut by 50 %, repaired", "cut by 50 %, healed"] == board.columns
+    assert ["s", "70.0 %", "50.0 %", "80.0 %", "90.0 %"] == board.rows[0]
+    assert ["60.0 %", "75.0 %"] == [row[1] for row in board.rows[1:]]
+
+
 def test_entries_that_chose_the_same_everywhere_are_tied():
     same = [
         cell("a", seed, entry("s", 0.1 * seed, 0.2, 0.1), entry("t", 0.1 * seed, 0.2, 0.1), other)

@@ -56,6 +56,9 @@ use = "exact"
 [[select]]
 use = "greedy"
 
+[repair]
+use = "patch"
+
 [heal]
 use = "fine-tune"
 epochs = 1
@@ -110,6 +113,37 @@ def naive(measured):
                     logits = recipe.recommender.instance.head(model, hidden).double()
                 tables[name][kept] = torch.nn.functional.cross_entropy(logits, targets, reduction="none").numpy()
     return tables
+
+
+@pytest.fixture(scope="module")
+def naive_ndcg(measured):
+    """NDCG@10 of test examples with layers really taken out, over all items not seen before: subset -> values."""
+    folder, bench, _, _ = measured
+    recipe, store = bench.cells[0].recipe, Store(folder / "store")
+    plan = make_plan(recipe)
+    data, teacher = plan.data.stored(store), plan.teacher.stored(store).load().layered
+    rows = np.arange(len(data.test))
+    if len(rows) > 60:
+        rows = np.sort(np.random.default_rng(0).choice(len(rows), size=60, replace=False))
+    chosen = data.test.take(rows)
+    histories, targets = data.histories(chosen), data.targets(chosen)
+    batch = recipe.recommender.instance.example_batch(histories, targets)
+    found = {}
+    for kept in (kept for size in range(DEPTH + 1) for kept in itertools.combinations(range(DEPTH), size)):
+        model = copy.deepcopy(teacher.base).eval()
+        setattr(model, teacher.path, torch.nn.ModuleList([teacher.layers[layer] for layer in kept]))
+        with torch.no_grad():
+            hidden, _ = recipe.recommender.instance.encode(model, batch)
+            logits = recipe.recommender.instance.head(model, hidden).numpy()
+        gains = []
+        for row, (history, target) in enumerate(zip(histories, targets, strict=True)):
+            scores = logits[row].copy()
+            if recipe.evaluate.filter_seen:
+                scores[list(set(np.asarray(history).tolist()) - {int(target)})] = -np.inf
+            ahead = int((np.delete(scores, target) >= scores[target]).sum())
+            gains.append(1 / math.log2(ahead + 2) if ahead < 10 else 0.0)
+        found[kept] = np.array(gains)
+    return found
 
 
 def test_losses_and_gains_are_those_of_layers_really_removed_on_test_examples(measured, naive):
@@ -252,6 +286,18 @@ def test_passes_that_a_scorer_makes_by_itself_are_counted_whatever_it_says(measu
     assert 2 + 4 * defaults["hutchinson"].draws == cost["hutchinson"]
 
 
+def test_what_sets_keep_of_the_ndcg_is_that_of_ranks_of_layers_really_removed(measured, naive_ndcg):
+    means = {kept: values.mean() / naive_ndcg[FULL].mean() for kept, values in naive_ndcg.items()}
+    for name in ("leave-one-out", "greedy", "last-first"):
+        told = entry(measured[2], name)
+        expected = np.mean([means[tuple(kept)] for kept in told["kept"]])
+        assert expected == pytest.approx(told["kept_quality"], abs=1e-6)
+    by_size = [np.mean([means[kept] for kept in means if len(kept) == size]) for size in (3, 2)]
+    assert np.mean(by_size) == pytest.approx(measured[2]["random"]["kept"], abs=1e-6)
+    best = [max(means[kept] for kept in means if len(kept) == size) for size in (3, 2)]
+    assert 0 < measured[2]["best"]["kept"] <= np.mean(best) + 1e-9
+
+
 def test_the_cell_says_how_many_pairs_it_tells_apart(measured):
     told = measured[2]
     entries = len(told["entries"])
@@ -266,7 +312,9 @@ def test_cut_and_healed_models_are_ranked_on_all_test_users(measured):
         (step,) = told["healed"]
         assert step["kept"] == told["kept"][1]
         assert 0 < step["cut"] <= 1
+        assert 0 < step["repaired"] <= 1
         assert 0 < step["healed"] <= 1
+        assert len({step["cut"], step["repaired"], step["healed"]}) > 1
     assert 0 < teacher <= 1
 
 
