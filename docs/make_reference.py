@@ -158,9 +158,9 @@ def _benchmark() -> Iterator[str]:
     yield _settings(Measure)
     yield "### [[score]], [[select]], [repair] and [heal] of a benchmark\n"
     yield (
-        "What is compared, and how cut models are repaired and healed: `use` names a scorer, a selector, a compressor, and all other "
-        "keys are its settings. The benchmark sets `keep` of every selector itself. `first-last`, `last-first` and "
-        "`uniform` are always compared, and so is a random subset, in expectation.\n"
+        "What is compared, and how cut models are repaired and healed: `use` names a scorer, a selector, a compressor, "
+        "and all other keys are its settings. The benchmark sets `keep` of every selector itself. `first-last`, "
+        "`last-first` and `uniform` are always compared, and so is a random subset, in expectation.\n"
     )
 
 

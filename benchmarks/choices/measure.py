@@ -30,7 +30,7 @@ from lwa_core.store.results import Store
 from lwa_core.types import Quiet, RunContext
 
 HERE = Path(__file__).parent
-UTILITIES = ("loss", "kl", "ndcg")
+UTILITIES = ("loss", "kl", "scaled-loss", "ndcg")
 
 
 @attrs.frozen

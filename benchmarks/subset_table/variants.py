@@ -34,7 +34,7 @@ def together(probe, levels):
     for batch in probe.batches():
         size = len(batch["targets"])
         half = {name: value.repeat(2 ** (levels - 1), *[1] * (value.dim() - 1)) for name, value in batch.items()}
-        judge = ExampleMetrics(half["targets"], kl=False)
+        judge = ExampleMetrics(half["targets"])
 
         def visit(index, bits, state, half=half, judge=judge, size=size, start=start):
             if index < depth - levels:

@@ -45,7 +45,7 @@ class Row:
         stability: Mean rank correlation between halves of the samples; None for selectors and single rows.
         leave_one_out: Mean rank correlation with leave-one-out.
         shapley: Mean rank correlation with the exact Shapley values.
-        kept_quality: Share of the teacher's quality, mean over all depths of the regret; None where it is not a ranking.
+        kept_quality: Share of the teacher's quality, mean over the depths; None where it is not a ranking.
         cut: Share of the teacher's quality (NDCG@10, or what the task measures) after the removal, for each share of
             removed layers.
         repaired: The same after the repair; None where nothing was repaired.

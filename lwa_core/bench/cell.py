@@ -380,10 +380,10 @@ class _Cell:
         names = [name for name in ("repair", "heal") if getattr(self.bench, name) is not None]
         if names:
             (tier,) = self.plan.tiers(DepthPlan(self.depth, [kept]))
-            for name, model, quality in zip(names, tier.models, tier.qualities, strict=True):
-                model = attrs.evolve(model, name=f"{name} {_shown(kept)}")
-                inputs = {**quality.inputs, "model": model}
-                quality = attrs.evolve(quality, name=f"rank {name} {_shown(kept)}", inputs=inputs)
+            for name, made, ranked in zip(names, tier.models, tier.qualities, strict=True):
+                model = attrs.evolve(made, name=f"{name} {_shown(kept)}")
+                inputs = {**ranked.inputs, "model": model}
+                quality = attrs.evolve(ranked, name=f"rank {name} {_shown(kept)}", inputs=inputs)
                 told[f"{name}ed"] = self.task.headline(self.run.value(quality))
         return told
 
@@ -419,10 +419,10 @@ class _CountingProbe(Probe):
         with self.calls.paused():
             return super().gate_gradients(gates)
 
-    def _answer(self, new: list[Kept], kl: bool) -> None:
-        if kl or len(new) < 2**self.depth - 1:
+    def _answer(self, new: list[Kept], besides: str) -> None:
+        if besides or len(new) < 2**self.depth - 1:
             with self.calls.paused():
-                super()._answer(new, kl)
+                super()._answer(new, besides)
             return
         self.borrowed += self.table_cpu
         for kept in new:

@@ -53,7 +53,10 @@ class Measure:
 
     test: int = setting(2048, help="at most this many test examples in the table of all layer subsets", minimum=50)
     healed: tuple[float, ...] = setting(
-        (0.25, 0.5), help="shares of the layers after whose removal the students are repaired and healed", above=0.0, maximum=0.9
+        (0.25, 0.5),
+        help="shares of the layers after whose removal the students are repaired and healed",
+        above=0.0,
+        maximum=0.9,
     )
     controls: int = setting(
         8, help="planted and untrained controls for models of at most this many layers; 0: none", minimum=0, maximum=12

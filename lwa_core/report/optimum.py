@@ -14,8 +14,13 @@ from lwa_core.statistics.means import FEWEST
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-UTILITIES = {"loss": "minus the cross-entropy", "kl": "minus the divergence from the full model", "ndcg": "NDCG"}
-UNITS = {"loss": "nats", "kl": "nats", "ndcg": ""}
+UTILITIES = {
+    "loss": "minus the cross-entropy",
+    "kl": "minus the divergence from the full model",
+    "scaled-loss": "minus the cross-entropy at the best temperature",
+    "ndcg": "NDCG",
+}
+UNITS = {"loss": "nats", "kl": "nats", "scaled-loss": "nats", "ndcg": ""}
 
 
 def told(metrics: Metrics) -> dict[str, Any] | None:

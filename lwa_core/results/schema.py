@@ -139,7 +139,8 @@ class CalibrationUsed:
 
     Args:
         examples: How many there were at most.
-        utility: What they asked for, higher is better: `loss` (minus the cross-entropy, nats), `ndcg`, `kl`.
+        utility: What they asked for, higher is better: `loss` (minus the cross-entropy, nats), `kl`,
+            `scaled-loss`, `ndcg`.
     """
 
     examples: int
@@ -451,7 +452,8 @@ class Optimality:
 
     Args:
         on: Which examples.
-        utility: What was measured, higher is better: `loss` (minus the cross-entropy, nats), `ndcg`, `kl`.
+        utility: What was measured, higher is better: `loss` (minus the cross-entropy, nats), `kl`,
+            `scaled-loss`, `ndcg`.
         examples: How many.
         splits: Random halvings behind the oracle.
         full: Mean utility of the full model.

@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
     from lwa_core import Probe
 
-UTILITIES = ("", "loss", "kl", "ndcg")
+UTILITIES = ("", "loss", "kl", "scaled-loss", "ndcg")
 UTILITY_HELP = (
-    "what a subset of layers is worth: minus the loss, minus the divergence from the full model (kl), or the report's "
-    "NDCG@k (ndcg); "
+    "what a subset of layers is worth: minus the loss, minus the divergence from the full model (kl), minus the loss "
+    "at the set's own best temperature (scaled-loss), or the report's NDCG@k (ndcg); "
     "the recipe's calibration.utility where left out"
 )
-UNITS = {"": "utility", "loss": "nats", "kl": "nats", "ndcg": "NDCG"}
+UNITS = {"": "utility", "loss": "nats", "kl": "nats", "scaled-loss": "nats", "ndcg": "NDCG"}
 
 
 def utilities(probe: Probe, keeps: Sequence[Sequence[int]], utility: str) -> NDArray[np.float64]:

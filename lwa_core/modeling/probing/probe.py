@@ -21,19 +21,20 @@ from lwa_core.modeling.kernels.matmul import fast_linear_maps
 from lwa_core.modeling.kernels.target_ranks import left_out_of
 from lwa_core.modeling.layers.layered import LayeredModel
 from lwa_core.modeling.probing.asked import BROKEN, AskedModel
-from lwa_core.modeling.probing.example_metrics import ExampleMetrics
+from lwa_core.modeling.probing.example_metrics import SCALES, ExampleMetrics
 from lwa_core.modeling.probing.prefix_trie import Walk, evaluations, fast_tail
 from lwa_core.modeling.probing.repairs import fit_repairs
 from lwa_core.modeling.probing.state_cache import CACHED_BYTES, StateCache
 from lwa_core.modeling.probing.subject import Subject
-from lwa_core.modeling.probing.subset_answers import SubsetAnswers
+from lwa_core.modeling.probing.subset_answers import BESIDES, SubsetAnswers
 from lwa_core.modeling.probing.whole_passes import WholePasses, replays
 from lwa_core.statistics.rank_metrics import ndcg
 from lwa_core.statistics.subsets import Kept, every_subset
 from lwa_core.types import Batch, History
 
 DEEPEST_TABLE = 16
-UTILITIES = ("loss", "ndcg", "kl")
+UTILITIES = {"loss": "", "kl": "kl", "scaled-loss": "scaled", "ndcg": ""}
+"""What is asked for besides loss and rank, by the utility that is made of it."""
 
 
 class Probe(AskedModel):
@@ -46,7 +47,8 @@ class Probe(AskedModel):
         targets: The item that followed each history (examples,).
         utility: What `evaluate` gives where it is not told: `"loss"`, minus the cross-entropy of the target; `"ndcg"`,
             NDCG@k of the target over the full catalogue, as the report has it of test examples; `"kl"`, minus KL(full
-            model ‖ cut model) over the catalogue.
+            model ‖ cut model) over the catalogue; `"scaled-loss"`, minus the cross-entropy at the temperature at
+            which it is smallest on average, of each set of layers its own (temperature scaling, Guo et al. 2017).
         k: Cut-off of that NDCG; None where the model's report has none.
         filter_seen: Whether the items of a history are left out where its target is ranked.
         repair: The form of the maps that close the gaps of every set of layers that is asked about; `"none"`: as cut.
@@ -77,7 +79,7 @@ class Probe(AskedModel):
         self.facts: dict[str, Any] = {}
         self._answers = answers if answers is not None else SubsetAnswers()
         self._asked: set[Kept] = set()
-        self._asked_kl: set[Kept] = set()
+        self._asked_besides: dict[str, set[Kept]] = {besides: set() for besides in BESIDES}
         self._evaluations = 0
         self._passes = 0.0
         self._held: StateCache | None = None
@@ -175,8 +177,8 @@ class Probe(AskedModel):
     def evaluate(self, keeps: Sequence[Sequence[int]], utility: str | None = None) -> NDArray[np.float64]:
         """Utility of every calibration example under every subset of layers (subsets, examples); higher is better.
 
-        An answer that is not finite (NaN among the logits, say) is the worst there is: minus infinity for `loss` and
-        `kl`, 0 for `ndcg`. So it wins nowhere, and a scorer that takes differences of it gets no finite table. Answers
+        An answer that is not finite (NaN among the logits, say) is the worst there is: 0 for `ndcg`, minus infinity for
+        all others. So it wins nowhere, and a scorer that takes differences of it gets no finite table. Answers
         are remembered, and kept with the run.
 
         Raises:
@@ -189,14 +191,16 @@ class Probe(AskedModel):
             raise LwaError(f"there is no utility {utility!r}", f"there are: {', '.join(UTILITIES)}")
         if utility == "ndcg":
             return self._ndcg(keeps)
-        wanted = self._answered(keeps, kl=utility == "kl")
-        table = self._answers.kl if utility == "kl" else self._answers.losses
+        wanted = self._answered(keeps, UTILITIES[utility])
+        table = self._answers.table(UTILITIES[utility])
+        if utility == "scaled-loss":
+            return -np.stack([_at_best_scale(table[kept]) for kept in wanted])
         return -np.stack([table[kept] for kept in wanted])
 
     def _ndcg(self, keeps: Sequence[Sequence[int]]) -> NDArray[np.float64]:
         if self.k is None:
             said = "the utility 'ndcg' is the NDCG of the report, and the report of this model has none"
-            raise LwaError(said, "use the utility 'loss' or 'kl'")
+            raise LwaError(said, "use the utility 'kl' or 'loss'")
         wanted = self._answered(keeps)
         ranks, tied = (
             np.stack([table[kept] for kept in wanted]) for table in (self._answers.ranks, self._answers.tied)
@@ -242,21 +246,21 @@ class Probe(AskedModel):
         wanted = self._answered(keeps)
         return np.stack([self._answers.ranks[kept] for kept in wanted], dtype=np.int64)
 
-    def _answered(self, keeps: Sequence[Sequence[int]], *, kl: bool = False) -> list[Kept]:
+    def _answered(self, keeps: Sequence[Sequence[int]], besides: str = "") -> list[Kept]:
         wanted = [tuple(sorted({int(layer) for layer in kept})) for kept in keeps]
         odd = next((kept for kept in wanted if kept and not 0 <= kept[0] <= kept[-1] < self.depth), None)
         if odd is not None:
             raise LwaError(f"cannot keep layers {list(odd)} of a model with layers 0..{self.depth - 1}")
-        self._count(wanted, kl)
-        known: Mapping[Kept, Any] = self._answers.kl if kl else self._answers.losses
+        self._count(wanted, besides)
+        known = self._answers.table(besides)
         new = sorted({kept for kept in wanted if kept not in known})
         if new:
-            self._answer(new, kl)
+            self._answer(new, besides)
         return wanted
 
-    def _count(self, wanted: list[Kept], kl: bool) -> None:
+    def _count(self, wanted: list[Kept], besides: str) -> None:
         """Add what this costs, had nothing been answered before."""
-        asked = self._asked_kl if kl else self._asked
+        asked = self._asked_besides[besides] if besides else self._asked
         new = set(wanted) - asked
         asked.update(wanted)
         self._asked.update(wanted)
@@ -264,23 +268,25 @@ class Probe(AskedModel):
             self._evaluations += len(new) * self.depth
             return
         needed = evaluations(new, self.depth)
-        self._evaluations += len(needed) if self._held is None else self._held.take(needed, kl)
+        self._evaluations += len(needed) if self._held is None else self._held.take(needed, besides)
 
-    def _answer(self, new: list[Kept], kl: bool) -> None:
+    def _answer(self, new: list[Kept], besides: str) -> None:
         chunks = self._chunks(self.batch)
         answers: dict[str, NDArray[Any]] = {"losses": np.empty((len(new), self.examples))}
         answers |= {name: np.empty((len(new), self.examples), dtype=np.int32) for name in ("ranks", "tied")}
-        if kl:
+        if besides == "kl":
             answers["kl"] = np.empty((len(new), self.examples))
+        elif besides == "scaled":
+            answers["scaled"] = np.empty((len(new), len(SCALES), self.examples), dtype=np.float32)
         lost = 0
         for number, (chunk, batch) in enumerate(zip(chunks, self.batches(), strict=True)):
             with torch.no_grad():
-                judge = self._judge(chunk, batch, kl)
-                found = self._found(new, batch, judge, (number, kl))
+                judge = self._judge(chunk, batch, besides)
+                found = self._found(new, batch, judge, (number, besides))
                 # One transfer for all: waiting for a GPU after every subset would leave it idle.
                 for place, table in enumerate(answers.values()):
                     rows = torch.stack([found[kept][place] for kept in new])
-                    table[:, chunk] = (rows.double() if rows.is_floating_point() else rows).cpu().numpy()
+                    table[..., chunk] = (rows.double() if rows.is_floating_point() else rows).cpu().numpy()
                 lost += 0 if judge.lost is None else int(judge.lost)
             if self.report is not None:
                 self.report.progress(number + 1, len(chunks), f"{len(new)} layer subsets")
@@ -288,11 +294,11 @@ class Probe(AskedModel):
             raise ModelError(f"the full model's answers to {lost} of {self.examples} examples are not finite", BROKEN)
         self._answers.add(new, answers)
 
-    def _judge(self, chunk: NDArray[np.int64], batch: Batch, kl: bool) -> ExampleMetrics:
+    def _judge(self, chunk: NDArray[np.int64], batch: Batch, besides: str) -> ExampleMetrics:
         seen = left_out_of([self.histories[row] for row in chunk], batch["targets"]) if self.filter_seen else None
-        return ExampleMetrics(batch["targets"], kl, seen)
+        return ExampleMetrics(batch["targets"], besides, seen)
 
-    def _found(self, new: list[Kept], batch: Batch, judge: ExampleMetrics, which: tuple[int, bool]) -> dict[Kept, Any]:
+    def _found(self, new: list[Kept], batch: Batch, judge: ExampleMetrics, which: tuple[int, str]) -> dict[Kept, Any]:
         repairs = self.repairs
         if not self.replays:
             return WholePasses(self, batch, judge).run(new)
@@ -327,3 +333,9 @@ class Probe(AskedModel):
     def count_passes(self, passes: float) -> None:
         """Add passes that a scorer made by itself to the cost."""
         self._passes += passes
+
+
+def _at_best_scale(losses: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The losses (examples,) at the scale of the lowest mean, from those at all (scales, examples)."""
+    by_scale = losses.astype(np.float64)
+    return np.asarray(by_scale[by_scale.mean(axis=1).argmin()])

@@ -15,8 +15,9 @@ class Calibration:
     utility: str = setting(
         "loss",
         help="how good the model is on one example: minus its cross-entropy, minus how far its answer is from the full "
-        "model's (Kullback-Leibler), or its NDCG@k as the report has it",
-        choices=("loss", "kl", "ndcg"),
+        "model's (Kullback-Leibler), minus its cross-entropy at the best temperature of each set of layers, or its "
+        "NDCG@k as the report has it",
+        choices=("loss", "kl", "scaled-loss", "ndcg"),
     )
     repair: str = setting(
         "none",

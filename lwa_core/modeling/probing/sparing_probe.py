@@ -16,14 +16,14 @@ class SparingProbe(Probe):
     are those of any probe, which of two subsets is better is not.
     """
 
-    def _answer(self, new: list[Kept], kl: bool) -> None:
-        known = self._answers.kl if kl else self._answers.losses
+    def _answer(self, new: list[Kept], besides: str) -> None:
+        known = self._answers.table(besides)
         looked = new[: max(1 if not known else 0, ANSWERED - len(known))]
         if looked:
-            super()._answer(looked, kl)
+            super()._answer(looked, besides)
         models = list(known)
         for number, kept in enumerate(new[len(looked) :]):
             model = models[number % len(models)]
             tables = (self._answers.losses, self._answers.ranks, self._answers.tied)
-            for table in (*tables, *((self._answers.kl,) if kl else ())):
+            for table in (*tables, self._answers.table(besides)):
                 table.setdefault(kept, table[model])

@@ -14,7 +14,7 @@ from lwa_plugins.scorers.logit_lens import LogitLens
 from lwa_plugins.scorers.shapley import Shapley
 
 ABOUT = "a" * 64
-UTILITIES = ("loss", "ndcg", "kl")
+UTILITIES = ("loss", "ndcg", "kl", "scaled-loss")
 
 
 @pytest.fixture

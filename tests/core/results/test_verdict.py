@@ -11,7 +11,10 @@ from lwa_core.results.verdict import Verdict, advantage, compared, verdict
 from lwa_core.results.warnings import performance_warnings, warnings_for
 
 SAID = re.compile(r"(better|worse|slower|faster|a gain|a loss)\b")
-CLAIM = re.compile(r"(\S+) (?:\([^()]*\) )?is shown to (?:rank|be) (better|worse) than the baselines? (.*)")
+CLAIM = re.compile(
+    r"(\S+) (?:\([^()]*\) |was trained, and )?is shown to (?:rank|be) (better|worse) than (?:the baselines? )?(.*)"
+)
+CHOICE = re.compile(r"the choice of layers ([\d, ]+), as cut, is shown to (?:rank|be) (better|worse) than (.*)")
 SLOWER = re.compile(r"(\S+) is shown to be slower than (\S+),")
 DIFFERENCE = re.compile(r"^(\S+) \(\d of \d layers\) reaches .*, a (gain|loss)\.(?: It was trained|$)")
 CONTROL = re.compile(r"^(\S+) .* Of the figure of the teacher trained as much longer \(.*, a (gain|loss)\.$")
@@ -106,6 +109,14 @@ def slower(results, name, source):
     return None not in (own.low, limit.high) and own.low > limit.high
 
 
+def choice_shown(results, layers, word, others):
+    """Whether the choice of these layers is so to each of the sets that a sentence names."""
+    (choice,) = [each for each in results.metrics.choices if ", ".join(map(str, each.chosen.layers)) == layers]
+    named = {", ".join(map(str, other.layers)): other.ahead for other in choice.others}
+    found = re.findall(r"\(([\d, ]+);", others)
+    return bool(found) and all(shown(named[each], word, less_is_better=False) for each in found)
+
+
 @settings(max_examples=50)
 @given(runs())
 def test_no_sentence_says_more_than_its_interval(results):
@@ -118,7 +129,9 @@ def test_no_sentence_says_more_than_its_interval(results):
         said += [first, held.removesuffix(", a gain.").removesuffix(", a loss.")]
     less = results.less_is_better
     for sentence in said:
-        if claim := CLAIM.match(sentence):
+        if claim := CHOICE.match(sentence):
+            assert choice_shown(results, *claim.groups())
+        elif claim := CLAIM.match(sentence):
             name, word, others = claim.groups()
             for other in re.findall(r"([\w-]+) \(", re.sub(r"advantage \S+ \(", "", others)):
                 assert shown(results.versus(model_of(results, name), model_of(results, other)), word, less)

@@ -6,12 +6,14 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from layer_games import counted, layers_probe, llama_probe, without_fast_tail, without_layer_0_it_overflows
+from scipy.optimize import minimize_scalar
 
 from lwa_core.errors import LwaError, ModelError
-from lwa_core.modeling.probing.example_metrics import ExampleMetrics
+from lwa_core.modeling.probing.example_metrics import SCALES, ExampleMetrics
 from lwa_core.modeling.probing.prefix_trie import evaluations
 from lwa_core.modeling.probing.probe import Probe
 from lwa_core.testing import tiny_probe, tiny_recommender
@@ -182,7 +184,7 @@ FAMILIES = st.lists(
 @settings(max_examples=25)
 @given(
     families=FAMILIES,
-    utilities=st.lists(st.sampled_from(["loss", "kl"]), min_size=4, max_size=4),
+    utilities=st.lists(st.sampled_from(["loss", "kl", "scaled-loss"]), min_size=4, max_size=4),
     room=st.integers(0, 20),
 )
 def test_cost_is_the_number_of_layers_that_run_whatever_is_held(tail, families, utilities, room):
@@ -284,7 +286,7 @@ def test_infinite_losses_and_no_place_where_an_answer_is_not_finite():
     )
     logits = torch.cat([logits, torch.tensor([[bad, 0.0, 0.0, 0.0] for bad in BAD] + [[low] * 4])])
     targets = torch.tensor([1, 0, 0, 0, 0, 0, 0, 0])
-    judge = ExampleMetrics(targets, kl=True)
+    judge = ExampleMetrics(targets, besides="kl")
     judge(torch.zeros(8, 4))  # the full model
 
     losses, ranks, tied, divergences = judge(logits)
@@ -298,7 +300,7 @@ def test_infinite_losses_and_no_place_where_an_answer_is_not_finite():
 
 
 def test_items_that_the_full_model_rules_out_do_not_count_for_the_divergence():
-    judge = ExampleMetrics(torch.tensor([0]), kl=True)
+    judge = ExampleMetrics(torch.tensor([0]), besides="kl")
     judge(torch.tensor([[1.0, 2.0, -math.inf]]))
 
     *_, divergence = judge(torch.tensor([[2.0, 2.0, 1.0]]))
@@ -309,7 +311,7 @@ def test_items_that_the_full_model_rules_out_do_not_count_for_the_divergence():
 
 
 @pytest.mark.parametrize("bad", BAD)
-@pytest.mark.parametrize("utility", ["loss", "ndcg", "kl"])
+@pytest.mark.parametrize("utility", ["loss", "ndcg", "kl", "scaled-loss"])
 def test_of_a_full_model_answers_that_are_not_finite_are_an_error(bad, utility):
     probe = tiny_probe()
     with torch.no_grad():
@@ -322,12 +324,48 @@ def test_of_a_full_model_answers_that_are_not_finite_are_an_error(bad, utility):
         probe.gate_gradients()
 
 
+def test_the_scaled_loss_is_that_at_the_best_temperature_of_each_set():
+    probe = tiny_probe()
+    (batch,) = probe.batches(size=probe.examples)
+    order, targets = probe.order, batch["targets"]
+
+    found = probe.evaluate([(0, 2), (1,)], "scaled-loss")
+
+    for row, kept in enumerate([(0, 2), (1,)]):
+        with torch.no_grad(), probe.model.skipping(kept):
+            logits = probe.logits(batch).double()
+
+        def losses(log_scale, logits=logits):
+            return F.cross_entropy(logits * math.exp(log_scale), targets, reduction="none")
+
+        inside = (math.log(SCALES[0]), math.log(SCALES[-1]))
+        best = minimize_scalar(lambda scale, own=losses: float(own(scale).mean()), bounds=inside, method="bounded")
+        assert best.fun <= -found[row].mean() <= best.fun + 1e-3
+        at = min(inside[0] + np.arange(len(SCALES)) * math.log(2) / 6, key=lambda scale: float(losses(scale).mean()))
+        np.testing.assert_allclose(-found[row][order], losses(at).numpy(), rtol=1e-5)
+
+
+def test_the_scale_of_the_logits_does_not_matter_to_the_scaled_loss():
+    rng = np.random.default_rng(0)
+    targets = torch.from_numpy(rng.integers(0, 9, 50))
+    logits = torch.from_numpy(rng.normal(size=(50, 9)))
+    logits[range(50), targets] += 2.0
+
+    plain, louder = (ExampleMetrics(targets, "scaled")(logits * scale) for scale in (1.0, 2 ** (3 / 6)))
+
+    for table in (plain, louder):
+        assert 0 < table[-1].mean(dim=1).argmin() < len(SCALES) - 1
+    torch.testing.assert_close(plain[-1][3:], louder[-1][:-3])
+    assert plain[-1].mean(dim=1).min() == pytest.approx(float(louder[-1].mean(dim=1).min()), rel=1e-6)
+    assert abs(float(plain[0].mean() - louder[0].mean())) > 0.01
+
+
 @given(broken=st.sets(st.integers(0, 7), min_size=1, max_size=7))
 def test_a_set_with_answers_that_are_not_finite_is_the_worst_by_every_utility(broken):
     """Whichever examples break, the mean of no finite set is lower, and of the ndcg those examples add nothing."""
     rng = np.random.default_rng(0)
     table, targets = torch.from_numpy(rng.normal(size=(8, 5))), torch.from_numpy(rng.integers(0, 5, 8))
-    judge = ExampleMetrics(targets, kl=True)
+    judge = ExampleMetrics(targets, besides="kl")
     judge(torch.zeros(8, 5, dtype=torch.double))
     whole = judge(table)
     hurt = table.clone()
@@ -354,7 +392,7 @@ def test_half_precision_logits_are_judged_in_single_precision(kind):
     torch.manual_seed(0)
     logits, targets = torch.randn(8, 3000).to(kind), torch.arange(8)
 
-    losses, ranks, _ = ExampleMetrics(targets, kl=False)(logits)
+    losses, ranks, _ = ExampleMetrics(targets)(logits)
 
     exact = logits.double()
     own = exact[torch.arange(8), targets]
