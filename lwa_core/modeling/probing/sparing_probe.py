@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from lwa_core.modeling.probing.probe import Probe
 from lwa_core.statistics.subsets import Kept
 
@@ -24,6 +26,6 @@ class SparingProbe(Probe):
         models = list(known)
         for number, kept in enumerate(new[len(looked) :]):
             model = models[number % len(models)]
-            tables = (self._answers.losses, self._answers.ranks, self._answers.tied)
+            tables: tuple[dict[Kept, Any], ...] = (self._answers.losses, self._answers.ranks, self._answers.tied)
             for table in (*tables, self._answers.table(besides)):
                 table.setdefault(kept, table[model])
