@@ -23,16 +23,27 @@ def sigmoid(x):
 
 def naive_block(block, x, added):
     """States (time, width) after a block; `added(head, query, key)` is added to a logit, −inf hides the key."""
+    return naive_feed_forward(block, naive_attention(block, x, added))
+
+
+def naive_attention(block, x, added):
+    """States (time, width) after the attention of a block."""
     normed, attention = norm(block.attention_norm, x), block.attention
     q, k, v = (linear(each, normed) for each in (attention.q_proj, attention.k_proj, attention.v_proj))
-    mixed, size = np.zeros_like(x), x.shape[1] // attention.heads
+    size = q.shape[1] // attention.heads
+    mixed = np.zeros_like(q)
     for head in range(attention.heads):
         own = slice(head * size, (head + 1) * size)
         for t in range(len(x)):
             weights = [np.exp(q[t, own] @ k[s, own] / np.sqrt(size) + added(head, t, s)) for s in range(len(x))]
             mixed[t, own] = np.array(weights) / sum(weights) @ v[:, own]
     mixed, gated = linear(attention.o_proj, mixed), hasattr(block, "attention_gate")
-    x = x + (sigmoid(linear(block.attention_gate, x)) if gated else 1) * mixed
+    return x + (sigmoid(linear(block.attention_gate, x)) if gated else 1) * mixed
+
+
+def naive_feed_forward(block, x):
+    """States (time, width) after the feed-forward of a block."""
+    gated = hasattr(block, "feed_forward_gate")
     normed = norm(block.feed_forward_norm, x)
     up = linear(block.up_proj, normed)
     if gated:

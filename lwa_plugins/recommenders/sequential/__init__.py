@@ -37,6 +37,12 @@ class Sequential(WindowOptions):
         help="pre-norm: the plain transformer block; gated: branches with gates, with which deep models train better",
         choices=("pre-norm", "gated"),
     )
+    units: str = setting(
+        "layers",
+        help="what is scored and removed: whole layers, or their parts, of which each layer has two: attention and "
+        "feed-forward",
+        choices=("layers", "parts"),
+    )
     objective: str = setting(
         "next-item",
         help="next-item: at every position, causal; masked: items that were replaced by a mask, from both sides",
@@ -115,7 +121,14 @@ class Sequential(WindowOptions):
         """How many layers the full model has; of a checkpoint, what its configuration says."""
         from lwa_core.modeling import depth_of_folder
 
-        return depth_of_folder(Path(self.checkpoint)) if self.checkpoint else self.layers
+        if not self.checkpoint:
+            return self.layers * (2 if self.by_parts else 1)
+        return None if self.by_parts else depth_of_folder(Path(self.checkpoint))
+
+    @property
+    def by_parts(self) -> bool:
+        """Whether attention and feed-forward are blocks of their own."""
+        return self.units == "parts"
 
     @property
     def uses_times(self) -> bool:
@@ -141,7 +154,12 @@ class Sequential(WindowOptions):
     def build(self, catalogue: Catalogue, report: Reporter) -> torch.nn.Module:
         from lwa_plugins.recommenders._item_files import item_facts
         from lwa_plugins.recommenders.sequential.continuing import continued
-        from lwa_plugins.recommenders.sequential.model import SequentialConfig, SequentialModel
+        from lwa_plugins.recommenders.sequential.model import (
+            ATTENTION,
+            FEED_FORWARD,
+            SequentialConfig,
+            SequentialModel,
+        )
 
         if self.checkpoint:
             return continued(self, catalogue, report)
@@ -151,7 +169,8 @@ class Sequential(WindowOptions):
         config = SequentialConfig(
             items=len(catalogue),
             hidden_size=self.width,
-            num_hidden_layers=self.layers,
+            num_hidden_layers=self.layers * (2 if self.by_parts else 1),
+            part_types=[ATTENTION, FEED_FORWARD] * self.layers if self.by_parts else None,
             num_attention_heads=self.heads,
             block=self.block,
             dropout=self.dropout,

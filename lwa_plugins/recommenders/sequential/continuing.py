@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lwa_core import ModelError, load
 from lwa_plugins.recommenders._item_files import read_vectors
 from lwa_plugins.recommenders.sequential.model import SequentialModel
+from lwa_plugins.recommenders.sequential.parts import in_parts
 
 if TYPE_CHECKING:
     from lwa_core import Catalogue, Reporter
@@ -41,6 +42,8 @@ def continued(asked: Sequential, catalogue: Catalogue, report: Reporter) -> torc
     folder = Path(asked.checkpoint)
     model, known = _read(asked, folder)
     _assert_fits(asked, model.config, folder)
+    if asked.by_parts:
+        model = in_parts(model)
     if known is None:
         if model.config.items != len(catalogue):
             raise ModelError(
@@ -88,6 +91,8 @@ def _assert_fits(asked: Sequential, config: Any, folder: Path) -> None:
     if (config.transitions is None) == asked.uses_transitions:
         made = "none" if config.transitions is None else "transitions"
         raise ModelError(f"the model in {folder} was made for prior = {made!r}", f"set prior = {made!r}")
+    if config.part_types is not None and not asked.by_parts:
+        raise ModelError(f"the blocks of the model in {folder} are parts of layers", 'set units = "parts"')
     if config.item_table and not asked.item_table:
         raise ModelError(f"the model in {folder} has an item table: leave item_table = false out")
     has, given = list(config.vector_sizes), len(asked.vectors)

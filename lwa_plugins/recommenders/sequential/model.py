@@ -19,9 +19,16 @@ from lwa_plugins.recommenders.sequential.dropout import Dropout, biased_attentio
 from lwa_plugins.recommenders.sequential.items import SideInformation, SpecialIds
 from lwa_plugins.recommenders.sequential.times import BUCKETS, gap_buckets
 
+WHOLE, ATTENTION, FEED_FORWARD = "whole", "attention", "feed-forward"
+"""What of a transformer block a block is."""
+
 
 class SequentialConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers is untyped
-    """Shape of a `SequentialModel`."""
+    """Shape of a `SequentialModel`.
+
+    `intermediate_size` and `head_dim` are those of models that were narrowed; `part_types` says of each block which
+    part of a transformer block it is.
+    """
 
     model_type = "lwa-sequential"
 
@@ -40,6 +47,14 @@ class SequentialConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers 
     time_bias: bool = False
     item_table: bool = True
     transitions: dict[str, Any] | None = None
+    intermediate_size: int | None = None
+    head_dim: int | None = None
+    part_types: list[str] | None = None
+
+    @property
+    def inner_size(self) -> int:
+        """Units of a feed-forward."""
+        return self.intermediate_size or 4 * self.hidden_size
 
     @property
     def first_item(self) -> int:
@@ -58,10 +73,11 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = config.num_attention_heads
         self.dropout = config.dropout
-        self.q_proj = nn.Linear(config.hidden_size, config.hidden_size)
-        self.k_proj = nn.Linear(config.hidden_size, config.hidden_size)
-        self.v_proj = nn.Linear(config.hidden_size, config.hidden_size)
-        self.o_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        inner = self.heads * (config.head_dim or config.hidden_size // self.heads)
+        self.q_proj = nn.Linear(config.hidden_size, inner)
+        self.k_proj = nn.Linear(config.hidden_size, inner)
+        self.v_proj = nn.Linear(config.hidden_size, inner)
+        self.o_proj = nn.Linear(inner, config.hidden_size)
         self.gap_bias = EmbeddingByExample(BUCKETS, self.heads) if config.time_bias else None
 
     def forward(
@@ -106,33 +122,47 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block: h + attention(norm(h)), then h + feed-forward(norm(h))."""
+    """Pre-norm transformer block, h + attention(norm(h)), then h + feed-forward(norm(h)); or one of its parts alone."""
 
-    def __init__(self, config: SequentialConfig) -> None:
+    def __init__(self, config: SequentialConfig, part: str = WHOLE) -> None:
         super().__init__()
-        self.attention_norm = nn.LayerNorm(config.hidden_size)
-        self.attention = Attention(config)
-        self.feed_forward_norm = nn.LayerNorm(config.hidden_size)
-        self.up_proj = nn.Linear(config.hidden_size, 4 * config.hidden_size)
-        self.down_proj = nn.Linear(4 * config.hidden_size, config.hidden_size)
+        self.part = part
+        if part != FEED_FORWARD:
+            self.attention_norm = nn.LayerNorm(config.hidden_size)
+            self.attention = Attention(config)
+        if part != ATTENTION:
+            self.feed_forward_norm = nn.LayerNorm(config.hidden_size)
+            self.up_proj = nn.Linear(config.hidden_size, config.inner_size)
+            self.down_proj = nn.Linear(config.inner_size, config.hidden_size)
         self.dropout = Dropout(config.dropout)
 
     def forward(
         self, states: torch.Tensor, bias: torch.Tensor | None = None, gaps: torch.Tensor | None = None
     ) -> torch.Tensor:
-        return self.rest(states, self.attention(self.attention_norm(states), bias, gaps))
+        if self.part != FEED_FORWARD:
+            states = self.attended(states, self.attention(self.attention_norm(states), bias, gaps))
+        return states if self.part == ATTENTION else self.fed_forward(states)
 
     def at(self, states: torch.Tensor, places: torch.Tensor, gaps: torch.Tensor | None = None) -> torch.Tensor:
         """What `forward` gives at one place of each example (examples, width), in eval mode."""
         rows = torch.arange(states.shape[0], device=states.device)
-        mixed = self.attention.at(self.attention_norm(states), places, gaps)
-        return self.rest(states[rows, places][:, None], mixed)[:, 0]
+        own = states[rows, places][:, None]
+        if self.part != FEED_FORWARD:
+            own = self.attended(own, self.attention.at(self.attention_norm(states), places, gaps))
+        return (own if self.part == ATTENTION else self.fed_forward(own))[:, 0]
 
-    def rest(self, states: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
-        """From the block's input and what attention gave, to its output; position by position."""
-        states = states + self.dropout(mixed)
+    def attended(self, states: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
+        """States with what attention gave for them; position by position."""
+        return states + cast(torch.Tensor, self.dropout(mixed))
+
+    def fed_forward(self, states: torch.Tensor) -> torch.Tensor:
+        """States with what the feed-forward gives for them; position by position."""
         inner = F.gelu(self.up_proj(self.feed_forward_norm(states)))
         return states + cast(torch.Tensor, self.dropout(self.down_proj(inner)))
+
+    def attention_maps(self) -> tuple[nn.Module, ...]:
+        """The maps to keys and values, whose weights `at` uses by themselves."""
+        return () if self.part == FEED_FORWARD else (self.attention.k_proj, self.attention.v_proj)
 
 
 class GatedBlock(Block):
@@ -142,14 +172,18 @@ class GatedBlock(Block):
     on training where plain ones do not; the feed-forward is that of Shazeer 2020, GLU variants improve transformer.
     """
 
-    def __init__(self, config: SequentialConfig) -> None:
-        super().__init__(config)
-        self.attention_gate = nn.Linear(config.hidden_size, config.hidden_size)
-        self.feed_forward_gate = nn.Linear(config.hidden_size, config.hidden_size)
-        self.gate_proj = nn.Linear(config.hidden_size, 4 * config.hidden_size)
+    def __init__(self, config: SequentialConfig, part: str = WHOLE) -> None:
+        super().__init__(config, part)
+        if part != FEED_FORWARD:
+            self.attention_gate = nn.Linear(config.hidden_size, config.hidden_size)
+        if part != ATTENTION:
+            self.feed_forward_gate = nn.Linear(config.hidden_size, config.hidden_size)
+            self.gate_proj = nn.Linear(config.hidden_size, config.inner_size)
 
-    def rest(self, states: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
-        states = states + torch.sigmoid(self.attention_gate(states)) * self.dropout(mixed)
+    def attended(self, states: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
+        return states + torch.sigmoid(self.attention_gate(states)) * cast(torch.Tensor, self.dropout(mixed))
+
+    def fed_forward(self, states: torch.Tensor) -> torch.Tensor:
         normed = self.feed_forward_norm(states)
         inner = self.down_proj(F.silu(self.gate_proj(normed)) * self.up_proj(normed))
         return states + torch.sigmoid(self.feed_forward_gate(states)) * cast(torch.Tensor, self.dropout(inner))
@@ -189,17 +223,19 @@ class SequentialModel(PreTrainedModel):  # type: ignore[misc]  # transformers is
         self._fused = Fused()
         self.position_embedding = nn.Embedding(config.max_length, config.hidden_size)
         self.dropout = Dropout(config.dropout)
-        self.blocks = nn.ModuleList([BLOCKS[config.block](config) for _ in range(config.num_hidden_layers)])
+        parts = config.part_types or [WHOLE] * config.num_hidden_layers
+        self.blocks = nn.ModuleList([BLOCKS[config.block](config, part) for part in parts])
         self.norm = nn.LayerNorm(config.hidden_size)
         self.post_init()
         self._scale_residual_branches()
 
     def _scale_residual_branches(self) -> None:
-        """Shrink what each branch first adds by 1/√(2·depth), as GPT-2 does, so that deep models start out calm."""
+        """Shrink what each branch first adds by 1/√branches, as GPT-2 does, so that deep models start out calm."""
+        ends = ("o_proj.weight", "down_proj.weight")
+        branches = [weight for name, weight in self.blocks.named_parameters() if name.endswith(ends)]
         with torch.no_grad():
-            for name, weight in self.blocks.named_parameters():
-                if name.endswith(("o_proj.weight", "down_proj.weight")):
-                    weight.mul_((2 * len(self.blocks)) ** -0.5)
+            for weight in branches:
+                weight.mul_(len(branches) ** -0.5)
 
     def get_input_embeddings(self) -> nn.Module:
         """The item table; row 0 is padding."""
@@ -281,7 +317,7 @@ class SequentialModel(PreTrainedModel):  # type: ignore[misc]  # transformers is
         last = self.blocks[-1] if len(self.blocks) else None
         if not isinstance(last, Block) or type(last) not in BLOCKS.values():
             return False
-        return all(type(linear) is nn.Linear for linear in (last.attention.k_proj, last.attention.v_proj))
+        return all(type(linear) is nn.Linear for linear in last.attention_maps())
 
     def can_be_asked_at(self) -> bool:
         """Whether `at` is what `forward` gives: the last block is plain, and nobody listens to it or to the model."""
