@@ -197,6 +197,12 @@ def lwa_compressors() -> list[Component[Any]]:
         Component(
             "quantise", f"{at}.quantise:Quantise", reference="Nagel et al. 2021, section 2; Dettmers et al. 2022"
         ),
+        Component(
+            "width",
+            f"{at}.width:Width",
+            reference="Michel et al. 2019, Are sixteen heads really better than one?; Kwon et al. 2022; "
+            "Muralidharan et al. 2024, Minitron",
+        ),
         Component("qlora", f"{at}.qlora:QLoRA", reference="Dettmers et al. 2023, QLoRA"),
     ]
 

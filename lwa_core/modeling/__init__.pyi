@@ -35,6 +35,11 @@ from .layers.layered import (
     LayeredModel as LayeredModel,
     find_blocks as find_blocks,
 )
+from .layers.narrowing import (
+    Units as Units,
+    narrow as narrow,
+    units_of as units_of,
+)
 from .layers.packed_weights import (
     assert_plain_weights as assert_plain_weights,
     layer_weights as layer_weights,

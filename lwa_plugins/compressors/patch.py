@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import attrs
-import numpy as np
 
 from lwa_core import CompressionJob, ModelError, setting
+from lwa_plugins.compressors._windows import batches, drawn
 
 if TYPE_CHECKING:
     import torch
 
-    from lwa_core import Batch, History
+    from lwa_core import History
     from lwa_core.modeling import Fit, LayeredModel, Moments
     from lwa_plugins.compressors._branches import Branch
 
@@ -53,7 +53,7 @@ class Patch:
             raise ModelError("the student has maps between its layers already", "give `patch` once")
         if self.on == "branch" and student.model is not student.base:
             raise ModelError("a map cannot be folded into weights with an adapter beside them", "give `patch` first")
-        windows = _drawn(job.windows, self.examples, job.seed)
+        windows = drawn(job, self.examples, "patch")
         gaps = _gaps(job.kept, job.teacher.depth)
         student.model.eval()
         for done, (boundary, wanted) in enumerate(gaps):
@@ -93,7 +93,7 @@ class Patch:
 
         from lwa_plugins.compressors._branches import last_projection
 
-        batch = next(_batches(job, windows, 4))
+        batch = next(batches(job, windows, 4))
         with torch.no_grad():
             return last_projection(
                 student.layers[boundary - 1],
@@ -115,7 +115,7 @@ class Patch:
         from lwa_plugins.compressors._branches import seen
 
         moments: Moments | None = None
-        for batch in _batches(job, windows, self.batch):
+        for batch in batches(job, windows, self.batch):
             real = batch["attention_mask"].bool()
             with job.teacher.observe() as taught:
                 job.subject.encode(job.teacher.model, batch)
@@ -151,17 +151,3 @@ def _gaps(kept: Sequence[int], depth: int) -> list[tuple[int, int]]:
     behind = [*kept, depth]
     before = [0, *(layer + 1 for layer in kept)]
     return [(place, wanted) for place, (wanted, last) in enumerate(zip(behind, before, strict=True)) if wanted > last]
-
-
-def _drawn(windows: Sequence[History], count: int, seed: int) -> list[History]:
-    if len(windows) < 2:
-        raise ModelError("`patch` needs two training windows at the least, one of them to be held out")
-    rows = np.random.default_rng(seed).permutation(len(windows))[:count]
-    return [windows[row] for row in rows]
-
-
-def _batches(job: CompressionJob, windows: Sequence[History], size: int) -> Iterator[Batch]:
-    device = next(job.student.model.parameters()).device
-    for start in range(0, len(windows), size):
-        batch = job.subject.training_batch(windows[start : start + size])
-        yield {name: value.to(device) for name, value in batch.items()}

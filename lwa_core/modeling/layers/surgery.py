@@ -44,9 +44,9 @@ def cut_model(model: nn.Module, path: str, kept: Sequence[int]) -> nn.Module:
         raise ModelError("layers of a model with maps between them cannot be removed", "remove layers first, then map")
     reasons = []
     if hasattr(config, "to_dict"):
-        for values in proposals(config.to_dict(), _sections(model, path), path, kept, depth):
+        for values in proposals(config.to_dict(), sections(model, path), path, kept, depth):
             try:
-                return _Transplant(model, path, kept, depth).into(_blank(model, values))
+                return Transplant(model, path, kept, depth).into(blank_model(model, values))
             except ModelError as error:
                 reasons.append(error.message)
     if not reasons:
@@ -61,7 +61,7 @@ def cut_model(model: nn.Module, path: str, kept: Sequence[int]) -> nn.Module:
     )
 
 
-def _sections(model: nn.Module, path: str) -> list[tuple[str, ...]]:
+def sections(model: nn.Module, path: str) -> list[tuple[str, ...]]:
     """Where in the configuration the layers may be described: sections like that of their owner, then the top."""
     root: Any = model.config
     parts = path.split(".")
@@ -80,7 +80,7 @@ def _walk(config: Any, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...],
             yield from _walk(value, (*keys, name))
 
 
-def _blank(model: nn.Module, values: Values) -> nn.Module:
+def blank_model(model: nn.Module, values: Values) -> nn.Module:
     """A model of a configuration, its parameters on the meta device and its buffers as they are computed.
 
     Raises:
@@ -113,7 +113,7 @@ def _choose_alike(old: Any, new: Any) -> None:
             _choose_alike(value, getattr(new, name))
 
 
-class _Transplant:
+class Transplant:
     """Gives a blank model the tensors of the layers that stay."""
 
     def __init__(self, model: nn.Module, path: str, kept: Sequence[int], depth: int) -> None:
@@ -125,16 +125,19 @@ class _Transplant:
         there = len(blank.get_submodule(self.path))  # type: ignore[arg-type]
         if there != len(self.kept):
             raise ModelError(f"there would be {there} layers")
-        moved = self._fill(blank)
+        self._compare(blank, self._fill(blank))
+        blank.train(self.model.training)
+        if getattr(self.model, "generation_config", None) is not None:
+            blank.generation_config = copy.deepcopy(self.model.generation_config)
+        return blank
+
+    def _compare(self, blank: nn.Module, moved: set[str]) -> None:
+        """Raise ModelError where a layer would be another one."""
         for new, old in enumerate(self.kept):
             before, after = self._layer(self.model, old), self._layer(blank, new)
             said = difference_of_layers(before, after, self.kept, self.depth, old, moved if new == 0 else ())
             if said is not None:
                 raise ModelError(f"layer {old} would come back as another layer: {said}")
-        blank.train(self.model.training)
-        if getattr(self.model, "generation_config", None) is not None:
-            blank.generation_config = copy.deepcopy(self.model.generation_config)
-        return blank
 
     def _layer(self, model: nn.Module, number: int) -> nn.Module:
         return model.get_submodule(f"{self.path}.{number}")
@@ -147,15 +150,17 @@ class _Transplant:
         origins, moved = self._origins(wanted, mine)
         self._assert_nothing_is_left(mine, set(origins.values()))
         for name, origin in origins.items():
-            if mine[origin].shape != wanted[name].shape:
-                raise ModelError(
-                    f"{name} would have the shape {tuple(wanted[name].shape)} instead of {tuple(mine[origin].shape)}"
-                )
-            _put(blank, name, self._copy(mine[origin]))
+            _put(blank, name, self._fitting(name, mine[origin], wanted[name].shape))
         if ties(blank.state_dict(keep_vars=True)) != tied:
             raise ModelError("other weights would be tied to each other")
         self._fill_buffers(blank, set(wanted))
         return moved
+
+    def _fitting(self, name: str, mine: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+        """A copy of a tensor, which is to have a shape."""
+        if mine.shape != shape:
+            raise ModelError(f"{name} would have the shape {tuple(shape)} instead of {tuple(mine.shape)}")
+        return self._copy(mine)
 
     def _origins(self, wanted: dict[str, Any], mine: dict[str, Any]) -> tuple[dict[str, str], set[str]]:
         """Name of each tensor of the new model -> its name in the old one."""

@@ -52,6 +52,7 @@ requests = 4
 batch = 8
 memory = false
 """
+UNTRAINED = '[[compress]]\nuse = "{}"\n'
 HEALED = '[[compress]]\nuse = "drop"\n\n[[compress]]\nuse = "{}"\nepochs = 1\nbatch = 8\n'
 
 
@@ -127,6 +128,18 @@ def test_perplexity_is_that_of_whole_texts_one_by_one(texts, tmp_path, saved):
                 count += ids.shape[1] - 1
             expected[metric] = math.exp(total / count)
         assert expected == pytest.approx(figures(results, name), rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["llama", "bert-classifier"])
+def test_steps_that_train_nothing_leave_models_that_are_measured(texts, tmp_path, kind):
+    steps = "".join(map(UNTRAINED.format, ["width", "patch", "quantise"])).replace('"width"', '"width"\nexamples = 32')
+
+    _, results, _ = run(texts, tmp_path, save(kind), compress=UNTRAINED.format("drop") + steps)
+
+    names = [model.name for model in results.models]
+    assert ["drop-2", "width-2", "patch-2", "quantise-2"] == [name for name in names if name.endswith("-2")]
+    for name in ("patch-2", "width-2", "quantise-2"):
+        assert figures(results, name) != figures(results, "drop-2")
 
 
 def test_accuracy_is_the_share_of_right_classes(texts, tmp_path):
