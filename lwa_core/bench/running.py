@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -20,6 +20,7 @@ from lwa_core.bench.document import Bench, load_bench
 from lwa_core.bench.workers import in_processes
 from lwa_core.errors import LwaError
 from lwa_core.pipeline.keys import code_digest, module_of
+from lwa_core.plugins.registry import Registry
 from lwa_core.plugins.trust import OnlyThese
 from lwa_core.printable import one_line
 from lwa_core.recipe.recipe import Use, provenance
@@ -58,7 +59,8 @@ def run_bench(
     """
     cells: dict[int, dict[str, Any]] = {}
     failures: dict[str, LwaError] = {}
-    asked = (str(bench.file), tuple(scorers), tuple(block), _local_files(bench), str(store.root))
+    registries = [bench.registry, *(cell.recipe.registry for cell in bench.cells)]
+    asked = (str(bench.file), tuple(scorers), tuple(block), local_files(registries), str(store.root))
     for number, told in in_processes(_cell, [(number, *asked) for number in range(len(bench.cells))], jobs):
         title = bench.cells[number].title
         if isinstance(told, LwaError):  # of any kind: the other cells go on
@@ -87,9 +89,8 @@ def run_bench(
     }
 
 
-def _local_files(bench: Bench) -> OnlyThese:
+def local_files(registries: Iterable[Registry]) -> OnlyThese:
     """The files that this process was allowed to run: the others run the same, and nothing that changed meanwhile."""
-    registries = [bench.registry, *(cell.recipe.registry for cell in bench.cells)]
     return OnlyThese(frozenset(str(info.digest) for registry in registries for info in registry.local_files))
 
 
@@ -171,11 +172,11 @@ def _cell(
 
     bench = load_bench(Path(file), scorers, block=block, allow_local=allow_local)
     cell = bench.cells[number]
-    return measure_cell(bench, cell, Store(Path(root)), [_Lines(cell.title)])
+    return measure_cell(bench, cell, Store(Path(root)), [Told(cell.title)])
 
 
 @attrs.define
-class _Lines:
+class Told:
     """Tells on stderr what a cell does, a line a stage."""
 
     title: str

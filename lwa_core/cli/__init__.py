@@ -24,6 +24,7 @@ COMMANDS = {
     "score": "Score the layers of a language model or text classifier.",
     "plugins": "List plugins, or show what a component can be set to.",
     "bench": "Compare scorers and selectors on many models.",
+    "study": "Run one recipe with many settings and seeds, and say what that shows.",
     "schema": "Print the JSON Schema of recipes, for editors.",
     "doctor": "Check this machine and the installed plugins.",
 }

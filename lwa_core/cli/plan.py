@@ -55,8 +55,15 @@ def command(
 
     `lwa run` with the same options then does exactly the stages that are not stored. Where some are not, the data is
     prepared and every component tried on a few rows of it, in seconds, and both are stored; with --no-smoke-test data
-    files are read for their checksums and nothing is computed.
+    files are read for their checksums and nothing is computed. Of a study it shows the runs.
     """
+    from lwa_core.study.document import is_study, load_study
+
+    if is_study(recipe):
+        from lwa_core.cli.study import print_plan
+
+        print_plan(load_study(recipe, block=block, allow_local=allow_local), store, as_json)
+        return
     from lwa_core.pipeline.plan import make_plan
     from lwa_core.store.results import Store
 

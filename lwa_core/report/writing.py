@@ -49,17 +49,18 @@ def write_report(run_folder: Path, say: Say = quiet) -> list[Path]:
 
 def html(results: Results, told: dict[str, Any]) -> str:
     """One page that needs nothing else. Everything from the data is escaped; only our own charts are not."""
-    environment = _environment(autoescape=True, finalize=_unbroken)
-    return environment.get_template("report.html.jinja").render(**told, charts=_charts(results, told))
+    templates = environment(autoescape=True, finalize=_unbroken)
+    return templates.get_template("report.html.jinja").render(**told, charts=_charts(results, told))
 
 
 def markdown(told: dict[str, Any]) -> str:
     """The same without the charts."""
-    environment = _environment(autoescape=False, finalize=_markdown_text)
-    return environment.get_template("report.md.jinja").render(**told, show=_markdown_table)
+    templates = environment(autoescape=False, finalize=_markdown_text)
+    return templates.get_template("report.md.jinja").render(**told, show=_markdown_table)
 
 
-def _environment(**options: Any) -> jinja2.Environment:
+def environment(**options: Any) -> jinja2.Environment:
+    """The templates of reports."""
     return jinja2.Environment(
         loader=jinja2.PackageLoader("lwa_core.report", "templates"),
         undefined=jinja2.StrictUndefined,

@@ -1,0 +1,1 @@
+"""Studies: one recipe with many settings and seeds -> one table, and what it shows."""
