@@ -62,7 +62,7 @@ def command(
     if is_study(recipe):
         from lwa_core.cli.study import print_plan
 
-        print_plan(load_study(recipe, block=block, allow_local=allow_local), store, as_json)
+        print_plan(load_study(recipe, overrides, block=block, allow_local=allow_local), store, as_json)
         return
     from lwa_core.pipeline.plan import make_plan
     from lwa_core.store.results import Store

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lwa_core.cli._options import block_option, example, json_option, local_option, store_option, tell_local
+from lwa_core.cli._options import example, json_option, recipe_options, store_option, tell_local
 from lwa_core.cli._paths import FilePath
 from lwa_core.cli._table import print_table, show_table
 from lwa_core.cli._terminal import echo, print_json, say
@@ -53,8 +53,7 @@ def command() -> None:
 @click.argument("study", type=FilePath())
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs at a time.")
 @results_option
-@local_option
-@block_option
+@recipe_options
 @store_option
 @json_option
 def run(
@@ -62,6 +61,7 @@ def run(
     study: Path,
     jobs: int,
     results: Path | None,
+    overrides: tuple[str, ...],
     allow_local: Allowing,
     block: tuple[str, ...],
     store: Path,
@@ -72,7 +72,7 @@ def run(
     Runs share what they have in common through the store. A run that fails is told, and the others go on; the same
     command goes on where a study was stopped.
     """
-    opened = _opened(study, block, allow_local)
+    opened = _opened(study, overrides, block, allow_local)
 
     from lwa_core.errors import LwaError
     from lwa_core.store.places import assert_writable
@@ -83,7 +83,9 @@ def run(
 
     table = _table(opened, results)
     assert_writable(table.folder)
-    carried = run_study(opened, Store(store), table, jobs=jobs, block=block, say=lambda line: say(line, err=True))
+    carried = run_study(
+        opened, Store(store), table, jobs=jobs, overrides=overrides, block=block, say=lambda line: say(line, err=True)
+    )
     summary = summarise(opened, carried, Store(store))
     written = write_study(summary, table.folder)
     _show(summary, as_json)
@@ -98,15 +100,21 @@ def run(
 @command.command("show")
 @click.argument("study", type=FilePath())
 @results_option
-@local_option
-@block_option
+@recipe_options
 @store_option
 @json_option
 def show(
-    *, study: Path, results: Path | None, allow_local: Allowing, block: tuple[str, ...], store: Path, as_json: bool
+    *,
+    study: Path,
+    results: Path | None,
+    overrides: tuple[str, ...],
+    allow_local: Allowing,
+    block: tuple[str, ...],
+    store: Path,
+    as_json: bool,
 ) -> None:
     """Show what the results say so far, and run nothing."""
-    opened = _opened(study, block, allow_local)
+    opened = _opened(study, overrides, block, allow_local)
 
     from lwa_core.store.results import Store
     from lwa_core.study.report import write_study
@@ -124,8 +132,7 @@ def show(
 @click.argument("first")
 @click.argument("second")
 @results_option
-@local_option
-@block_option
+@recipe_options
 @store_option
 @json_option
 def compare(
@@ -134,13 +141,14 @@ def compare(
     first: str,
     second: str,
     results: Path | None,
+    overrides: tuple[str, ...],
     allow_local: Allowing,
     block: tuple[str, ...],
     store: Path,
     as_json: bool,
 ) -> None:
     """Hold two cells against each other, model by model, paired by seed and test example."""
-    opened = _opened(study, block, allow_local)
+    opened = _opened(study, overrides, block, allow_local)
 
     from lwa_core.store.results import Store
     from lwa_core.study.running import known_so_far
@@ -178,8 +186,7 @@ def compare(
 @click.option("--power", type=click.FloatRange(0.5, 0.99), default=0.8, show_default=True)
 @click.option("--model", default="teacher", show_default=True, help="Of which model of the runs.")
 @results_option
-@local_option
-@block_option
+@recipe_options
 @store_option
 @json_option
 def power(
@@ -189,13 +196,14 @@ def power(
     power: float,
     model: str,
     results: Path | None,
+    overrides: tuple[str, ...],
     allow_local: Allowing,
     block: tuple[str, ...],
     store: Path,
     as_json: bool,
 ) -> None:
     """Say how many seeds it takes to see a difference of a share of the reference's figure, by the seeds so far."""
-    opened = _opened(study, block, allow_local)
+    opened = _opened(study, overrides, block, allow_local)
 
     from lwa_core.store.results import Store
     from lwa_core.study.running import known_so_far
@@ -210,10 +218,10 @@ def power(
     print_table([f"against {opened.reference}", f"seeds to see {100 * margin:g} %"], rows)
 
 
-def _opened(study: Path, block: tuple[str, ...], allow_local: Allowing) -> Study:
+def _opened(study: Path, overrides: tuple[str, ...], block: tuple[str, ...], allow_local: Allowing) -> Study:
     from lwa_core.study.document import load_study
 
-    opened = load_study(study, block=block, allow_local=allow_local)
+    opened = load_study(study, overrides, block=block, allow_local=allow_local)
     tell_local(opened.registry)
     return opened
 

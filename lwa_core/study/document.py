@@ -129,8 +129,12 @@ class StudyReader(Reader):
     head = StudyHead
     tables = (VARY, TUNE)
 
-    def read_study(self) -> tuple[Study | None, list[Problem]]:
-        head: StudyHead | None = self._head()
+    def read_study(self, overrides: Sequence[str]) -> tuple[Study | None, list[Problem]]:
+        """The study, or None and the problems."""
+        read: StudyHead | None = self._head()
+        head = None
+        if read is not None:
+            head = attrs.evolve(read, recipe=self.folder / read.recipe, set=(*read.set, *overrides))
         self.registry = self._registry()
         knobs = self._knobs(head)
         trials = self._trials()
@@ -299,11 +303,14 @@ def _label(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else json.dumps(value)
 
 
-def load_study(file: Path, *, block: Collection[str] = (), allow_local: Allowing = True) -> Study:
+def load_study(
+    file: Path, overrides: Sequence[str] = (), *, block: Collection[str] = (), allow_local: Allowing = True
+) -> Study:
     """Read and check a study.
 
     Args:
         file: The TOML file.
+        overrides: Changes to the recipe in all cells, behind those of the file.
         block: Plugins to leave out.
         allow_local: Whether the code of `plugins = ["./file.py"]` may be run, as in `check_recipe`.
 
@@ -315,7 +322,7 @@ def load_study(file: Path, *, block: Collection[str] = (), allow_local: Allowing
     text = ""
     try:
         text = read_text(file)
-        study, problems = StudyReader(file, parse(text), block, allow_local).read_study()
+        study, problems = StudyReader(file, parse(text), block, allow_local).read_study(overrides)
     except BadDocumentError as error:
         study, problems = None, [error.problem]
     if study is None:

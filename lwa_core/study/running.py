@@ -80,6 +80,7 @@ def run_study(
     table: StudyTable,
     *,
     jobs: int = 1,
+    overrides: Sequence[str] = (),
     block: Sequence[str] = (),
     say: Say = lambda _: None,
 ) -> Carried:
@@ -93,7 +94,8 @@ def run_study(
         store: Where stages and runs lie.
         table: Gets the rows of each run as it ends.
         jobs: Runs at a time; each uses its share of the processors.
-        block: Plugins that are left out, as given to `load_study`.
+        overrides: As given to `load_study`; every process reads the file again.
+        block: Likewise.
         say: Hears of every run.
     """
     known = set(table.read().get_column("key").to_list())
@@ -107,7 +109,7 @@ def run_study(
             todo.append((cell, seed))
     if skipped:
         say(f"{skipped} of {len(study.runs)} runs are in the table")
-    asked = (str(study.file), tuple(block), allowed(study), str(store.root))
+    asked = (str(study.file), tuple(overrides), tuple(block), allowed(study), str(store.root))
     threads = max(1, (os.cpu_count() or 1) // jobs)
     failures: dict[str, LwaError] = {}
     seconds: list[float] = []
@@ -187,7 +189,14 @@ def _time(seconds: float) -> str:
 
 
 def _run(
-    cell_name: str, seed: int, threads: int, file: str, block: Sequence[str], allow_local: OnlyThese, root: str
+    cell_name: str,
+    seed: int,
+    threads: int,
+    file: str,
+    overrides: Sequence[str],
+    block: Sequence[str],
+    allow_local: OnlyThese,
+    root: str,
 ) -> dict[str, Any]:
     """One run: its rows, and the figures of every test user in the store."""
     import torch
@@ -198,7 +207,7 @@ def _run(
     from lwa_core.results.reading import read_results
 
     torch.set_num_threads(threads)
-    study, store = load_study(Path(file), block=block, allow_local=allow_local), Store(Path(root))
+    study, store = load_study(Path(file), overrides, block=block, allow_local=allow_local), Store(Path(root))
     cell = next(cell for cell in study.cells if cell.name == cell_name)
     started = time.perf_counter()
     listener = Told(f"{cell.name}, seed {seed}")

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 
 SCORED = ("scores", "reversed", "shuffled")
+SHUFFLES = 1_000_003
+"""What apart the seeds of two shuffles are."""
 
 
 @attrs.frozen
@@ -58,6 +60,7 @@ class Distill(TrainingOptions):
         "below 0 count as 0), or by these reversed or shuffled, to see whether the scores matter",
         choices=("uniform", "last", *SCORED),
     )
+    shuffle: int = setting(0, help="which of the shuffles, where the scores are shuffled", minimum=0)
     of: tuple[str, ...] = setting((), help="the scorer whose scores are the layers' weights", names="score")
     epochs: int = redefined(TrainingOptions, "epochs", 30, minimum=1)
     learning_rate: float = redefined(TrainingOptions, "learning_rate", 5e-4)
@@ -116,7 +119,7 @@ class Distill(TrainingOptions):
             job.report.note(f"no score of '{self.of[0]}' is above 0 for the layers {list(job.kept)}: all count alike")
             return None
         if self.layer_weights == "shuffled":
-            scores = np.random.default_rng(job.seed).permutation(scores)
+            scores = np.random.default_rng(job.seed + SHUFFLES * self.shuffle).permutation(scores)
         elif self.layer_weights == "reversed":
             rising = scores.argsort(kind="stable")
             scores[rising] = scores[rising[::-1]]
