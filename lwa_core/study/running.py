@@ -18,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 from lwa_core.bench.running import Told, local_files
 from lwa_core.bench.workers import in_processes
 from lwa_core.errors import LwaError
+from lwa_core.measuring.load import usable_cores
 from lwa_core.pipeline.keys import component_facts
 from lwa_core.pipeline.plan import make_plan
 from lwa_core.plugins.trust import OnlyThese
@@ -93,7 +94,7 @@ def run_study(
         study: What to run.
         store: Where stages and runs lie.
         table: Gets the rows of each run as it ends.
-        jobs: Runs at a time; each uses its share of the processors.
+        jobs: Runs at a time; each uses its share of the processors, or as many as OMP_NUM_THREADS says.
         overrides: As given to `load_study`; every process reads the file again.
         block: Likewise.
         say: Hears of every run.
@@ -110,7 +111,7 @@ def run_study(
     if skipped:
         say(f"{skipped} of {len(study.runs)} runs are in the table")
     asked = (str(study.file), tuple(overrides), tuple(block), allowed(study), str(store.root))
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    threads = 0 if "OMP_NUM_THREADS" in os.environ else max(1, usable_cores() // jobs)
     failures: dict[str, LwaError] = {}
     seconds: list[float] = []
     tasks = [(cell.name, seed, threads, *asked) for cell, seed in todo]
@@ -206,7 +207,8 @@ def _run(
     from lwa_core.report import write_report
     from lwa_core.results.reading import read_results
 
-    torch.set_num_threads(threads)
+    if threads:
+        torch.set_num_threads(threads)
     study, store = load_study(Path(file), overrides, block=block, allow_local=allow_local), Store(Path(root))
     cell = next(cell for cell in study.cells if cell.name == cell_name)
     started = time.perf_counter()
