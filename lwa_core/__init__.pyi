@@ -88,6 +88,7 @@ from .settings.declare import (
     redefined as redefined,
     setting as setting,
 )
+from .study.table import read_study as read_study
 from .types import (
     Batch as Batch,
     DepthPlan as DepthPlan,

@@ -92,9 +92,10 @@ def run(
     for path in [*written[:1], table.file]:
         say(f"results: {path}", err=as_json)
     if carried.failures:
-        said = "; ".join(f"{title}: {error}" for title, error in carried.failures.items())
-        hint = "all others are in the results; the same command tries these again"
-        raise LwaError(f"{len(carried.failures)} of {len(opened.runs)} runs failed: {said}", hint)
+        titles = list(carried.failures)
+        said = "; ".join(titles[:3]) + (f" and {len(titles) - 3} more" if len(titles) > 3 else "")
+        hint = "what went wrong is above and in the report; the same command tries these again"
+        raise LwaError(f"{len(titles)} of {len(opened.runs)} runs failed: {said}", hint)
 
 
 @command.command("show")

@@ -116,6 +116,25 @@ class StudyTable:
             write_atomically(self.file.with_suffix(".csv"), frame.write_csv().encode())
 
 
+def read_study(path: Path | str) -> pl.DataFrame:
+    """The table of a study, a row for each cell, seed, model and metric.
+
+    Args:
+        path: Its Parquet file, or the folder that holds it alone.
+
+    Raises:
+        StoreError: There is none, or several, or it is damaged.
+    """
+    path = Path(path)
+    found = [path] if path.suffix == ".parquet" else sorted(path.glob("*.parquet"))
+    if len(found) != 1:
+        names = ", ".join(file.name for file in found) or "none"
+        raise StoreError(f"{path} holds the tables of {len(found)} studies: {names}", "name the file")
+    if not found[0].is_file():
+        raise StoreError(f"there is no table of a study at {path}")
+    return StudyTable(found[0].parent, found[0].stem).read()
+
+
 def _bytes(frame: pl.DataFrame) -> bytes:
     import io
 
