@@ -23,6 +23,7 @@ from lwa_core.recipe.profiles import Limits, Profile
 from lwa_core.recipe.recipe import Head
 from lwa_core.recipe.tables import TASKS, Table
 from lwa_core.settings import describe, fields
+from lwa_core.study.document import StudyHead, Vary
 
 BUILT_IN = "lwa-builtins"
 
@@ -35,6 +36,7 @@ How things fit together is in the [guide](guide.md), how to add a component in [
 * [Recipe](#recipe)
 * [Components](#components)
 * [Benchmark](#benchmark)
+* [Study](#study)
 * [Commands](#commands)
 * [Exit codes](#exit-codes)
 * [Hooks](#hooks)
@@ -53,6 +55,13 @@ BENCHMARK = """\
 
 The file of `lwa bench`, under the same rules as a recipe.
 How it compares is in [bench](bench.md).
+"""
+
+STUDY = """\
+## Study
+
+The file of `lwa study`, under the same rules as a recipe.
+What it says and when is in [studies](studies.md).
 """
 
 COMPONENTS = """\
@@ -80,7 +89,7 @@ A hook that is implemented and not listed here makes the plugin broken.
 
 def render() -> str:
     """The whole page."""
-    parts = [OPENING, *_recipe(), *_components(), *_benchmark(), *_commands(), *_exit_codes(), *_hooks()]
+    parts = [OPENING, *_recipe(), *_components(), *_benchmark(), *_study(), *_commands(), *_exit_codes(), *_hooks()]
     return "\n".join(part.rstrip("\n") + "\n" for part in parts)
 
 
@@ -161,6 +170,24 @@ def _benchmark() -> Iterator[str]:
         "What is compared, and how cut models are repaired and healed: `use` names a scorer, a selector, a compressor, "
         "and all other keys are its settings. The benchmark sets `keep` of every selector itself. `first-last`, "
         "`last-first` and `uniform` are always compared, and so is a random subset, in expectation.\n"
+    )
+
+
+def _study() -> Iterator[str]:
+    yield STUDY
+    yield "### Keys at the top of a study\n"
+    yield _settings(StudyHead)
+    yield "### [[vary]]\n"
+    yield _prose(Vary)
+    yield _settings(Vary)
+    yield (
+        "`values` are what the knob is set to, in a grid: of any kind that the key takes. A drawn design has `low` and "
+        "`high` instead.\n"
+    )
+    yield "### [tune]\n"
+    yield (
+        "Keys of the recipe, each with a list of values: all combinations are tried for every cell, and the one whose "
+        "full model does best on validation is run.\n"
     )
 
 

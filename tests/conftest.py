@@ -34,6 +34,7 @@ NEED_TORCH = [
     "core/results/test_text_summary.py",
     "core/test_api.py",
     "core/test_one_rule.py",
+    "core/study/test_study_run.py",
     "core/text",
     "core/training",
     "docs/test_docs_torch.py",

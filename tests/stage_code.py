@@ -194,7 +194,9 @@ FACES = (
     "lwa_core/statistics/bootstrap.py",
     "lwa_core/statistics/correlation.py",
     "lwa_core/statistics/perplexity.py",
+    "lwa_core/statistics/seeds.py",
     "lwa_core/store",
+    "lwa_core/study",
     "lwa_core/testing",
     "lwa_core/text/sections.py",
 )

@@ -1,5 +1,7 @@
 """What a study's file says: cells, trials, drawn designs, and all that is wrong with one."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tiny_study
@@ -136,3 +138,16 @@ def test_drawn_cells_lie_between_their_ends_and_are_the_same_again(design):
     assert len(cells) == len({tuple(cell.values()) for cell in cells})
     if design != "morris":  # which has four levels
         assert abs(np.log10([cell["b"] for cell in cells]).mean() + 3) < 0.35
+
+
+SHIPPED = sorted((Path(__file__).parents[3] / "studies").glob("*.toml"))
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
+def test_shipped_studies_are_without_mistakes(file):
+    if file.stem == "sensitivity":
+        pytest.importorskip("SALib")
+    study = load_study(file)
+    assert study.name == file.stem
+    assert len(study.cells) > 1
+    assert study.reference in {cell.name for cell in study.cells}
