@@ -84,7 +84,7 @@ def test_a_study_without_knobs_is_one_cell_over_seeds(tmp_path):
         ('[[vary]]\nkey = "data.users"\nvalues = []\n', "'values' must be a list"),
         ('[[vary]]\nkey = "data.users"\nvalues = [100, 100]\n', "needs a label of its own"),
         ('[[vary]]\nkey = "data.users"\nvalues = [100]\n[[vary]]\nkey = "data.users"\nvalues = [1]\n', "two [[vary]]"),
-        ('[[vary]]\nkey = "data.uesrs"\nvalues = [100]\n', "unknown setting 'uesrs'"),
+        ('[[vary]]\nkey = "data.uzers"\nvalues = [100]\n', "unknown setting 'uzers'"),
         ('[[vary]]\nkey = "recommender.layers"\nvalues = ["two"]\n', "layers"),
         ('[[vari]]\nkey = "x"\n', "unknown table 'vari'"),
         ("[tune]\nx = 3\n", "must be a list of values to try"),
