@@ -30,9 +30,11 @@ EPILOG = """
 class StudyGroup(click.Group):
     """`lwa study FILE` runs the study; other words are what to do with its results."""
 
+    default = "run"
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if args and args[0] not in self.commands and args[0] not in ("--help", "-h"):
-            args = ["run", *args]
+            args = [self.default, *args]
         return super().parse_args(ctx, args)
 
 

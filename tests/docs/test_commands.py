@@ -22,6 +22,9 @@ def resolve(words: list[str]) -> tuple[click.Command, list[str]]:
     """The command that the words after `lwa` mean, and what is left for it."""
     command, rest = main, words
     while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
+        default = getattr(command, "default", None)
+        if default is not None and rest[0] not in command.commands:
+            rest = [default, *rest]
         found = command.get_command(click.Context(command), rest[0])
         assert found is not None, f"lwa has no command {rest[0]!r}"
         command, rest = found, rest[1:]

@@ -16,6 +16,7 @@ from lwa_core.cli.init import recipe_text
 from lwa_core.plugins.registry import Registry
 from lwa_core.recipe.profiles import Limits, find_profile
 from lwa_core.recipe.reader import check_recipe
+from lwa_core.study.document import load_study
 
 EXAMPLE = ROOT / "examples" / "third_party_scorer" / "lwa_gini.py"
 BASE = tomli.loads((ROOT / "recipes" / "quickstart.toml").read_text("utf-8"))
@@ -32,6 +33,12 @@ def test_toml_is_sound(block: Block, tmp_path):
         (tmp_path / "movies.toml").write_text(tomli_w.dumps(BASE), encoding="utf-8")
         (tmp_path / "bench.toml").write_text(block.text, encoding="utf-8")
         assert load_bench(tmp_path / "bench.toml").cells
+        return
+    if "vary" in document:
+        layered = {**SHALLOW, "recommender": {**BASE["recommender"], "layers": 2}}
+        (tmp_path / "movies.toml").write_text(tomli_w.dumps(layered), encoding="utf-8")
+        (tmp_path / "study.toml").write_text(block.text, encoding="utf-8")
+        assert load_study(tmp_path / "study.toml").cells
         return
     if set(document) <= {field.name for field in attrs.fields(Limits)}:
         (tmp_path / "phone.toml").write_text(block.text, encoding="utf-8")
