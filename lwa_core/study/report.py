@@ -85,7 +85,7 @@ def _model(summary: Mapping[str, Any], model: Mapping[str, Any]) -> Table:
             ]
         )
     metric = metric_name(summary["headline"])
-    columns = ("", "seeds", metric, "sd by seed", "not shown worse than the best", "difference", "shown")
+    columns = ("", "seeds", metric, "sd by seed", "in the best set", "difference", "shown")
     title = f"{model['model']}: {metric} over seeds and test examples, with 95 % intervals"
     return Table(columns, rows, title=title)
 
@@ -107,14 +107,14 @@ def _collapse(summary: Mapping[str, Any]) -> Table:
     ]
     collapsed = any(cell["collapsed"] and cell["collapsed"]["collapsed"] for cell in summary["cells"])
     note = "A mean over a collapsed seed says nothing." if collapsed else ""
-    title = "seeds whose full model ended no better than the baseline that needs least"
+    title = "Seeds whose full model ended no better than the baseline that needs least"
     return Table(("", "collapsed"), rows, title=title, note=note)
 
 
 def _elasticities(summary: Mapping[str, Any]) -> Table:
     rows = [[each["knob"], str(each["seeds"]), estimate(each)] for each in summary["elasticities"]]
     metric = metric_name(summary["headline"])
-    title = f"elasticities: by how many percent {metric} of the full model moves with 1 % more of a knob"
+    title = f"Elasticities: by how many percent {metric} of the full model moves with 1 % more of a knob"
     return Table(("", "seeds", "elasticity"), rows, title=title)
 
 
