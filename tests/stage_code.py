@@ -194,6 +194,7 @@ FACES = (
     "lwa_core/statistics/bootstrap.py",
     "lwa_core/statistics/correlation.py",
     "lwa_core/statistics/perplexity.py",
+    "lwa_core/statistics/learning_curve.py",
     "lwa_core/statistics/seeds.py",
     "lwa_core/store",
     "lwa_core/study",

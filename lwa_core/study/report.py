@@ -58,7 +58,7 @@ def tables(summary: Mapping[str, Any]) -> list[Table]:
     """What terminal, page and Markdown show."""
     return [
         table
-        for table in (*_quality(summary), _collapse(summary), _elasticities(summary), _indices(summary))
+        for table in (*_quality(summary), *_costs(summary), _elasticities(summary), _indices(summary))
         if table.rows
     ]
 
@@ -97,6 +97,43 @@ def _verdict(summary: Mapping[str, Any], difference: Mapping[str, Any]) -> str:
         return str(difference["shown"])
     needed = difference["seeds_for_margin"]
     return "" if needed is None else f"nothing; {needed} seeds would show ±{100 * summary['margin']:g} %"
+
+
+def _costs(summary: Mapping[str, Any]) -> list[Table]:
+    return [_collapse(summary), _devices(summary), _curves(summary)]
+
+
+def _devices(summary: Mapping[str, Any]) -> Table:
+    """In how many of the seeds each model passes each profile."""
+    rows = [
+        [f"{model}, {cell['cell']}", *(_share(figures, name) for name in _profiles_of(summary))]
+        for cell in summary["cells"]
+        for model, figures in cell["figures"].items()
+        if any(name.startswith("passes ") for name in figures)
+    ]
+    names = [name.removeprefix("passes ") for name in _profiles_of(summary)]
+    return Table(("", *names), rows, title="Share of the seeds in which a device's limits are kept")
+
+
+def _profiles_of(summary: Mapping[str, Any]) -> list[str]:
+    told = [name for cell in summary["cells"] for figures in cell["figures"].values() for name in figures]
+    return list(dict.fromkeys(name for name in told if name.startswith("passes ")))
+
+
+def _share(figures: Mapping[str, float], name: str) -> str:
+    return "" if name not in figures else f"{100 * figures[name]:.0f} %"
+
+
+def _curves(summary: Mapping[str, Any]) -> Table:
+    """Where trainings go, by a power law through their first two thirds."""
+    rows = [
+        [f"{model}, {cell['cell']}", _figure(figures["curve limit"]), f"{100 * figures['curve missed']:.1f} %"]
+        for cell in summary["cells"]
+        for model, figures in cell["figures"].items()
+        if "curve limit" in figures
+    ]
+    title = "Validation by epoch: a power law through the first two thirds, and how far it misses the last third"
+    return Table(("", "its limit", "missed by"), rows, title=title)
 
 
 def _collapse(summary: Mapping[str, Any]) -> Table:

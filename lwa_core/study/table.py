@@ -9,8 +9,10 @@ from typing import Any
 import polars as pl
 
 from lwa_core.errors import StoreError
+from lwa_core.results.devices import devices
 from lwa_core.results.reading import Results
 from lwa_core.results.schema import Figure, ModelResult, Training
+from lwa_core.statistics.learning_curve import fit_curve
 from lwa_core.store.files import write_atomically
 from lwa_core.store.refusals import explained
 
@@ -45,6 +47,9 @@ def rows_of(results: Results) -> Iterator[dict[str, Any]]:
         yield from _rows(by_name.get(training.name, results.teacher), _trained(training))
     for scores in results.metrics.scores:
         yield from _rows(results.teacher, {f"score {scores.name} {layer}": s for layer, s in enumerate(scores.mean)})
+    for device in devices(results):
+        for fit in device.fits:
+            yield from _rows(by_name[fit.name], {f"passes {device.name}": float(fit.passed)})
     for stage in () if results.performance is None else results.performance.stages:
         if not stage.reused and stage.stage in by_name:
             yield from _rows(by_name[stage.stage], {"seconds to make": stage.seconds})
@@ -62,7 +67,10 @@ def _trained(training: Training) -> dict[str, float]:
     """How long, and what the epoch shows whose weights were kept."""
     kept = [epoch for epoch in training.history if epoch["epoch"] == training.best_epoch]
     shown = {f"{name} at the best epoch": value for epoch in kept for name, value in epoch.items() if name != "epoch"}
-    return {"best epoch": training.best_epoch, "epochs": len(training.history), **shown}
+    metric = next((name for epoch in training.history for name in epoch if name not in ("epoch", "loss")), None)
+    curve = None if metric is None else fit_curve([epoch[metric] for epoch in training.history if metric in epoch])
+    fitted = {} if curve is None else {"curve limit": curve.limit, "curve missed": curve.missed}
+    return {"best epoch": training.best_epoch, "epochs": len(training.history), **shown, **fitted}
 
 
 def _sizes(results: Results, model: ModelResult) -> dict[str, float | None]:
