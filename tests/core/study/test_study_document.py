@@ -149,5 +149,5 @@ def test_shipped_studies_are_without_mistakes(file):
         pytest.importorskip("SALib")
     study = load_study(file)
     assert study.name == file.stem
-    assert len(study.cells) > 1
+    assert len(study.runs) > 1
     assert study.reference in {cell.name for cell in study.cells}
