@@ -127,6 +127,8 @@ class StudyReader(Reader):
 
     told = "a study"
     head = StudyHead
+    only: str | None = None
+    """The one cell whose recipes are read."""
     tables = (VARY, TUNE)
 
     def read_study(self, overrides: Sequence[str]) -> tuple[Study | None, list[Problem]]:
@@ -273,7 +275,7 @@ class StudyReader(Reader):
     ) -> dict[tuple[str, int], Recipe]:
         """The recipe of each cell and seed. What is wrong with one is told once, with the cell that shows it."""
         found: dict[tuple[str, int], Recipe] = {}
-        for cell in cells:
+        for cell in (cell for cell in cells if self.only in (None, cell.name)):
             for trial in trials or [()]:
                 recipe = self._recipe(head, [*head.set, *cell.overrides, *trial], cell)
                 if recipe is None:
@@ -304,7 +306,12 @@ def _label(value: Any) -> str:
 
 
 def load_study(
-    file: Path, overrides: Sequence[str] = (), *, block: Collection[str] = (), allow_local: Allowing = True
+    file: Path,
+    overrides: Sequence[str] = (),
+    *,
+    block: Collection[str] = (),
+    allow_local: Allowing = True,
+    only: str | None = None,
 ) -> Study:
     """Read and check a study.
 
@@ -313,6 +320,7 @@ def load_study(
         overrides: Changes to the recipe in all cells, behind those of the file.
         block: Plugins to leave out.
         allow_local: Whether the code of `plugins = ["./file.py"]` may be run, as in `check_recipe`.
+        only: The one cell whose recipes are read, where the others were read before.
 
     Raises:
         RecipeError: With every problem, of this file and of the recipe in every cell, each at its place.
@@ -322,7 +330,9 @@ def load_study(
     text = ""
     try:
         text = read_text(file)
-        study, problems = StudyReader(file, parse(text), block, allow_local).read_study(overrides)
+        reader = StudyReader(file, parse(text), block, allow_local)
+        reader.only = only
+        study, problems = reader.read_study(overrides)
     except BadDocumentError as error:
         study, problems = None, [error.problem]
     if study is None:

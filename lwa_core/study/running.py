@@ -209,7 +209,8 @@ def _run(
 
     if threads:
         torch.set_num_threads(threads)
-    study, store = load_study(Path(file), overrides, block=block, allow_local=allow_local), Store(Path(root))
+    study = load_study(Path(file), overrides, block=block, allow_local=allow_local, only=cell_name)
+    store = Store(Path(root))
     cell = next(cell for cell in study.cells if cell.name == cell_name)
     started = time.perf_counter()
     listener = Told(f"{cell.name}, seed {seed}")
