@@ -27,7 +27,7 @@ from lwa_core.store.results import Store
     ids=lambda value: value.kind if isinstance(value, Event) else "",
 )
 def test_a_cell_tells_stage_and_text(event, line, capfd):
-    running._Lines("cell")(event, RunContext("cell", Path()))
+    running.Told("cell")(event, RunContext("cell", Path()))
 
     assert line == capfd.readouterr().err
 

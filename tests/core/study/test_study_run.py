@@ -86,6 +86,7 @@ def copied(small, folder):
     return folder / "study.toml"
 
 
+@pytest.mark.slow
 def test_another_seed_or_setting_is_added_behind_what_was_there(small, tmp_path):
     file = copied(small, tmp_path)
     rows = small[3].read()
@@ -104,6 +105,7 @@ def test_another_seed_or_setting_is_added_behind_what_was_there(small, tmp_path)
     assert not set(second.frame["key"]) & set(first.frame["key"])
 
 
+@pytest.mark.slow
 def test_trials_are_chosen_on_validation_and_stand_in_the_results(tmp_path):
     recipe = TEXT.replace("keep = [2, 1]", "keep = [1]").replace("layers = 3", "layers = 2")
     study = (

@@ -151,7 +151,7 @@ whole = true
 """
 
 
-@pytest.mark.parametrize(("design", "samples"), [("sobol", 64), ("morris", 20)])
+@pytest.mark.parametrize(("design", "samples"), [pytest.param("sobol", 64, marks=pytest.mark.slow), ("morris", 20)])
 def test_indices_are_those_of_a_function_that_is_known(tmp_path, design, samples):
     pytest.importorskip("SALib")
     text = DRAWN.format(design=design, samples=samples)
