@@ -64,8 +64,12 @@ def tables(summary: Mapping[str, Any]) -> list[Table]:
 
 
 def _quality(summary: Mapping[str, Any]) -> list[Table]:
-    """For each model of the runs a line a cell."""
-    return [_model(summary, model) for model in summary["models"] if model["cells"]]
+    """For each model of the runs a line a cell; of one that is the same in all cells `answer` has a sentence."""
+    return [_model(summary, model) for model in summary["models"] if model["cells"] and not _same_everywhere(model)]
+
+
+def _same_everywhere(model: Mapping[str, Any]) -> bool:
+    return len(model["cells"]) > 1 and len({told["mean"] for told in model["cells"].values()}) == 1
 
 
 def _model(summary: Mapping[str, Any], model: Mapping[str, Any]) -> Table:
@@ -96,7 +100,7 @@ def _verdict(summary: Mapping[str, Any], difference: Mapping[str, Any]) -> str:
     if difference["shown"]:
         return str(difference["shown"])
     needed = difference["seeds_for_margin"]
-    return "" if needed is None else f"nothing; {needed} seeds would show ±{100 * summary['margin']:g} %"
+    return "nothing" if needed is None else f"nothing; {needed} seeds would show ±{100 * summary['margin']:g} %"
 
 
 def _costs(summary: Mapping[str, Any]) -> list[Table]:
@@ -348,6 +352,10 @@ def answer(summary: Mapping[str, Any]) -> list[str]:
     said = []
     for model in summary["models"][:4]:
         best, count = model["not_shown_worse"], len(model["cells"])
+        if _same_everywhere(model):
+            first = next(iter(model["cells"].values()))
+            said.append(f"The {model['model']} is the same in all cells: {metric} {estimate(first)}.")
+            continue
         if best is None or count < 2:
             continue
         if len(best) == count:

@@ -13,6 +13,9 @@ from lwa_core.statistics.seeds import seeds_estimate
 from lwa_core.study.design import LEVELS, Knob, places, problem_of
 from lwa_core.study.document import Study
 
+NOTHING = 1e-12
+"""A slope below this is that of a model that a knob does not reach."""
+
 
 def elasticities(study: Study, frame: pl.DataFrame, headline: str) -> list[dict[str, Any]]:
     """Of each knob with positive numbers for values: d log figure / d log value, the other knobs held, over the seeds.
@@ -35,7 +38,8 @@ def elasticities(study: Study, frame: pl.DataFrame, headline: str) -> list[dict[
             across, up = np.array(points).T
             if len(set(across.tolist())) > 1:
                 slopes.setdefault(seed, []).append(float(np.polyfit(across, up, 1)[0]))
-        if slopes and study.head.design == "grid":
+        moved = any(abs(slope) > NOTHING for each in slopes.values() for slope in each)
+        if moved and study.head.design == "grid":
             estimate = seeds_estimate(np.array([[np.mean(each)] for each in slopes.values()]))
             found.append({"knob": knob.name, **_told(estimate.mean, estimate.low, estimate.high), "seeds": len(slopes)})
     return found
