@@ -31,6 +31,8 @@ from lwa_core.study.table import StudyTable, newest, rows_of
 Say = Callable[[str], None]
 VALUES = "study-values"
 """Kind of the stored results that hold the figures of every test user."""
+TESTED = "#tested"
+"""Among the figures of a run: the digest of the test items that they are of."""
 RUN = ("seconds", "bytes")
 """What the table holds of a run itself."""
 
@@ -218,8 +220,8 @@ def _run(
     recipe = chosen_recipe(study, cell, seed, trial)
     folder = run_recipe(recipe, store, [listener], smoke_test=False)
     write_report(folder)
-    key = run_key(recipe)
-    _keep_values(recipe, store, key)
+    key, results = run_key(recipe), read_results(folder)
+    _keep_values(recipe, store, key, results.metrics.data.test_items_sha256)
     facts = machine()
     seconds = time.perf_counter() - started
     took = {"seconds": seconds, "bytes": float(folder_bytes(folder))}
@@ -227,7 +229,7 @@ def _run(
     return {
         "key": key,
         "run": folder.name,
-        "rows": [*rows_of(read_results(folder)), *_layers(recipe, store), *about],
+        "rows": [*rows_of(results), *_layers(recipe, store), *about],
         "tuned": tuned,
         "machine": str(facts["cpu"]),
         "seconds": seconds,
@@ -294,10 +296,11 @@ def _models(recipe: Recipe, store: Store) -> dict[str, Any]:
     return {stage.name: stored for stage in stages if (stored := stage.stored(store)) is not None}
 
 
-def _keep_values(recipe: Recipe, store: Store, key: str) -> None:
+def _keep_values(recipe: Recipe, store: Store, key: str, tested: str | None) -> None:
     """The headline metric of every test user under every model of a run, for comparisons between runs."""
     arrays = _values(recipe, store)
     if arrays:
+        arrays[TESTED] = np.frombuffer((tested or "").encode(), dtype=np.uint8)
         store.get_or_make(VALUES, key, lambda folder: save_file(arrays, folder / "values.safetensors"))
 
 

@@ -23,7 +23,7 @@ from lwa_core.statistics.seeds import (
 )
 from lwa_core.store.results import Store
 from lwa_core.study.document import Study
-from lwa_core.study.running import Carried, values_of
+from lwa_core.study.running import TESTED, Carried, values_of
 from lwa_core.study.sensitivity import elasticities, indices
 
 Floats = NDArray[np.float64]
@@ -66,15 +66,24 @@ class Figures:
         means = self.means(cell)
         return np.array([[means[seed]] for seed in seeds])
 
+    def same_users(self, cells: Sequence[str], seeds: Sequence[int]) -> bool:
+        """Whether the figures of some cells are of the same test users with each seed."""
+        return all(len({_tested(self.values.get((cell, seed), {})) for cell in cells}) == 1 for seed in seeds)
+
     def pair(self, cell: str, other: str) -> tuple[Floats, Floats] | None:
         """The tables of two cells, of the seeds and users that both have; None where they share no seed."""
         seeds = sorted(self.means(cell).keys() & self.means(other).keys())
         if not seeds:
             return None
         first, second = self.table(cell, seeds), self.table(other, seeds)
-        if first.shape != second.shape:
+        if first.shape != second.shape or not self.same_users([cell, other], seeds):
             first, second = first.mean(axis=1, keepdims=True), second.mean(axis=1, keepdims=True)
         return first, second
+
+
+def _tested(values: Mapping[str, NDArray[Any]]) -> bytes:
+    digest = values.get(TESTED)
+    return b"" if digest is None else digest.tobytes()
 
 
 def summarise(study: Study, carried: Carried, store: Store) -> dict[str, Any]:
@@ -190,7 +199,7 @@ def _best_set(figures: Figures, cells: Sequence[str]) -> list[str] | None:
     if not seeds:
         return None
     tables = {cell: figures.table(cell, seeds) for cell in cells}
-    if len({table.shape for table in tables.values()}) > 1:
+    if len({table.shape for table in tables.values()}) > 1 or not figures.same_users(cells, seeds):
         tables = {cell: table.mean(axis=1, keepdims=True) for cell, table in tables.items()}
     sign = -1.0 if _less(figures.headline) else 1.0
     return not_shown_worse({cell: sign * table for cell, table in tables.items()})

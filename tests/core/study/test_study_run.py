@@ -21,7 +21,8 @@ from lwa_core.errors import StoreError
 from lwa_core.results.reading import read_results
 from lwa_core.store.results import Store
 from lwa_core.study.document import load_study
-from lwa_core.study.running import known_so_far, run_study, values_of
+from lwa_core.study.running import TESTED, known_so_far, run_study, values_of
+from lwa_core.study.summary import summarise
 from lwa_core.study.table import StudyTable, newest
 
 TIMES = ("seconds", "bytes", "seconds to make", "latency p50 ms", "times the teacher's latency")
@@ -61,6 +62,17 @@ def test_every_figure_of_every_run_is_a_row(small):
         values = values_of(Store(folder / "store"), own["key"][0])
         assert float(values["teacher"].mean()) == pytest.approx(results.teacher.metrics["ndcg@10"].mean, abs=1e-6)
     assert [cell.name for cell in study.cells] == ["mean_length=8", "mean_length=16"]
+
+
+def test_other_users_are_not_paired_by_their_number(small):
+    folder, file, found, _ = small
+    study, store = load_study(file), Store(folder / "store")
+    keys = dict(found.frame.select("cell", "key").unique().iter_rows())
+    tested = [values_of(store, key)[TESTED].tobytes() for key in keys.values()]
+    assert 2 == len(set(tested))  # other data, of as many users
+    (model, *_) = summarise(study, found, store)["models"]
+    assert model["differences"]["mean_length=16"]["low"] is None
+    assert sorted(model["not_shown_worse"]) == ["mean_length=16", "mean_length=8"]
 
 
 def test_csv_and_parquet_hold_the_same_and_python_reads_them(small):
