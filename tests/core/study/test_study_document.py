@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_study
-from tiny_recipe import TEXT
 
 from lwa_core.errors import RecipeError
 from lwa_core.recipe.overrides import value_text
 from lwa_core.study.design import Knob, draw
 from lwa_core.study.document import is_study, load_study
 
+ROOT = Path(__file__).parents[3]
+TEXT = (ROOT / "recipes" / "quickstart.toml").read_text("utf-8")
 HEAD = 'name = "s"\nrecipe = "tiny.toml"\nseeds = [0, 3]\n'
 
 
@@ -140,7 +141,7 @@ def test_drawn_cells_lie_between_their_ends_and_are_the_same_again(design):
         assert abs(np.log10([cell["b"] for cell in cells]).mean() + 3) < 0.35
 
 
-SHIPPED = sorted((Path(__file__).parents[3] / "studies").glob("*.toml"))
+SHIPPED = sorted((ROOT / "studies").glob("*.toml"))
 
 
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
