@@ -44,6 +44,10 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f} %".replace("-", "−")
 
 
+def _change(lost: float) -> str:
+    return f"{_percent(abs(lost))} {'lost' if lost > 0 else 'gained'}"
+
+
 def weighing() -> Verdict:
     """Importance as weights of layerwise distillation, beside alike ones and its own shuffles."""
     found = study("layerwise")
@@ -93,7 +97,7 @@ def eight_of_twelve() -> Verdict:
     said = (
         f"MovieLens-100K, {told['teacher']['seeds']} seeds: the layers are {_percent(layers)} smaller and the model "
         f"{_percent(smaller)}; NDCG@10 {told['teacher']['mean']:.4f} → {told[student]['mean']:.4f} as cut "
-        f"({_percent(lost[0])} lost), {told[healed]['mean']:.4f} distilled ({_percent(lost[1])} lost)"
+        f"({_change(lost[0])}), {told[healed]['mean']:.4f} distilled ({_change(lost[1])})"
     )
     close = abs(smaller - 1 / 3) < 0.02 and abs(lost[0] - 0.003) < 0.005
     return (REPRODUCED if close else NOT), said
