@@ -137,15 +137,29 @@ FORMS = {
 }
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def arguments(described):
+    """What every measurement of some teachers of a recipe is asked with."""
+    parser = argparse.ArgumentParser(description=described.splitlines()[0])
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--set", dest="overrides", action="append", default=[])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--store", default="lwa-runs")
+    parser.add_argument("--save")
+    return parser
+
+
+def save(here, asked, found):
+    """Write what was found of the teachers so far, where it is to be saved."""
+    if asked.save:
+        file = here / "results" / f"{asked.save}.json"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps({"recipe": asked.recipe.name, "teachers": found}, indent=1) + "\n", "utf-8")
+
+
+def main():
+    parser = arguments(__doc__)
     parser.add_argument("--repair", type=int, nargs="*", default=[])
     parser.add_argument("--sets", type=int, default=20)
-    parser.add_argument("--save")
     asked = parser.parse_args()
     found = []
     for seed in asked.seeds:
@@ -164,10 +178,7 @@ def main():
                 row["utilities"] = {name: float(values[place]) for name, values in chosen_by.items()}
             told["repaired"][size] = rows
         found.append(told)
-        if asked.save:
-            file = HERE / "results" / f"{asked.save}.json"
-            file.parent.mkdir(exist_ok=True)
-            file.write_text(json.dumps({"recipe": asked.recipe.name, "teachers": found}, indent=1) + "\n", "utf-8")
+        save(HERE, asked, found)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ unit at batch 1, measured on the same histories. Both are measured on all test u
 after `--epochs` of distillation.
 """
 
-import argparse
 import copy
 import json
 import sys
@@ -20,7 +19,7 @@ import attrs
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "choices"))
-from measure import teacher_of
+from measure import arguments, save, teacher_of
 
 from lwa_core.measuring.layer_costs import layer_milliseconds
 from lwa_core.pipeline.recommendation_task import RankerModel
@@ -90,14 +89,9 @@ def compared(teacher, keep, epochs, work):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("recipe", type=Path)
-    parser.add_argument("--set", dest="overrides", action="append", default=[])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser = arguments(__doc__)
     parser.add_argument("--keep", type=int, default=4)
     parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--store", default="lwa-runs")
-    parser.add_argument("--save")
     asked = parser.parse_args()
     found = []
     for seed in asked.seeds:
@@ -106,10 +100,7 @@ def main():
             {"seed": seed, **compared(teacher, asked.keep, asked.epochs, Path(asked.store) / "parts" / str(seed))}
         )
         print(json.dumps(found[-1]), flush=True)
-        if asked.save:
-            file = HERE / "results" / f"{asked.save}.json"
-            file.parent.mkdir(exist_ok=True)
-            file.write_text(json.dumps({"recipe": asked.recipe.name, "teachers": found}, indent=1) + "\n", "utf-8")
+        save(HERE, asked, found)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lwa_core.cli._options import example, json_option, recipe_options, store_option, tell_local
+from lwa_core.cli._options import F, example, json_option, recipe_options, store_option, tell_local
 from lwa_core.cli._paths import FilePath
 from lwa_core.cli._table import print_table, show_table
 from lwa_core.cli._terminal import echo, print_json, say
@@ -38,9 +38,18 @@ class StudyGroup(click.Group):
         return super().parse_args(ctx, args)
 
 
-results_option = click.option(
-    "--results", type=FilePath(), default=None, help="Folder of the results.  [default: results beside the file]"
-)
+study_argument = click.argument("study", type=FilePath())
+"""`study: Path`."""
+
+
+def results_options(command: F) -> F:
+    """How the study is read, and where its results and runs lie: the same for all that is done with them."""
+    results = click.option(
+        "--results", type=FilePath(), default=None, help="Folder of the results.  [default: results beside the file]"
+    )
+    for option in (json_option, store_option, recipe_options, results):
+        command = option(command)
+    return command
 
 
 @click.group(cls=StudyGroup, epilog=example(EPILOG))
@@ -52,12 +61,9 @@ def command() -> None:
 
 
 @command.command("run")
-@click.argument("study", type=FilePath())
+@study_argument
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs at a time.")
-@results_option
-@recipe_options
-@store_option
-@json_option
+@results_options
 def run(
     *,
     study: Path,
@@ -101,11 +107,8 @@ def run(
 
 
 @command.command("show")
-@click.argument("study", type=FilePath())
-@results_option
-@recipe_options
-@store_option
-@json_option
+@study_argument
+@results_options
 def show(
     *,
     study: Path,
@@ -121,23 +124,20 @@ def show(
 
     from lwa_core.store.results import Store
     from lwa_core.study.report import write_study
-    from lwa_core.study.running import known_so_far
+    from lwa_core.study.running import Carried, known_so_far
     from lwa_core.study.summary import summarise
 
     table = _table(opened, results)
-    summary = summarise(opened, known_so_far(opened, table), Store(store))
+    summary = summarise(opened, Carried(known_so_far(opened, table)), Store(store))
     write_study(summary, table.folder)
     _show(summary, as_json)
 
 
 @command.command("compare")
-@click.argument("study", type=FilePath())
+@study_argument
 @click.argument("first")
 @click.argument("second")
-@results_option
-@recipe_options
-@store_option
-@json_option
+@results_options
 def compare(
     *,
     study: Path,
@@ -157,7 +157,7 @@ def compare(
     from lwa_core.study.running import known_so_far
     from lwa_core.study.summary import compared
 
-    frame = known_so_far(opened, _table(opened, results)).frame
+    frame = known_so_far(opened, _table(opened, results))
     there = frame["cell"].unique(maintain_order=True).to_list()
     for cell in (first, second):
         if cell not in there:
@@ -184,14 +184,11 @@ def compare(
 
 
 @command.command("power")
-@click.argument("study", type=FilePath())
+@study_argument
 @click.option("--margin", type=click.FloatRange(0, 1, min_open=True), default=0.01, show_default=True)
 @click.option("--power", type=click.FloatRange(0.5, 0.99), default=0.8, show_default=True)
 @click.option("--model", default="teacher", show_default=True, help="Of which model of the runs.")
-@results_option
-@recipe_options
-@store_option
-@json_option
+@results_options
 def power(
     *,
     study: Path,
@@ -212,7 +209,7 @@ def power(
     from lwa_core.study.running import known_so_far
     from lwa_core.study.summary import seeds_by_cell
 
-    frame = known_so_far(opened, _table(opened, results)).frame
+    frame = known_so_far(opened, _table(opened, results))
     told = seeds_by_cell(opened, frame, Store(store), model, margin, power)
     if as_json:
         print_json(told)

@@ -92,7 +92,7 @@ class Study:
 
     Args:
         tune: Trials of each cell, as overrides; empty: nothing is tuned.
-        recipes: By cell and seed.
+        candidates: By cell the recipe of each trial, or the one that there is.
     """
 
     head: StudyHead
@@ -101,7 +101,16 @@ class Study:
     tune: tuple[tuple[str, ...], ...]
     knobs: tuple[Knob, ...]
     registry: Registry
-    recipes: Mapping[tuple[str, int], Recipe]
+    candidates: Mapping[str, tuple[Recipe, ...]]
+
+    def recipes_of(self, cell: str, seed: int) -> list[Recipe]:
+        """The candidates of a cell with a seed."""
+        return [attrs.evolve(recipe, seed=seed) for recipe in self.candidates[cell]]
+
+    @property
+    def recipes(self) -> dict[tuple[str, int], Recipe]:
+        """One of each cell and seed: where there are trials, the last one's."""
+        return {(cell, seed): self.recipes_of(cell, seed)[-1] for cell in self.candidates for seed in self.head.seeds}
 
     @property
     def name(self) -> str:
@@ -151,10 +160,10 @@ class StudyReader(Reader):
         if not self.problems and len(cells) * len(head.seeds) > MOST_RUNS:
             said = f"{len(cells)} cells of {len(head.seeds)} seeds each are more than the {MOST_RUNS:,} runs allowed"
             self.problems.append(Problem("too-large", said, ("vary",), "make several studies of it", at_key=True))
-        recipes = {} if self.problems else self._recipes(head, cells, trials)
+        candidates = {} if self.problems else self._candidates(head, cells, trials)
         if self.problems:
             return None, self.problems
-        study = Study(head, self.file, tuple(cells), tuple(trials), tuple(knobs), self.registry, recipes)
+        study = Study(head, self.file, tuple(cells), tuple(trials), tuple(knobs), self.registry, candidates)
         return study, []
 
     # Knobs
@@ -270,18 +279,19 @@ class StudyReader(Reader):
             )
         return cells
 
-    def _recipes(
+    def _candidates(
         self, head: StudyHead, cells: Sequence[Cell], trials: Sequence[tuple[str, ...]]
-    ) -> dict[tuple[str, int], Recipe]:
-        """The recipe of each cell and seed. What is wrong with one is told once, with the cell that shows it."""
-        found: dict[tuple[str, int], Recipe] = {}
+    ) -> dict[str, tuple[Recipe, ...]]:
+        """The recipes of each cell. What is wrong with one is told once, with the cell that shows it."""
+        found = {}
         for cell in (cell for cell in cells if self.only in (None, cell.name)):
+            read = []
             for trial in trials or [()]:
                 recipe = self._recipe(head, [*head.set, *cell.overrides, *trial], cell)
                 if recipe is None:
                     break
-                for seed in head.seeds:
-                    found[cell.name, seed] = attrs.evolve(recipe, seed=seed)
+                read.append(recipe)
+            found[cell.name] = tuple(read)
         return found
 
     def _recipe(self, head: StudyHead, overrides: Sequence[str], cell: Cell) -> Recipe | None:

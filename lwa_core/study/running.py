@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,10 @@ from lwa_core.bench.running import Told, local_files
 from lwa_core.bench.workers import in_processes
 from lwa_core.errors import LwaError
 from lwa_core.measuring.load import usable_cores
+from lwa_core.pipeline.graph import Stage
 from lwa_core.pipeline.keys import component_facts
-from lwa_core.pipeline.plan import make_plan
+from lwa_core.pipeline.plan import Plan, make_plan
 from lwa_core.plugins.trust import OnlyThese
-from lwa_core.recipe.recipe import Recipe
 from lwa_core.store.files import digest
 from lwa_core.store.results import Store
 from lwa_core.study.document import Cell, Study, load_study
@@ -46,35 +47,23 @@ class Carried:
         failures: By `cell, seed` what went wrong.
         made: Runs that were made now, or read from what the store had.
         skipped: Runs whose rows were in the table.
-        seconds: Of each run that was made now.
     """
 
     frame: pl.DataFrame
-    failures: dict[str, LwaError]
-    made: int
-    skipped: int
-    seconds: tuple[float, ...] = ()
+    failures: dict[str, LwaError] = attrs.field(factory=dict)
+    made: int = 0
+    skipped: int = 0
 
 
-def run_key(recipe: Recipe) -> str:
+def run_key(plan: Plan) -> str:
     """What a run depends on: settings, code and data, as the keys of its stages say it."""
-    plan = make_plan(recipe)
-    uses = [component_facts(use) for use in recipe.uses]
-    return digest([recipe.resolved(), [stage.key for stage in plan.stages], uses, version("lwa")])
-
-
-def chosen_recipe(study: Study, cell: Cell, seed: int, trial: Sequence[str]) -> Recipe:
-    """The recipe of a cell with one trial's settings."""
-    from lwa_core.recipe.reader import load_recipe
-
-    overrides = [*study.head.set, *cell.overrides, *trial]
-    recipe = load_recipe(study.head.recipe, overrides, allow_local=allowed(study))
-    return attrs.evolve(recipe, seed=seed)
+    uses = [component_facts(use) for use in plan.recipe.uses]
+    return digest([plan.recipe.resolved(), [stage.key for stage in plan.stages], uses, version("lwa")])
 
 
 def allowed(study: Study) -> OnlyThese:
     """The local files that were allowed to run when the study was read."""
-    return local_files([study.registry, *(recipe.registry for recipe in study.recipes.values())])
+    return local_files([study.registry, *(recipe.registry for own in study.candidates.values() for recipe in own)])
 
 
 def run_study(
@@ -105,8 +94,7 @@ def run_study(
     todo: list[tuple[Cell, int]] = []
     skipped = 0
     for cell, seed in study.runs:
-        trials = [chosen_recipe(study, cell, seed, trial) for trial in study.tune] or [study.recipes[cell.name, seed]]
-        if any(run_key(recipe) in known for recipe in trials):
+        if any(run_key(make_plan(recipe)) in known for recipe in study.recipes_of(cell.name, seed)):
             skipped += 1
         else:
             todo.append((cell, seed))
@@ -115,7 +103,6 @@ def run_study(
     asked = (str(study.file), tuple(overrides), tuple(block), allowed(study), str(store.root))
     threads = 0 if "OMP_NUM_THREADS" in os.environ else max(1, usable_cores() // jobs)
     failures: dict[str, LwaError] = {}
-    seconds: list[float] = []
     tasks = [(cell.name, seed, threads, *asked) for cell, seed in todo]
     started, made = time.perf_counter(), 0
     for number, told in in_processes(_run, tasks, jobs):
@@ -129,19 +116,15 @@ def run_study(
         if told["key"] not in known:
             table.add(_rows(study, cell, seed, told))
             known.add(told["key"])
-        seconds.append(told["seconds"])
         left = (time.perf_counter() - started) / made * (len(todo) - made - len(failures))
         say(f"{title}: done, {skipped + made} of {len(study.runs)}, about {_time(left)} left")
-    return attrs.evolve(
-        known_so_far(study, table), failures=failures, made=made, skipped=skipped, seconds=tuple(seconds)
-    )
+    return Carried(known_so_far(study, table), failures, made, skipped)
 
 
-def known_so_far(study: Study, table: StudyTable) -> Carried:
-    """The rows that count, of the cells and seeds of a study, with nothing run."""
+def known_so_far(study: Study, table: StudyTable) -> pl.DataFrame:
+    """The rows that count, of the cells and seeds of a study."""
     names = [cell.name for cell in study.cells]
-    frame = newest(table.read()).filter(pl.col("cell").is_in(names) & pl.col("seed").is_in(list(study.head.seeds)))
-    return Carried(frame, {}, 0, 0)
+    return newest(table.read()).filter(pl.col("cell").is_in(names) & pl.col("seed").is_in(list(study.head.seeds)))
 
 
 def planned(study: Study, store: Store, table: StudyTable) -> dict[str, Any]:
@@ -149,10 +132,10 @@ def planned(study: Study, store: Store, table: StudyTable) -> dict[str, Any]:
     known = table.read()
     keys, told = set(known.get_column("key").to_list()), []
     for cell, seed in study.runs:
-        recipe = study.recipes[cell.name, seed]
-        stages = make_plan(recipe).stages
+        plans = [make_plan(recipe) for recipe in study.recipes_of(cell.name, seed)]
+        stages = plans[-1].stages
         stored = sum(store.has(stage.kind, stage.key) for stage in stages)
-        state = "in the results" if run_key(recipe) in keys else "to do"
+        state = "in the results" if any(run_key(plan) in keys for plan in plans) else "to do"
         told.append({"cell": cell.name, "seed": seed, "state": state, "stored": stored, "stages": len(stages)})
     left = sum(each["state"] == "to do" for each in told)
     took = {
@@ -216,44 +199,41 @@ def _run(
     cell = next(cell for cell in study.cells if cell.name == cell_name)
     started = time.perf_counter()
     listener = Told(f"{cell.name}, seed {seed}")
-    trial, tuned = tune(study, cell, store, [listener])
-    recipe = chosen_recipe(study, cell, seed, trial)
+    best = tune(study, cell, store, [listener])
+    recipe = study.recipes_of(cell.name, seed)[best]
     folder = run_recipe(recipe, store, [listener], smoke_test=False)
     write_report(folder)
-    key, results = run_key(recipe), read_results(folder)
-    _keep_values(recipe, store, key, results.metrics.data.test_items_sha256)
-    facts = machine()
+    plan, results = make_plan(recipe), read_results(folder)
+    key, measured = run_key(plan), _measured(plan, store)
+    _keep_values(plan, measured, store, key, results.metrics.data.test_items_sha256)
     seconds = time.perf_counter() - started
     took = {"seconds": seconds, "bytes": float(folder_bytes(folder))}
     about = [{"model": "run", "kind": "run", "metric": name, "value": value} for name, value in took.items()]
     return {
         "key": key,
         "run": folder.name,
-        "rows": [*rows_of(results), *_layers(recipe, store), *about],
-        "tuned": tuned,
-        "machine": str(facts["cpu"]),
-        "seconds": seconds,
+        "rows": [*rows_of(results), *_layers(measured, store), *about],
+        "tuned": dict(override.split("=", 1) for override in study.tune[best]) if study.tune else {},
+        "machine": str(machine()["cpu"]),
     }
 
 
-def tune(study: Study, cell: Cell, store: Store, listeners: Sequence[Any]) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Of the trials of a cell the one whose full model does best on validation, with the first seed."""
+def tune(study: Study, cell: Cell, store: Store, listeners: Sequence[Any]) -> int:
+    """The number of the trial of a cell whose full model does best on validation, with the first seed."""
     from lwa_core.modeling.devices import use_device
     from lwa_core.pipeline.events import Bus
     from lwa_core.pipeline.graph import Run
     from lwa_core.types import RunContext
 
     if not study.tune:
-        return (), {}
+        return 0
     told: list[float] = []
-    for trial in study.tune:
-        recipe = chosen_recipe(study, cell, study.head.seeds[0], trial)
+    for recipe in study.recipes_of(cell.name, study.head.seeds[0]):
         plan = make_plan(recipe, refit=False)
         bus = Bus(recipe.registry, RunContext(recipe.name, store.root), listeners)
         with use_device(recipe.device):
             told.append(best_on_validation(Run(recipe, store, bus).value(plan.teacher).facts))
-    best = study.tune[int(np.argmax(told))]
-    return best, dict(override.split("=", 1) for override in best)
+    return int(np.argmax(told))
 
 
 def best_on_validation(facts: Any) -> float:
@@ -270,7 +250,20 @@ def best_on_validation(facts: Any) -> float:
     return float(values[0])
 
 
-def _layers(recipe: Recipe, store: Store) -> list[dict[str, Any]]:
+Measured = dict[str, tuple[Stage[Any], Stage[Any] | None]]
+"""Of each model by its name the stage that made it, and the one that measured it, if any did."""
+
+
+def _measured(plan: Plan, store: Store) -> Measured:
+    """The models of a run, the full one first."""
+    found: Measured = {plan.measured[1].name: (plan.measured[1], plan.quality)}
+    selected = None if plan.select is None else plan.select.stored(store)
+    for tier in () if selected is None else plan.tiers(selected.plan):
+        found |= {model.name: (model, quality) for model, quality in zip_longest(tier.models, tier.qualities)}
+    return found
+
+
+def _layers(measured: Measured, store: Store) -> list[dict[str, Any]]:
     """How many parameters the layers of each model have; what is left of all is tables and norms."""
     from lwa_core.modeling.files.sizes import parameter_count
 
@@ -281,49 +274,26 @@ def _layers(recipe: Recipe, store: Store) -> list[dict[str, Any]]:
             "metric": "parameters of layers",
             "value": float(parameter_count(stored.live.layered.layers)),
         }
-        for place, (name, stored) in enumerate(_models(recipe, store).items())
-        if stored.facts.get("depth")
+        for place, (name, (model, _)) in enumerate(measured.items())
+        if (stored := model.stored(store)) is not None and stored.facts.get("depth")
     ]
 
 
-def _models(recipe: Recipe, store: Store) -> dict[str, Any]:
-    """The models of a run by name, the full one first."""
-    plan = make_plan(recipe)
-    stages = [plan.measured[1]]
-    selected = None if plan.select is None else plan.select.stored(store)
-    if selected is not None:
-        stages += [model for tier in plan.tiers(selected.plan) for model in tier.models]
-    return {stage.name: stored for stage in stages if (stored := stage.stored(store)) is not None}
-
-
-def _keep_values(recipe: Recipe, store: Store, key: str, tested: str | None) -> None:
+def _keep_values(plan: Plan, measured: Measured, store: Store, key: str, tested: str | None) -> None:
     """The headline metric of every test user under every model of a run, for comparisons between runs."""
-    arrays = _values(recipe, store)
-    if arrays:
-        arrays[TESTED] = np.frombuffer((tested or "").encode(), dtype=np.uint8)
-        store.get_or_make(VALUES, key, lambda folder: save_file(arrays, folder / "values.safetensors"))
-
-
-def _values(recipe: Recipe, store: Store) -> dict[str, np.ndarray[Any, Any]]:
     from lwa_core.statistics.rank_metrics import headline_cutoff, ndcg
 
-    plan = make_plan(recipe)
-    if recipe.task != "recommendation" or plan.quality is None:
-        return {}
-    k = headline_cutoff(recipe.evaluate.k)
-    stages = {plan.measured[1].name: plan.quality}
-    if plan.select is not None:
-        selected = plan.select.stored(store)
-        if selected is not None:
-            for tier in plan.tiers(selected.plan):
-                stages |= {model.name: stage for model, stage in zip(tier.models, tier.qualities, strict=True)}
-    found = {}
-    for name, stage in stages.items():
-        ranked = stage.stored(store)
+    if plan.recipe.task != "recommendation":
+        return
+    k = headline_cutoff(plan.recipe.evaluate.k)
+    arrays = {TESTED: np.frombuffer((tested or "").encode(), dtype=np.uint8)}
+    for name, (_, quality) in measured.items():
+        ranked = None if quality is None else quality.stored(store)
         if ranked is not None:
             ranking = ranked["model"]
-            found[name] = ndcg(ranking.ranks, k, ranking.tied).astype(np.float32)
-    return found
+            arrays[name] = ndcg(ranking.ranks, k, ranking.tied).astype(np.float32)
+    if len(arrays) > 1:
+        store.get_or_make(VALUES, key, lambda folder: save_file(arrays, folder / "values.safetensors"))
 
 
 def values_of(store: Store, key: str) -> dict[str, np.ndarray[Any, Any]]:

@@ -134,7 +134,7 @@ def _cell(frame: pl.DataFrame, cell: str, headline: str) -> dict[str, Any]:
     """What was set, what it costs, and in how many seeds the training collapsed."""
     own = frame.filter(pl.col("cell") == cell)
     settings = json.loads(own["settings"][0])
-    tuned = [{**json.loads(each)} for each in own["settings"].unique(maintain_order=True).to_list()]
+    tuned = [json.loads(each) for each in own["settings"].unique(maintain_order=True).to_list()]
     costs: dict[str, dict[str, float]] = {}
     skipped = ("score ", "kept ")
     for model, metric, mean in (

@@ -129,24 +129,26 @@ def proposals(
     groups += [(name,) for group in groups for name in group]
     seen: list[Values] = []
     for section in sections:
-        inside = _inside(config, section)
+        inside = section_of(config, section)
         for group in groups:
             depths = [name for name in group if inside.get(name) == depth]
             stated = depths or any(_is_per_layer(name, value, depth) for name, value in inside.items())
             for every_list in (False, True) if stated else ():
-                proposal = _replaced(config, section, cut_values(inside, kept, depth, depths, every_list))
+                proposal = with_section(config, section, cut_values(inside, kept, depth, depths, every_list))
                 if proposal not in seen:
                     seen.append(proposal)
                     yield proposal
 
 
-def _inside(config: Values, section: Sequence[str]) -> Values:
+def section_of(config: Values, section: Sequence[str]) -> Values:
+    """What a configuration holds at some keys from its top."""
     for key in section:
         config = config[key]
     return config
 
 
-def _replaced(config: Values, section: Sequence[str], values: Values) -> Values:
+def with_section(config: Values, section: Sequence[str], values: Values) -> Values:
+    """The configuration with other values there."""
     if not section:
         return values
-    return {**config, section[0]: _replaced(config[section[0]], section[1:], values)}
+    return {**config, section[0]: with_section(config[section[0]], section[1:], values)}

@@ -19,6 +19,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from lwa_core.errors import ModelError
+from lwa_core.modeling.layers.cut_config import section_of, with_section
 from lwa_core.modeling.layers.dummy_inputs import dummy_inputs
 from lwa_core.modeling.layers.equivalence import difference_of_answers
 from lwa_core.modeling.layers.layered import LayeredModel
@@ -93,15 +94,12 @@ def units_of(model: LayeredModel, kind: str) -> list[Units | None]:
 NARROWABLE = "`width` is for models whose configuration says the size of their feed-forward, and of their heads"
 
 
-def narrow(
-    model: LayeredModel, kept: Mapping[str, Sequence[Sequence[int]]], inputs: Mapping[str, Any] | None = None
-) -> LayeredModel:
+def narrow(model: LayeredModel, kept: Mapping[str, Sequence[Sequence[int]]]) -> LayeredModel:
     """A copy of the model with just these units, which answers as this one if the other units give nothing.
 
     Args:
         model: The model; the weights of its projections for the units that go must be 0.
         kept: By kind (`KINDS`) the units of each layer that stay, as many in each that has any.
-        inputs: What to call the model with to see that both answer alike; made up where left out.
 
     Raises:
         ModelError: No configuration of this family says what the narrow model is, or it answers otherwise.
@@ -117,13 +115,15 @@ def narrow(
             for place, (units, stay) in enumerate(zip(units_of(model, kind), layers, strict=True))
             if units
         ]
-        counts = {len(stay) for _, stay, _ in own}
-        if len(counts) != 1 or not counts.copy().pop():
-            raise ModelError(f"every layer must keep as many units, and at least one: {sorted(counts)}")
+        counts = sorted({len(stay) for _, stay, _ in own})
+        if len(counts) != 1 or not counts[0]:
+            raise ModelError(f"every layer must keep as many units, and at least one: {counts}")
         chosen += own
-        changed |= _said(values, model, kind, counts.pop())
-    student = _Narrowing(model, chosen).into(blank_model(model.base, _replaced(model, path, changed)))
-    _assert_same_answers(model, student, inputs)
+        changed |= _said(values, model, kind, counts[0])
+    config: Any = model.base.config
+    blank = blank_model(model.base, with_section(config.to_dict(), path, changed))
+    student = _Narrowing(model, chosen).into(blank)
+    _assert_same_answers(model, student)
     return LayeredModel(student, model.path)
 
 
@@ -158,13 +158,12 @@ class _Narrowing(Transplant):
         return nn.Parameter(taken, requires_grad=mine.requires_grad) if isinstance(mine, nn.Parameter) else taken
 
 
-def _assert_same_answers(model: LayeredModel, student: nn.Module, inputs: Mapping[str, Any] | None) -> None:
+def _assert_same_answers(model: LayeredModel, student: nn.Module) -> None:
     name = type(model.base).__name__
     try:
-        called = dummy_inputs(model.base) if inputs is None else inputs
-        said = difference_of_answers(model.base, nullcontext(), student, called)
+        said = difference_of_answers(model.base, nullcontext(), student, dummy_inputs(model.base))
     except ModelError as error:
-        if inputs is None and not type(model.base).__module__.startswith("transformers."):
+        if not type(model.base).__module__.startswith("transformers."):
             return  # a recommender of one's own takes what it likes
         raise ModelError(f"whether a narrower {name} answers the same cannot be seen: {error.message}") from error
     if said is not None:
@@ -183,24 +182,10 @@ def _section(model: LayeredModel) -> tuple[tuple[str, ...], dict[str, Any]]:
         raise ModelError(f"{type(model.base).__name__} has no configuration that says its sizes", NARROWABLE)
     whole = config.to_dict()
     for path in sections(model.base, model.path):
-        values = whole
-        for key in path:
-            values = values[key]
+        values = section_of(whole, path)
         if any(name in values for name in INNER_SIZES):
             return path, values
     raise ModelError(f"the configuration of {type(model.base).__name__} says no size of a feed-forward", NARROWABLE)
-
-
-def _replaced(model: LayeredModel, path: Sequence[str], values: dict[str, Any]) -> dict[str, Any]:
-    config: Any = model.base.config
-    whole: dict[str, Any] = config.to_dict()
-    if not path:
-        return values
-    inside = whole
-    for key in path[:-1]:
-        inside = inside[key]
-    inside[path[-1]] = values
-    return whole
 
 
 def _inner(values: Mapping[str, Any], model: LayeredModel) -> tuple[int, int]:

@@ -122,8 +122,13 @@ class Sequential(WindowOptions):
         from lwa_core.modeling import depth_of_folder
 
         if not self.checkpoint:
-            return self.layers * (2 if self.by_parts else 1)
+            return self.block_count
         return None if self.by_parts else depth_of_folder(Path(self.checkpoint))
+
+    @property
+    def block_count(self) -> int:
+        """How many blocks a new model has."""
+        return self.layers * (2 if self.by_parts else 1)
 
     @property
     def by_parts(self) -> bool:
@@ -169,7 +174,7 @@ class Sequential(WindowOptions):
         config = SequentialConfig(
             items=len(catalogue),
             hidden_size=self.width,
-            num_hidden_layers=self.layers * (2 if self.by_parts else 1),
+            num_hidden_layers=self.block_count,
             part_types=[ATTENTION, FEED_FORWARD] * self.layers if self.by_parts else None,
             num_attention_heads=self.heads,
             block=self.block,

@@ -207,8 +207,8 @@ def test_a_study_that_is_killed_ten_times_ends_with_the_same_table(small, tmp_pa
             break
     assert 0 == subprocess.run(command, check=False, capture_output=True).returncode
     study = load_study(file)
-    mine = known_so_far(study, StudyTable(tmp_path / "results", study.name)).frame
-    expected = known_so_far(study, table).frame
+    mine = known_so_far(study, StudyTable(tmp_path / "results", study.name))
+    expected = known_so_far(study, table)
     columns = ["cell", "seed", "model", "metric", "value"]
     same = [f.filter(~pl.col("metric").is_in(TIMES)).select(columns).sort(columns) for f in (mine, expected)]
     assert same[0].equals(same[1])

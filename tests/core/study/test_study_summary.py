@@ -50,7 +50,7 @@ def row(cell, seed, value, model="teacher", metric="ndcg@10", kind="teacher", **
 def summary_of(folder: Path, rows, text=STUDY):
     study = load_study(tiny_study.write(folder, text))
     frame = pl.DataFrame(rows, schema=COLUMNS)
-    return study, frame, summarise(study, Carried(frame, {}, 0, 0), Store(folder / "store"))
+    return study, frame, summarise(study, Carried(frame), Store(folder / "store"))
 
 
 VALUES = {
